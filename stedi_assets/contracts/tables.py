@@ -1,0 +1,296 @@
+"""One contract per table: the single source for its columns, types, keys, personal-data tags, place and inputs.
+
+JSON parsing, the rules a table must pass before it is published, Dagster's column metadata and asset checks, and the
+README's table list all follow from the objects at the end of this file.
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+UNIQUE_KEY = "unique_key"
+
+
+class Zone(str, Enum):
+    """A zone of the lake; also the Dagster group of its assets."""
+
+    LANDING = "landing"
+    TRUSTED = "trusted"
+    CURATED = "curated"
+
+
+class Type(str, Enum):
+    """A column type, by its Spark SQL name."""
+
+    STRING = "string"
+    BIGINT = "bigint"
+    DOUBLE = "double"
+    BINARY = "binary"
+    STRINGS = "array<string>"
+
+
+class Form(str, Enum):
+    """How a value must be written in a landing file to be accepted (`malformed-input` rules in the README)."""
+
+    TEXT = "text"
+    EMAIL = "email"
+    TEXT_OR_NUMBER = "text or number"
+    INSTANT = "instant"
+    SHARE_INSTANT = "share instant"
+    NUMBER = "number"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column. `form` is how a landing file writes it; only landing columns have one."""
+
+    name: str
+    type: Type
+    description: str
+    required: bool = False
+    personal_data: str | None = None
+    form: Form | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the lake: what a row is, its columns, and the key that no two rows share (empty: rows may repeat).
+
+    `path` is the table's folder below the lake. `inputs` are the tables it is computed from. `policy_applies` says
+    whether the policy switches decide its rows, which they do everywhere but in the landing zone.
+    """
+
+    name: str
+    zone: Zone
+    path: str
+    row: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
+    description: str = ""
+    # A row rule is a Spark SQL expression that is true for every good row; its name is the check's name.
+    row_rules: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def policy_applies(self) -> bool:
+        """Whether the policy switches decide this table's rows."""
+        return self.zone is not Zone.LANDING
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """The columns' names, in contract order."""
+        return tuple(column.name for column in self.columns)
+
+    @property
+    def rules(self) -> dict[str, str]:
+        """The rules that every row keeps, as Spark SQL expressions by the name of their check."""
+        return {f"required_{c.name}": f"`{c.name}` IS NOT NULL" for c in self.columns if c.required} | self.row_rules
+
+    @property
+    def rule_names(self) -> list[str]:
+        """The names of the rules that are counted: those of its rows, and of its key."""
+        return [*self.rules, *([UNIQUE_KEY] if self.key else [])]
+
+    @property
+    def ddl(self) -> str:
+        """The schema as Spark reads it."""
+        return ", ".join(f"`{column.name}` {column.type.value}" for column in self.columns)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source of landing files: its raw folder, the table of its accepted records, and that of the others."""
+
+    name: str
+    landing: Table
+    quarantine: Table
+
+    @property
+    def raw_path(self) -> str:
+        """The folder of the raw files below the lake."""
+        return f"{self.name}/landing"
+
+    @property
+    def record_columns(self) -> tuple[Column, ...]:
+        """The columns that a record itself carries: the landing table's without `_source_file`."""
+        return tuple(column for column in self.landing.columns if column.form is not None)
+
+
+_EMAIL = "user.contact.email"
+_DEVICE = "user.device.serial_number"
+_SENSOR = "user.sensor"
+_SERVICE = "user.consent"
+
+_SOURCE_FILE = Column(
+    "_source_file", Type.STRING, "Path of the raw file below the source's landing folder", required=True
+)
+
+
+def _instant(name: str, description: str, *, required: bool = False, share: bool = False) -> Column:
+    form = Form.SHARE_INSTANT if share else Form.INSTANT
+    tag = _SERVICE if share else "user.account.date"
+    return Column(name, Type.BIGINT, f"{description}, in epoch milliseconds", required, tag, form)
+
+
+_CUSTOMER = (
+    Column("customerName", Type.STRING, "Full name", personal_data="user.name", form=Form.TEXT_OR_NUMBER),
+    Column("email", Type.STRING, "E-mail address; it names the person", True, _EMAIL, Form.EMAIL),
+    Column("phone", Type.STRING, "Phone number", personal_data="user.contact.phone", form=Form.TEXT_OR_NUMBER),
+    Column(
+        "birthDay",
+        Type.STRING,
+        "Date of birth as the source wrote it, odd years and all",
+        personal_data="user.birth_date",
+        form=Form.TEXT_OR_NUMBER,
+    ),
+    Column("serialNumber", Type.STRING, "Serial number of the step trainer", True, _DEVICE, Form.TEXT),
+    _instant("registrationDate", "When the customer registered"),
+    _instant("lastUpdateDate", "When this record was last changed"),
+    _instant("shareWithResearchAsOfDate", "Since when research may use the data; null is no consent", share=True),
+    _instant("shareWithPublicAsOfDate", "Since when the public may see the data; not used here", share=True),
+    _instant("shareWithFriendsAsOfDate", "Since when friends may see the data; not used here", share=True),
+)
+
+_PHONE = (
+    Column("user", Type.STRING, "E-mail address of the phone's owner", True, _EMAIL, Form.EMAIL),
+    _instant("timestamp", "When the phone took the reading", required=True),
+    Column("x", Type.DOUBLE, "Acceleration along the phone's x axis", True, _SENSOR, Form.NUMBER),
+    Column("y", Type.DOUBLE, "Acceleration along the phone's y axis", True, _SENSOR, Form.NUMBER),
+    Column("z", Type.DOUBLE, "Acceleration along the phone's z axis", True, _SENSOR, Form.NUMBER),
+)
+
+_DEVICE_READING = (
+    _instant("sensorReadingTime", "When the device took the reading", required=True),
+    Column("serialNumber", Type.STRING, "Serial number of the device", True, _DEVICE, Form.TEXT),
+    Column(
+        "distanceFromObject", Type.DOUBLE, "Distance from the object the device points at", True, _SENSOR, Form.NUMBER
+    ),
+)
+
+
+def _stored(columns: tuple[Column, ...]) -> tuple[Column, ...]:
+    """Return the columns as a trusted or curated table holds them: without a landing form."""
+    return tuple(Column(c.name, c.type, c.description, c.required, c.personal_data) for c in columns)
+
+
+def _source(name: str, columns: tuple[Column, ...], row: str) -> Source:
+    landing = Table(
+        name=f"{name}_landing",
+        zone=Zone.LANDING,
+        path=f"{name}/landing_table",
+        row=row,
+        columns=(*columns, _SOURCE_FILE),
+        description="Every record the source delivered and we could read, with its types. Nothing is filtered, "
+        "merged or deduplicated here; what could not be read is in the quarantine beside it.",
+    )
+    quarantine = Table(
+        name=f"{name}_quarantine",
+        zone=Zone.LANDING,
+        path=f"{name}/quarantine",
+        row="one record that the landing table could not accept",
+        columns=(
+            _SOURCE_FILE,
+            Column("reasons", Type.STRINGS, "Every reason by name, sorted", required=True),
+            Column("raw", Type.BINARY, "The record's bytes as they came", required=True, personal_data="user"),
+        ),
+    )
+    return Source(name, landing, quarantine)
+
+
+_CUSTOMER_SOURCE = _source("customer", _CUSTOMER, "one customer record as the source delivered it")
+_PHONE_SOURCE = _source("accelerometer", _PHONE, "one reading of a phone's accelerometer")
+_DEVICE_SOURCE = _source("step_trainer", _DEVICE_READING, "one reading of a step trainer's distance sensor")
+
+SOURCES: dict[str, Source] = {s.name: s for s in (_CUSTOMER_SOURCE, _PHONE_SOURCE, _DEVICE_SOURCE)}
+
+_CONSENTS = {"every_row_consents": "shareWithResearchAsOfDate IS NOT NULL"}
+
+_customer_trusted = Table(
+    name="customer_trusted",
+    zone=Zone.TRUSTED,
+    path="customer/trusted",
+    row="one person who consents to research",
+    columns=_stored(_CUSTOMER),
+    key=("email",),
+    inputs=("customer_landing",),
+    description="The latest record of each person, if that record consents. People who never consented and people "
+    "who withdrew are left out. E-mail and serial number are trimmed and lower-cased.",
+    row_rules=_CONSENTS,
+)
+
+_accelerometer_trusted = Table(
+    name="accelerometer_trusted",
+    zone=Zone.TRUSTED,
+    path="accelerometer/trusted",
+    row="one phone reading of a person who consents",
+    columns=_stored(_PHONE),
+    key=("user", "timestamp", "x", "y", "z"),
+    inputs=("customer_trusted", "accelerometer_landing"),
+    description="The phone readings of the people in customer_trusted. Exact repeats of a whole row stand once; "
+    "different readings of one person at one instant are real and all stay.",
+)
+
+_customers_curated = Table(
+    name="customers_curated",
+    zone=Zone.CURATED,
+    path="customer/curated",
+    row="one person who consents and has phone readings",
+    columns=_stored(_CUSTOMER),
+    key=("email",),
+    inputs=("customer_trusted", "accelerometer_trusted"),
+    description="The people in customer_trusted with at least one reading in accelerometer_trusted.",
+    row_rules=_CONSENTS,
+)
+
+_step_trainer_trusted = Table(
+    name="step_trainer_trusted",
+    zone=Zone.TRUSTED,
+    path="step_trainer/trusted",
+    row="one device reading of a person in customers_curated",
+    columns=(
+        *_stored(_DEVICE_READING),
+        Column("user", Type.STRING, "E-mail address of the person the reading belongs to", personal_data=_EMAIL),
+    ),
+    key=("sensorReadingTime", "serialNumber", "distanceFromObject"),
+    inputs=("customers_curated", "step_trainer_landing", "customer_landing", "accelerometer_landing"),
+    description="The device readings that belong to exactly one person of customers_curated: of all who hold the "
+    "serial number, the one whose phone logged a reading at the same instant. Where none or several did, the "
+    "reading is nobody's and is left out. Exact repeats stand once.",
+)
+
+_machine_learning_curated = Table(
+    name="machine_learning_curated",
+    zone=Zone.CURATED,
+    path="step_trainer/curated",
+    row="one device reading with one phone reading of the same person at the same instant",
+    columns=(
+        Column(
+            "subject_id",
+            Type.STRING,
+            "Keyed pseudonym of the person, 64 hex digits, stable across rebuilds with the same key",
+            True,
+            "user.unique_id.pseudonymous",
+        ),
+        Column("timestamp", Type.BIGINT, "Instant of both readings, in epoch milliseconds", True, "user.sensor"),
+        *(c for c in _stored(_DEVICE_READING) if c.name == "distanceFromObject"),
+        *(c for c in _stored(_PHONE) if c.name in {"x", "y", "z"}),
+    ),
+    inputs=("step_trainer_trusted", "accelerometer_trusted"),
+    description="What a model is trained on. A multiset, never deduplicated. No name, e-mail, phone number, birthday, "
+    "serial number or consent date. Pseudonymised, not anonymous.",
+    row_rules={"subject_id_is_a_pseudonym": "subject_id RLIKE '^[0-9a-f]{64}$'"},
+)
+
+TABLES: dict[str, Table] = {
+    table.name: table
+    for table in (
+        *(source.landing for source in SOURCES.values()),
+        _customer_trusted,
+        _accelerometer_trusted,
+        _customers_curated,
+        _step_trainer_trusted,
+        _machine_learning_curated,
+    )
+}
+LANDING_TABLES: dict[str, Source] = {source.landing.name: source for source in SOURCES.values()}
+QUARANTINE_TABLES: dict[str, Table] = {source.quarantine.name: source.quarantine for source in SOURCES.values()}

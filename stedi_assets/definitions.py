@@ -1,0 +1,46 @@
+"""The code location that Dagster loads: the eight assets, their checks, the jobs, and the resources they share."""
+
+import dagster as dg
+
+from stedi_assets.plumbing.assets import ASSETS, LANDING_IO, PARQUET_IO
+from stedi_assets.plumbing.checks import CHECKS
+from stedi_assets.plumbing.lake import LakeResource, LandingIOManager, ParquetIOManager
+from stedi_assets.plumbing.spark import SparkResource
+from stedi_assets.settings import read_settings
+
+_settings = read_settings()
+_lake = LakeResource(
+    location=_settings.lake,
+    consent_record=_settings.policy.consent_record,
+    readings=_settings.policy.readings,
+    match_on=_settings.policy.match_on,
+    purpose=_settings.purpose,
+    kept_snapshots=_settings.kept_snapshots,
+    kept_for_readers_minutes=_settings.kept_for_readers_minutes,
+)
+_spark = SparkResource(master=_settings.spark_master, log_level=_settings.spark_log_level)
+
+rebuild_lakehouse = dg.define_asset_job(
+    "rebuild_lakehouse",
+    selection=dg.AssetSelection.all(),
+    description="Make all eight tables from the landing files, with their checks.",
+)
+check_lakehouse = dg.define_asset_job(
+    "check_lakehouse",
+    selection=dg.AssetSelection.all_asset_checks(),
+    description="Hold what is stored against every check; nothing is rebuilt.",
+)
+
+defs = dg.Definitions(
+    assets=ASSETS,
+    asset_checks=CHECKS,
+    jobs=[rebuild_lakehouse, check_lakehouse],
+    resources={
+        "lake": _lake,
+        "spark": _spark,
+        LANDING_IO: LandingIOManager(lake=_lake, spark=_spark),
+        PARQUET_IO: ParquetIOManager(lake=_lake, spark=_spark),
+    },
+    # One Spark session serves all steps; a process for each step would start a JVM for each.
+    executor=dg.in_process_executor,
+)

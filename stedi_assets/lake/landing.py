@@ -1,0 +1,364 @@
+"""From a source's raw files to its landing table and quarantine: every record parsed once, every byte accounted for.
+
+The files are listed first, and exactly those are read: cut at `}` by Spark, judged, and staged as Parquet with the
+bytes of each record. What was staged is then counted by file. A file that is not a plain run of flat objects is split
+again by the exact splitter and judged by the same rules. What comes of a file that was replaced, cut or lost meanwhile
+is left out, and the file is named.
+"""
+
+import re
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyspark.sql import Column, DataFrame, Row, SparkSession
+from pyspark.sql import functions as F
+
+from stedi_assets.contracts import Source, Table
+from stedi_assets.lake.drafts import Draft
+from stedi_assets.lake.errors import ContractBroken, LakeError, VanishedFiles
+from stedi_assets.lake.landing_files import (
+    FileReport,
+    LandingFile,
+    Listing,
+    changed_since,
+    list_landing_files,
+    open_content,
+)
+from stedi_assets.lake.layout import Lake, masked
+from stedi_assets.lake.snapshots import Pointer, begin_stage, read_beside, read_pointer
+from stedi_assets.lake.splitter import split_records
+from stedi_assets.transforms.records import judge, split_at_braces
+
+FILES = "_files.json"
+
+_SPLIT_ROWS = pa.schema(
+    [("_source_file", pa.string()), ("raw", pa.binary()), ("broken", pa.bool_()), ("separator_bytes", pa.int64())]
+)
+_ROWS_AT_ONCE = 20_000
+_BYTES_AT_ONCE = 32 << 20
+_BYTE_ORDER_MARK = 3
+# Field names come out of hostile files too: enough to see what is wrong, never more.
+_NAMES_KEPT = 20
+
+
+@dataclass(frozen=True)
+class Landing:
+    """What a source delivered: accepted records, quarantined ones, and what became of each file.
+
+    `accepted` has the landing table's columns, `quarantined` those of the quarantine; both are read from `stage`,
+    which is to be discarded once they are written. `previous` is the table's pointer as it was before.
+    """
+
+    accepted: DataFrame
+    quarantined: DataFrame
+    files: tuple[FileReport, ...]
+    listing: Listing
+    previous: Pointer | None
+    stage: Draft
+
+    @property
+    def unreadable(self) -> tuple[FileReport, ...]:
+        """The files that could not be read and that nobody has said to forget."""
+        return tuple(file for file in self.files if file.error and not file.forgotten)
+
+
+def land(
+    spark: SparkSession,
+    lake: Lake,
+    source: Source,
+    *,
+    forget: frozenset[str] = frozenset(),
+    say: Callable[[str], None] = lambda _: None,
+) -> Landing:
+    """Read a source's raw files and judge every record. The caller discards the stage of what it is given.
+
+    `forget` are the paths of files that may be missing or unreadable from now on.
+
+    Raises `LakeError` where there are no landing files, `VanishedFiles` where files that the published table was made
+    from are gone or unreadable, and `ContractBroken` where not every byte is accounted for.
+    """
+    pointer = read_pointer(lake, source.landing)
+    previous = read_file_reports(lake, source, pointer) if pointer else ()
+    lake.require_writable()
+    stage = begin_stage(lake, source.landing)
+    try:
+        files, listing, accepted, quarantined = _land(spark, lake, source, previous, forget, stage.folder, say)
+    except BaseException:
+        stage.discard()
+        raise
+    return Landing(accepted, quarantined, files, listing, pointer, stage)
+
+
+def read_file_reports(lake: Lake, source: Source, pointer: Pointer) -> tuple[FileReport, ...]:
+    """Return what became of each file that a snapshot of a landing table was made from."""
+    entries = read_beside(lake, source.landing, pointer.snapshot, FILES)["files"]
+    return tuple(FileReport(**{**entry, "unknown_fields": tuple(entry["unknown_fields"])}) for entry in entries)
+
+
+def _land(
+    spark: SparkSession,
+    lake: Lake,
+    source: Source,
+    previous: Sequence[FileReport],
+    forget: frozenset[str],
+    stage: Path,
+    say: Callable[[str], None],
+) -> tuple[tuple[FileReport, ...], Listing, DataFrame, DataFrame]:
+    folder = lake.raw_folder(source)
+    listing = list_landing_files(folder, {file.path: file for file in previous})
+    if not listing.files and not previous:
+        msg = f"No landing files in {folder}. Put .json files there, or make some: python -m stedi_assets.sample_data."
+        raise LakeError(msg)
+    say(f"{source.name}: reading {len(listing.files):,} files, {sum(f.bytes for f in listing.files) / 1e6:,.1f} MB")
+
+    readable = [file for file in listing.files if file.error is None]
+    filled = [file for file in readable if file.bytes]
+    parts = [_cut_at_braces(spark, source, folder, [f for f in filled if f.named_for_its_content], stage)]
+    irregular = [file for file in filled if not _is_plain(file, parts[0].counts.get(file.path))]
+    if irregular:
+        say(f"{source.name}: {len(irregular):,} files hold more than flat objects; splitting those again, exactly")
+        parts[0] = parts[0].without(file.path for file in irregular)
+        parts.append(_split_exactly(spark, source, folder, irregular, stage))
+
+    counts = {path: row for part in parts for path, row in part.counts.items()}
+    reports = {file.path: _report(source, folder, file, counts.get(file.path)) for file in listing.files}
+    files = _forgotten(tuple(reports[path] for path in sorted(reports)), previous, forget)
+    _refuse_vanished(source, files, previous, forget)
+
+    unusable = {file.path for file in files if file.error}
+    usable = [part.without(unusable) for part in parts]
+    accepted = _together(spark, source.landing, [part.rows("reasons IS NULL") for part in usable])
+    quarantined = _together(
+        spark, source.quarantine, [part.rows("reasons IS NOT NULL") for part in usable if part.quarantined]
+    )
+    return files, listing, accepted, quarantined
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Judged records as they were staged, and how many of what each file holds."""
+
+    judged: DataFrame | None
+    counts: Mapping[str, Row]
+    left_out: frozenset[str] = frozenset()
+
+    @property
+    def quarantined(self) -> int:
+        """How many records are quarantined."""
+        return sum(row["quarantined"] for row in self.counts.values())
+
+    def without(self, paths: Iterable[str]) -> "_Part":
+        """Return the part without the records of some files."""
+        left_out = self.left_out | {path for path in paths if path in self.counts}
+        return _Part(self.judged, {path: row for path, row in self.counts.items() if path not in left_out}, left_out)
+
+    def rows(self, condition: str) -> DataFrame | None:
+        """Return the records that meet a condition. Almost never is a file left out."""
+        if self.judged is None or not self.counts:
+            return None
+        rows = self.judged.where("NOT blank").where(condition)
+        return rows.where(~F.col("_source_file").isin(*self.left_out)) if self.left_out else rows
+
+
+def _cut_at_braces(
+    spark: SparkSession, source: Source, folder: Path, files: Sequence[LandingFile], stage: Path
+) -> _Part:
+    """Stage the records of files, cut at every `}` by Spark, in parallel."""
+    if not files:
+        return _Part(None, {})
+    chunks = (
+        spark.read.option("lineSep", "}")
+        .option("recursiveFileLookup", "true")
+        # What cannot be read is missing from the bytes of its file, and found there.
+        .option("ignoreCorruptFiles", "true")
+        .option("ignoreMissingFiles", "true")
+        .text([_without_globs(str(folder / file.path)) for file in files])
+        .select(
+            "value",
+            _path_below(folder).alias("_source_file"),
+            F.lit(False).alias("broken"),  # noqa: FBT003
+            # A block is read by one task, in its order.
+            F.col("_metadata.file_block_start").alias("block"),
+            F.monotonically_increasing_id().alias("place"),
+        )
+    )
+    return _staged(judge(split_at_braces(chunks), source), stage / "cut_at_braces")
+
+
+def _split_exactly(
+    spark: SparkSession, source: Source, folder: Path, files: Sequence[LandingFile], stage: Path
+) -> _Part:
+    """Stage the records of files as the exact splitter finds them."""
+    split = stage / "split.parquet"
+    with pq.ParquetWriter(split, _SPLIT_ROWS) as writer:
+        for file in files:
+            for rows in _split_rows(folder, file):
+                writer.write_table(rows)
+    records = spark.read.schema("_source_file string, raw binary, broken boolean, separator_bytes bigint")
+    texts = records.parquet(str(split)).select(
+        "_source_file",
+        F.col("raw").cast("string").alias("text"),
+        "broken",
+        "separator_bytes",
+        (F.octet_length("raw") == 0).alias("blank"),
+        F.lit(False).alias("bracketed"),  # noqa: FBT003
+        F.lit(0).cast("bigint").alias("block"),
+        F.monotonically_increasing_id().alias("place"),
+    )
+    return _staged(judge(texts, source), stage / "split_exactly")
+
+
+def _split_rows(folder: Path, file: LandingFile) -> Iterator[pa.Table]:
+    """Yield a file's records as tables of a bounded size; nothing more from where it turns out to be damaged."""
+    rows: list[tuple[str, bytes, bool, int]] = []
+    size = 0
+    try:
+        with open_content(folder, file) as content:
+            for record in split_records(content):
+                rows.append((file.path, record.raw, not record.is_object, record.separator_bytes))
+                size += len(record.raw)
+                if size > _BYTES_AT_ONCE or len(rows) > _ROWS_AT_ONCE:
+                    yield _as_table(rows)
+                    rows, size = [], 0
+    except (OSError, EOFError, zlib.error):
+        # It was whole when it was listed: the fingerprint has changed, which names it.
+        return
+    if rows:
+        yield _as_table(rows)
+
+
+def _as_table(rows: list[tuple[str, bytes, bool, int]]) -> pa.Table:
+    return pa.table(list(map(list, zip(*rows, strict=True))), schema=_SPLIT_ROWS)
+
+
+def _staged(judged: DataFrame, folder: Path) -> _Part:
+    """Write judged records once, and count what was written by file."""
+    judged.write.parquet(str(folder))
+    staged = judged.sparkSession.read.schema(judged.schema).parquet(str(folder))
+    record = ~F.col("blank")
+    counts = staged.groupBy("_source_file").agg(
+        F.count_if(record).alias("records"),
+        F.count_if(record & F.col("reasons").isNull()).alias("accepted"),
+        F.count_if(record & F.col("reasons").isNotNull()).alias("quarantined"),
+        F.sum(F.when(record, F.col("record_bytes")).otherwise(0)).alias("record_bytes"),
+        F.sum("separator_bytes").alias("separator_bytes"),
+        F.count_if("blank").alias("blanks"),
+        F.max_by("blank", F.struct("block", "place")).alias("ends_blank"),
+        F.count_if(record & (~F.col("is_object") | F.col("bracketed"))).alias("irregular"),
+        F.array_distinct(F.flatten(F.collect_set("unknown_fields"))).alias("unknown_fields"),
+    )
+    # A row a file: counts and names of reasons, nothing of a record.
+    return _Part(staged, {row["_source_file"]: row for row in counts.collect()})
+
+
+def _is_plain(file: LandingFile, counts: Row | None) -> bool:
+    """Whether a file that was cut at `}` is nothing but flat objects, and so was cut where its records end.
+
+    What follows the last `}` is only separators, and must be the last thing there: a blank elsewhere is a stray `}`.
+    Every chunk was given its `}` back, the last one too where it had none.
+    """
+    if counts is None or counts["irregular"]:
+        return False
+    expected = file.bytes - (_BYTE_ORDER_MARK if file.byte_order_mark else 0)
+    found = counts["record_bytes"] + counts["separator_bytes"]
+    return bool(found == expected and counts["blanks"] == int(counts["ends_blank"]))
+
+
+def _report(source: Source, folder: Path, file: LandingFile, counts: Row | None) -> FileReport:
+    """Say what became of a file, its bytes added up."""
+    report = FileReport(
+        path=file.path,
+        size=file.size,
+        fingerprint=file.fingerprint,
+        bytes=file.bytes,
+        digest=file.digest,
+        gzip=file.gzip,
+        byte_order_mark=file.byte_order_mark,
+        error=file.error,
+    )
+    if file.error:
+        return report
+    if changed_since(folder, file):
+        return replace(report, error="it was replaced, cut or removed while it was being read")
+    if counts is None:
+        counted = report
+    else:
+        # Spark takes a byte-order mark off, the exact splitter counts it with the separators.
+        mark = _BYTE_ORDER_MARK if file.byte_order_mark and _is_plain(file, counts) else 0
+        counted = replace(
+            report,
+            records=counts["records"],
+            accepted=counts["accepted"],
+            quarantined=counts["quarantined"],
+            record_bytes=counts["record_bytes"],
+            separator_bytes=counts["separator_bytes"] + mark,
+            unknown_fields=tuple(sorted(counts["unknown_fields"])[:_NAMES_KEPT]),
+        )
+    if counted.record_bytes + counted.separator_bytes != file.bytes or (
+        counted.accepted + counted.quarantined != counted.records
+    ):
+        raise ContractBroken(
+            source.landing.name,
+            "rows_accounted_for",
+            counted.records,
+            1,
+            f"The records and separators of {masked(file.path)} do not add up to its size. "
+            "This is a defect of the software, not of the file: please report it.",
+        )
+    return counted
+
+
+def _forgotten(
+    files: tuple[FileReport, ...], previous: Sequence[FileReport], forget: frozenset[str]
+) -> tuple[FileReport, ...]:
+    """Mark the unreadable files that somebody has said to forget, now or for as long as they have not changed."""
+    before = {(file.path, file.fingerprint) for file in previous if file.forgotten}
+    return tuple(
+        replace(file, forgotten=True)
+        if file.error and (file.path in forget or (file.path, file.fingerprint) in before)
+        else file
+        for file in files
+    )
+
+
+def _refuse_vanished(
+    source: Source, files: Sequence[FileReport], previous: Sequence[FileReport], forget: frozenset[str]
+) -> None:
+    """Raise `VanishedFiles` where records that stand in the table would be forgotten in silence."""
+    used = {file.path: file for file in previous if not file.error}
+    there = {file.path for file in files if not file.error}
+    # The same content under a new name is a rename; under a name that was there before, it is another delivery.
+    renamed = {file.digest for file in files if not file.error and file.path not in used}
+    gone = sorted(
+        path for path, file in used.items() if path not in there | forget and file.digest not in renamed
+    )
+    if gone:
+        first = ", ".join(masked(path) for path in gone[:3])
+        msg = (
+            f"{source.landing.name} was not published: {len(gone):,} files it was made from are gone or unreadable in "
+            f"{source.raw_path}: {first}{', …' if len(gone) > 3 else ''}. Bring them back, or say that their records "  # noqa: PLR2004
+            f'may go with the run config ops: {{{source.landing.name}: {{config: {{forget_files: ["…"]}}}}}}.'
+        )
+        raise VanishedFiles(msg)
+
+
+def _together(spark: SparkSession, table: Table, parts: Sequence[DataFrame | None]) -> DataFrame:
+    """Return the parts that have rows as one table."""
+    rows = [part.select(*table.column_names) for part in parts if part is not None]
+    return reduce(DataFrame.unionByName, rows) if rows else spark.createDataFrame([], table.ddl)
+
+
+def _without_globs(path: str) -> str:
+    """Return a path as Hadoop reads it to the letter."""
+    return re.sub(r"([\\{}\[\]*?])", r"\\\1", path)
+
+
+def _path_below(folder: Path) -> Column:
+    """Return the path of the file a row was read from, below a folder."""
+    decoded = F.url_decode(F.replace("_metadata.file_path", F.lit("+"), F.lit("%2B")))
+    return F.substring(decoded, F.locate(f"{folder}/", decoded) + len(f"{folder}/"), F.length(decoded))

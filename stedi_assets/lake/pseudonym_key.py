@@ -1,0 +1,72 @@
+"""The secret that turns a person into a `subject_id`: where it is kept, and in which form Spark gets it."""
+
+import hashlib
+import os
+import secrets
+from pathlib import Path
+
+from pyspark.sql import DataFrame, SparkSession
+
+from stedi_assets.lake.errors import LakeError
+
+_BLOCK = hashlib.sha256().block_size
+LEAST_BYTES = 32
+
+
+def pseudonym_key(configured: str | None, lake: Path) -> bytes:
+    """Return the configured key, or the one of this user, which is made once.
+
+    Raises `LakeError` where the key is too short, or would lie in the lake whose people it hides.
+    """
+    if configured is not None:
+        key = configured.encode()
+        if len(key) < LEAST_BYTES:
+            msg = f"STEDI_PSEUDONYM_KEY has {len(key)} bytes; at least {LEAST_BYTES} are needed to keep people hidden."
+            raise LakeError(msg)
+        return key
+    path = _key_file()
+    if path.resolve().is_relative_to(lake.resolve()):
+        msg = f"The pseudonym key {path} would lie below the lake {lake}. Set STEDI_PSEUDONYM_KEY or XDG_CONFIG_HOME."
+        raise LakeError(msg)
+    return _read_or_make(path)
+
+
+def hmac_pads(spark: SparkSession, key: bytes) -> DataFrame:
+    """Return the two pads of HMAC-SHA256 (RFC 2104) as one row: `inner_pad`, `outer_pad` BINARY.
+
+    A row of data, and not literals: those would stand in the query plan.
+    """
+    block = (hashlib.sha256(key).digest() if len(key) > _BLOCK else key).ljust(_BLOCK, b"\0")
+    inner, outer = (bytes(byte ^ pad for byte in block) for pad in (0x36, 0x5C))
+    return spark.createDataFrame(
+        [(bytearray(inner), bytearray(outer))], "inner_pad binary NOT NULL, outer_pad binary NOT NULL"
+    )
+
+
+def _key_file() -> Path:
+    home = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
+    return Path(home).expanduser() / "stedi" / "pseudonym.key"
+
+
+def _read_or_make(path: Path) -> bytes:
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Written whole under another name, then linked: of two runs at once, both get the key of the first.
+        draft = path.with_name(f"{path.name}.{os.getpid()}")
+        descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_hex(LEAST_BYTES))
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+        key = path.read_bytes()
+    except OSError as error:
+        msg = f"The pseudonym key {path} cannot be read or made: {error.strerror}. Set STEDI_PSEUDONYM_KEY instead."
+        raise LakeError(msg) from error
+    if len(key) < LEAST_BYTES:
+        msg = f"The pseudonym key {path} has {len(key)} bytes; at least {LEAST_BYTES} are needed. Restore the old one."
+        raise LakeError(msg)
+    return key

@@ -1,0 +1,146 @@
+"""The eight assets. Each is named after its table, and only says which transform makes it of which inputs."""
+
+import time
+
+import dagster as dg
+from pydantic import Field
+
+from stedi_assets.contracts import LANDING_TABLES, SOURCES, TABLES, Column, Source, Table
+from stedi_assets.lake.landing import Landing, land
+from stedi_assets.lake.pseudonym_key import hmac_pads, pseudonym_key
+from stedi_assets.plumbing.failures import explained
+from stedi_assets.plumbing.lake import Computed, LakeResource, Stored
+from stedi_assets.plumbing.spark import SparkResource
+from stedi_assets.settings import read_settings
+from stedi_assets.transforms import curated, trusted
+
+LANDING_IO = "landing_io_manager"
+PARQUET_IO = "parquet_io_manager"
+
+
+class LandingConfig(dg.Config):
+    """What an operator may say to a landing table."""
+
+    forget_files: list[str] = Field(
+        default=[], description="Paths of landing files that may be gone or unreadable from now on."
+    )
+
+
+class ConsentConfig(dg.Config):
+    """What an operator may say to customer_trusted."""
+
+    as_of: int | None = Field(
+        default=None, description="Consent as of this instant, in epoch milliseconds; the start of the run if absent."
+    )
+
+
+def _described(table: Table) -> dict[str, object]:
+    """Return what Dagster shows of a table, from its contract."""
+    return {
+        "name": table.name,
+        "group_name": table.zone.value,
+        "description": f"A row is {table.row}. {table.description}",
+        "kinds": {"pyspark", "parquet"},
+        "metadata": {
+            # Here only: also in the materialization, and Dagster shows the names in lower case.
+            "dagster/column_schema": dg.TableSchema(columns=[_column(column) for column in table.columns])
+        },
+        "io_manager_key": LANDING_IO if table.name in LANDING_TABLES else PARQUET_IO,
+    }
+
+
+def _column(column: Column) -> dg.TableColumn:
+    return dg.TableColumn(
+        column.name,
+        column.type.value,
+        column.description,
+        constraints=dg.TableColumnConstraints(nullable=not column.required),
+        tags={"personal_data": column.personal_data} if column.personal_data else {},
+    )
+
+
+def _start_of_run(context: dg.AssetExecutionContext) -> int:
+    """Return when the run started, in epoch milliseconds; now, where Dagster keeps no record of it."""
+    record = context.instance.get_run_record_by_id(context.run_id)
+    started = record.start_time if record and record.start_time else time.time()
+    return int(started * 1000)
+
+
+def _landing_asset(source: Source) -> dg.AssetsDefinition:
+    @dg.asset(**_described(source.landing))
+    def landing(
+        context: dg.AssetExecutionContext, config: LandingConfig, lake: LakeResource, spark: SparkResource
+    ) -> Landing:
+        with explained():
+            return land(
+                spark.spark_session, lake.lake, source, forget=frozenset(config.forget_files), say=context.log.info
+            )
+
+    return landing
+
+
+LANDING_ASSETS = [_landing_asset(source) for source in SOURCES.values()]
+
+
+@dg.asset(**_described(TABLES["customer_trusted"]))
+def customer_trusted(
+    context: dg.AssetExecutionContext, config: ConsentConfig, lake: LakeResource, customer_landing: Stored
+) -> Computed:
+    as_of = config.as_of if config.as_of is not None else _start_of_run(context)
+    rows = trusted.customer_trusted(customer_landing.rows, customer_landing.quarantined, lake.policy, as_of)
+    return Computed(rows, [customer_landing], as_of)
+
+
+@dg.asset(**_described(TABLES["accelerometer_trusted"]))
+def accelerometer_trusted(
+    lake: LakeResource, customer_trusted: Stored, accelerometer_landing: Stored
+) -> Computed:
+    rows = trusted.accelerometer_trusted(accelerometer_landing.rows, customer_trusted.rows, lake.policy)
+    return Computed(rows, [customer_trusted, accelerometer_landing])
+
+
+@dg.asset(**_described(TABLES["customers_curated"]))
+def customers_curated(customer_trusted: Stored, accelerometer_trusted: Stored) -> Computed:
+    rows = curated.customers_curated(customer_trusted.rows, accelerometer_trusted.rows)
+    return Computed(rows, [customer_trusted, accelerometer_trusted])
+
+
+@dg.asset(**_described(TABLES["step_trainer_trusted"]))
+def step_trainer_trusted(
+    lake: LakeResource,
+    customers_curated: Stored,
+    step_trainer_landing: Stored,
+    customer_landing: Stored,
+    accelerometer_landing: Stored,
+) -> Computed:
+    rows = trusted.step_trainer_trusted(
+        step_trainer_landing.rows,
+        customers_curated.rows,
+        customer_landing.rows,
+        customer_landing.quarantined,
+        accelerometer_landing.rows,
+        lake.policy,
+    )
+    return Computed(rows, [customers_curated, step_trainer_landing, customer_landing, accelerometer_landing])
+
+
+@dg.asset(**_described(TABLES["machine_learning_curated"]))
+def machine_learning_curated(
+    lake: LakeResource, spark: SparkResource, step_trainer_trusted: Stored, accelerometer_trusted: Stored
+) -> Computed:
+    with explained():
+        key = pseudonym_key(read_settings().pseudonym_key, lake.lake.root)
+    rows = curated.machine_learning_curated(
+        step_trainer_trusted.rows, accelerometer_trusted.rows, hmac_pads(spark.spark_session, key), lake.policy
+    )
+    return Computed(rows, [step_trainer_trusted, accelerometer_trusted])
+
+
+ASSETS = [
+    *LANDING_ASSETS,
+    customer_trusted,
+    accelerometer_trusted,
+    customers_curated,
+    step_trainer_trusted,
+    machine_learning_curated,
+]

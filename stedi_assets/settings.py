@@ -1,0 +1,86 @@
+"""The settings, read from the environment in one place. Each has a default that works on a laptop.
+
+An unknown or unusable value is a `SettingsError` when the definitions load.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeVar
+
+from stedi_assets.contracts import ConsentRecord, MatchOn, Policy, Purpose, Readings
+
+_Choice = TypeVar("_Choice", bound=Enum)
+
+
+class SettingsError(Exception):
+    """A setting has a value that cannot be used; the message names it and what is possible."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that the environment decides. The field comments name the variables."""
+
+    lake: str  # STEDI_LAKE: a folder
+    policy: Policy  # STEDI_CONSENT_RECORD, STEDI_READINGS, STEDI_MATCH_ON
+    purpose: Purpose  # STEDI_PURPOSE
+    pseudonym_key: str | None  # STEDI_PSEUDONYM_KEY
+    spark_master: str  # STEDI_SPARK_MASTER
+    spark_log_level: str  # STEDI_SPARK_LOG
+    kept_snapshots: int  # STEDI_KEEP_SNAPSHOTS
+    kept_for_readers_minutes: int  # STEDI_KEEP_FOR_READERS_MINUTES
+
+
+def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings. Raises `SettingsError` naming the variable that cannot be used."""
+    found = os.environ if environment is None else environment
+    policy = Policy(
+        consent_record=_choice(found, "STEDI_CONSENT_RECORD", ConsentRecord.LATEST),
+        readings=_choice(found, "STEDI_READINGS", Readings.ALL),
+        match_on=_choice(found, "STEDI_MATCH_ON", MatchOn.CUSTOMER_AND_TIMESTAMP),
+    )
+    purpose = _choice(found, "STEDI_PURPOSE", Purpose.PRODUCTION)
+    if policy.needs_comparison and purpose is not Purpose.COMPARISON:
+        msg = (
+            "STEDI_CONSENT_RECORD=any and STEDI_MATCH_ON=timestamp use people who withdrew or mix people, to "
+            "reproduce published counts. They need STEDI_PURPOSE=comparison and a lake of their own."
+        )
+        raise SettingsError(msg)
+    return Settings(
+        lake=found.get("STEDI_LAKE") or "./lake",
+        policy=policy,
+        purpose=purpose,
+        pseudonym_key=found.get("STEDI_PSEUDONYM_KEY") or None,
+        spark_master=found.get("STEDI_SPARK_MASTER") or "local[*]",
+        spark_log_level=_choice(found, "STEDI_SPARK_LOG", SparkLog.OFF).value,
+        kept_snapshots=_whole_number(found, "STEDI_KEEP_SNAPSHOTS", default=2, least=1),
+        kept_for_readers_minutes=_whole_number(found, "STEDI_KEEP_FOR_READERS_MINUTES", default=60, least=0),
+    )
+
+
+class SparkLog(str, Enum):
+    """How much of Spark's own log reaches the terminal."""
+
+    OFF = "off"
+    ERROR = "error"
+    WARN = "warn"
+    INFO = "info"
+
+
+def _choice(found: Mapping[str, str], name: str, default: _Choice) -> _Choice:
+    value = found.get(name) or default.value
+    try:
+        return type(default)(value)
+    except ValueError:
+        possible = ", ".join(choice.value for choice in type(default))
+        msg = f"{name}={value} is not possible. Use one of: {possible}."
+        raise SettingsError(msg) from None
+
+
+def _whole_number(found: Mapping[str, str], name: str, *, default: int, least: int) -> int:
+    value = found.get(name) or str(default)
+    if not value.isascii() or not value.isdecimal() or int(value) < least:
+        msg = f"{name}={value} is not possible. Use a whole number, {least} or more."
+        raise SettingsError(msg)
+    return int(value)

@@ -1,0 +1,98 @@
+"""Who a record is about: normalised e-mails and serial numbers, consent, and who holds which device."""
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+
+from stedi_assets.contracts import SOURCES, ConsentRecord, Policy
+from stedi_assets.transforms.records import readable_instant
+
+_CONSENT = "shareWithResearchAsOfDate"
+_EDGES = r"^[\s\p{Z}\p{C}]+|[\s\p{Z}\p{C}]+$"
+# Possessive and bounded, so that hostile text can neither make it backtrack nor exhaust the stack.
+_JSON_TEXT = r'"([^"\\]*+(?:\\.[^"\\]*+){0,200}+)"'
+
+
+def normalised(name: str) -> Column:
+    """Return an e-mail or serial number as it is compared: without blanks around it, in lower case."""
+    return F.lower(F.regexp_replace(name, _EDGES, ""))
+
+
+def chosen_records(customers: DataFrame, quarantined: DataFrame, policy: Policy, as_of: int) -> DataFrame:
+    """Return the record that decides for each person, for those whom it lets in.
+
+    `customers`: customer_landing. `quarantined`: its quarantine; a record there whose e-mail can be read counts as
+    one without consent, the newest of all if its date cannot be read. `as_of`: epoch milliseconds; a consent, or a
+    record, from after it is none yet.
+    Columns out: the customer record's, e-mail and serial number normalised; one row per person.
+    """
+    columns = [column.name for column in SOURCES["customer"].record_columns]
+    known_by_then = F.col("lastUpdateDate").isNull() | (F.col("lastUpdateDate") <= as_of)
+    consents = F.coalesce(F.col(_CONSENT) <= as_of, F.lit(False)) & known_by_then  # noqa: FBT003
+    records = customers.select(*columns, normalised("email").alias("person"), consents.alias("consents"))
+    if policy.consent_record is ConsentRecord.ANY:
+        records = records.where("consents")
+    else:
+        withheld = _people_of(quarantined).select("person", "lastUpdateDate", F.lit(False).alias("consents"))  # noqa: FBT003
+        records = records.unionByName(withheld, allowMissingColumns=True)
+
+    # Without a date, doubt goes against use: a consent is taken for the oldest record, anything else for the newest.
+    undated = F.when(F.col("consents"), F.lit(0)).otherwise(F.lit(2**63 - 1))
+    newest_first = Window.partitionBy("person").orderBy(
+        F.coalesce("lastUpdateDate", undated).desc(),
+        F.col("consents").asc(),
+        F.col("registrationDate").desc_nulls_last(),
+        *(F.col(name).asc_nulls_first() for name in columns),
+    )
+    latest = records.withColumn("rank", F.row_number().over(newest_first)).where("rank = 1 AND consents")
+    return latest.select(*(_stored_form(name).alias(name) for name in columns))
+
+
+def holders(customers: DataFrame, quarantined: DataFrame) -> DataFrame:
+    """Return every person with at least one record carrying a serial number, accepted or quarantined.
+
+    Columns out: `person`, `serial`, each pair once.
+    """
+    accepted = customers.select(normalised("email").alias("person"), normalised("serialNumber").alias("serial"))
+    doubtful = _people_of(quarantined).select("person", F.explode("serials").alias("serial"))
+    return accepted.unionByName(doubtful).dropDuplicates(["person", "serial"])
+
+
+def _stored_form(name: str) -> Column:
+    return normalised(name) if name in {"email", "serialNumber"} else F.col(name)
+
+
+def _people_of(quarantined: DataFrame) -> DataFrame:
+    """Return the people that quarantined customer records name: `person`, `lastUpdateDate`, `serials`."""
+    text = F.col("raw").cast("string")
+    records = quarantined.select(
+        F.make_valid_utf8(text).alias("text"), readable_instant(text, "lastUpdateDate").alias("lastUpdateDate")
+    )
+    named = records.select(
+        "lastUpdateDate",
+        _texts_under("email").alias("emails"),
+        _texts_under("serialNumber").alias("serials"),
+    )
+    return named.select(
+        "lastUpdateDate",
+        F.explode(F.transform("emails", _normalised_text)).alias("person"),
+        F.transform("serials", _normalised_text).alias("serials"),
+    )
+
+
+def _normalised_text(text: Column) -> Column:
+    return F.lower(F.regexp_replace(text, _EDGES, ""))
+
+
+def _texts_under(key: str) -> Column:
+    """Every text that stands under a key in raw text, its escapes resolved."""
+    quoted = F.regexp_extract_all("text", F.lit(rf'(?i)"{_escapable(key)}"\s*:\s*{_JSON_TEXT}'), F.lit(1))
+    resolved = F.transform(
+        quoted,
+        lambda text: F.coalesce(F.from_json(F.concat(F.lit('["'), text, F.lit('"]')), "array<string>")[0], text),
+    )
+    return F.array_compact(resolved)
+
+
+def _escapable(key: str) -> str:
+    r"""Return a pattern for a key any of whose letters may be written as a `\u` escape."""
+    return "".join(rf"(?:{letter}|\\u00(?:{ord(letter.lower()):02x}|{ord(letter.upper()):02x}))" for letter in key)

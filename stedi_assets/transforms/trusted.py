@@ -1,0 +1,81 @@
+"""The trusted zone: people who consent, and the readings that are theirs."""
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from stedi_assets.contracts import MatchOn, Policy, Readings
+from stedi_assets.transforms.people import chosen_records, holders, normalised
+
+_CONSENT = "shareWithResearchAsOfDate"
+
+
+def customer_trusted(customers: DataFrame, quarantined: DataFrame, policy: Policy, as_of: int) -> DataFrame:
+    """Return one row per person whose deciding record consents to research at `as_of` (epoch milliseconds).
+
+    In: customer_landing and its quarantine. Out: the contract of `customer_trusted`.
+    """
+    return chosen_records(customers, quarantined, policy, as_of)
+
+
+def accelerometer_trusted(phone_readings: DataFrame, customer_trusted: DataFrame, policy: Policy) -> DataFrame:
+    """Return the phone readings of the people in customer_trusted, exact repeats once.
+
+    In: accelerometer_landing, customer_trusted. Out: the contract of `accelerometer_trusted`.
+    """
+    readings = phone_readings.select(normalised("user").alias("user"), "timestamp", "x", "y", "z")
+    return _of_people(readings, customer_trusted, policy, instant="timestamp").dropDuplicates(
+        ["user", "timestamp", "x", "y", "z"]
+    )
+
+
+def step_trainer_trusted(
+    device_readings: DataFrame,
+    customers_curated: DataFrame,
+    customers: DataFrame,
+    quarantined: DataFrame,
+    phone_readings: DataFrame,
+    policy: Policy,
+) -> DataFrame:
+    """Return the device readings that belong to exactly one person of customers_curated, exact repeats once.
+
+    In: step_trainer_landing, customers_curated, customer_landing and its quarantine, accelerometer_landing (the last
+    three are the evidence for whose a reading is, and are never filtered). Out: the contract of
+    `step_trainer_trusted`; `user` is null where the policy matches on the timestamp alone.
+    """
+    readings = device_readings.select(
+        "sensorReadingTime", normalised("serialNumber").alias("serialNumber"), "distanceFromObject"
+    ).dropDuplicates(["sensorReadingTime", "serialNumber", "distanceFromObject"])
+    if policy.match_on is MatchOn.TIMESTAMP:
+        serials = customers_curated.select("serialNumber")
+        return readings.join(serials, on="serialNumber", how="left_semi").select(
+            *readings.columns, F.lit(None).cast("string").alias("user")
+        )
+
+    owners = _owners(holders(customers, quarantined), phone_readings)
+    owned = readings.join(owners, on=["serialNumber", "sensorReadingTime"], how="inner")
+    return _of_people(owned.select(*readings.columns, "user"), customers_curated, policy, instant="sensorReadingTime")
+
+
+def _owners(holders: DataFrame, phone_readings: DataFrame) -> DataFrame:
+    """Return whose a device reading at an instant is: the one holder whose phone logged a reading just then.
+
+    Columns out: `serialNumber`, `sensorReadingTime`, `user`; no row where several holders' phones did.
+    """
+    active = phone_readings.select(normalised("user").alias("person"), F.col("timestamp").alias("sensorReadingTime"))
+    evidence = active.join(holders, on="person", how="inner")
+    # One person exactly, repeats of the person included: the least and the greatest are the same.
+    return (
+        evidence.groupBy(F.col("serial").alias("serialNumber"), "sensorReadingTime")
+        .agg(F.min("person").alias("user"), F.max("person").alias("other"))
+        .where("user = other")
+        .select("serialNumber", "sensorReadingTime", "user")
+    )
+
+
+def _of_people(readings: DataFrame, people: DataFrame, policy: Policy, *, instant: str) -> DataFrame:
+    """Keep the readings whose `user` is one of the people, since their consent where the policy says so."""
+    consents = people.select(F.col("email").alias("person"), F.col(_CONSENT).alias("consent"))
+    theirs = F.col("user") == F.col("person")
+    if policy.readings is Readings.SINCE_CONSENT:
+        theirs = theirs & (F.col(instant) >= F.col("consent"))
+    return readings.join(consents, on=theirs, how="left_semi")
