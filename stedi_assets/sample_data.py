@@ -13,6 +13,7 @@ whatever the size.
 import argparse
 import gzip
 import hashlib
+import io
 import json
 import os
 import random
@@ -25,7 +26,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from itertools import cycle, islice, product
 from pathlib import Path
-from typing import Literal, NamedTuple, TextIO
+from typing import Literal, NamedTuple
 
 Amount = int | float
 """How often something happens: an int counts, a float from 0.0 to 1.0 is a share."""
@@ -99,7 +100,7 @@ class SampleSummary:
 
 def write_sample(
     lake: str | os.PathLike[str],
-    options: SampleOptions = SampleOptions(),  # noqa: B008 - frozen
+    options: SampleOptions = SampleOptions(),
     truth: str | os.PathLike[str] | None = None,
 ) -> SampleSummary:
     """Write landing files into a lake folder, and the truth about them into a folder outside of it.
@@ -118,11 +119,9 @@ def write_sample(
     landings = {source.name: _Landing(source, folders[source.name], plan) for source in _SOURCES}
     phone_readings = 0
     with ExitStack() as stack:
-        people_truth, readings_truth = (
-            _opened(stack, truth_folder, name) for name in ("people.jsonl", "device_readings.jsonl")
-        )
-        devices = random.Random(f"{options.seed} devices")
-        phones = random.Random(f"{options.seed} phones")
+        tell_people = _truth_file(stack, truth_folder, "people.jsonl")
+        tell_readings = _truth_file(stack, truth_folder, "device_readings.jsonl")
+        phones, devices = random.Random(f"{options.seed} phones"), random.Random(f"{options.seed} devices")
         for customer, instants in _with_instants(plan, _customers(plan)):
             phone_lines = _phone_lines(phones, customer, instants, options.readings_per_phone)
             distances = [201 + int(devices.random() * 100) for _ in instants]
@@ -130,9 +129,8 @@ def write_sample(
             landings["accelerometer"].deliver(phone_lines, late=customer.late)
             landings["step_trainer"].deliver(_device_lines(customer, instants, distances), late=customer.late)
             phone_readings += len(phone_lines)
-            if people_truth and readings_truth:
-                people_truth.write(_person_truth(customer))
-                readings_truth.writelines(_device_truth(customer, instants, distances))
+            tell_people(_person_truth(customer))
+            tell_readings(_device_truth(customer, instants, distances))
 
     summary = SampleSummary(
         customers=options.customers,
@@ -183,11 +181,12 @@ def _truth_folder(place: str | os.PathLike[str], lake: Path) -> Path:
     return folder
 
 
-def _opened(stack: ExitStack, folder: Path | None, name: str) -> TextIO | None:
+def _truth_file(stack: ExitStack, folder: Path | None, name: str) -> Callable[[Iterable[str]], None]:
+    """Open a file of the truth, if it is asked for, and return what writes lines to it."""
     if folder is None:
-        return None
+        return lambda _lines: None
     folder.mkdir(parents=True, exist_ok=True)
-    return stack.enter_context((folder / name).open("w", encoding="utf-8", newline="\n"))
+    return stack.enter_context((folder / name).open("w", encoding="utf-8", newline="\n")).writelines
 
 
 # --- What the course data looks like --------------------------------------------------------------------------------
@@ -196,14 +195,15 @@ def _opened(stack: ExitStack, folder: Path | None, name: str) -> TextIO | None:
 _COURSE_CUSTOMERS = 956
 _SHARING_RESEARCH, _SHARING_PUBLIC, _SHARING_FRIENDS = 482, 491, 508
 _UPDATED_LATER = 44
-_REGISTRATION_GAP = (70, 5_070)  # of 956 within 41 minutes
+_REGISTRATION_GAP = (20, 1_100)
+_UPDATED_AT_ONCE = 0.12  # the others about a minute later
 _MINUTE_LATER = (58_000, 68_300)
 _SLOWEST_STEP = 4_000
 # From registration to the last reading, per reading of a device. The slower somebody steps, the more of the readings
 # precede the registration: 19 % of all.
-_AFTER_REGISTRATION = (2_100, 2_500)
-# The share of walks that meet the one before in at least one instant. Steps that are multiples of one another let
-# some meet more often: 6 % of the pairs that share an instant, but nothing else, are two people.
+_AFTER_REGISTRATION = (2_330, 2_480)
+# The share of walks that are moved to meet the one before. Others meet by chance: people register that close together.
+# So 6 % of the pairs of a device reading and a phone reading at the same instant are about two people.
 _MEETING = 0.95
 _READINGS_PER_FILE = 10_000
 
@@ -263,7 +263,7 @@ class _Plan:
         if not options.readings_per_device <= options.readings_per_phone <= most:
             msg = f"readings_per_phone must be from readings_per_device to {len(_ORIENTATIONS)} times as many"
             raise SampleRefused(msg)
-        _counted("repeated_deliveries", options.repeated_deliveries, sys.maxsize)
+        _counted("repeated_deliveries", options.repeated_deliveries, sys.maxsize)  # any number: files can come again
 
         customers = options.customers
         research = round(customers * _SHARING_RESEARCH / _COURSE_CUSTOMERS)
@@ -280,7 +280,10 @@ class _Plan:
         for source in _SOURCES:
             needed = sum(BROKEN_KINDS[kind].takes * count for kind, count in plan.broken[source.name].items())
             if needed > plan.on_time_at_least(source):
-                msg = f"broken needs {needed} records of {source.name} that are not late, and there may be fewer"
+                msg = (
+                    f"broken: {needed} records of {source.name} are needed that are not late, "
+                    f"only {plan.on_time_at_least(source)} are certain"
+                )
                 raise SampleRefused(msg)
         return plan
 
@@ -300,6 +303,10 @@ def _counted(name: str, amount: Amount, population: int) -> int:
     if not 0 <= amount <= most:
         msg = f"{name}={amount} must be from 0 to {most}"
         raise SampleRefused(msg)
+    return _times(amount, population)
+
+
+def _times(amount: Amount, population: int) -> int:
     return amount if isinstance(amount, int) else round(amount * population)
 
 
@@ -423,7 +430,8 @@ def _serial_number(seed: int, what: str) -> str:
 
 
 def _until_update(rng: random.Random) -> int:
-    return rng.randint(*_MINUTE_LATER) if rng.random() < 0.88 else 1
+    at_once, minute_later = rng.random() < _UPDATED_AT_ONCE, rng.randint(*_MINUTE_LATER)
+    return 1 if at_once else minute_later
 
 
 def _customer_lines(seed: int, customer: _Customer) -> list[bytes]:
@@ -466,8 +474,8 @@ def _withdrawal(rng: random.Random, customer: _Customer) -> dict[str, str | int]
     return record
 
 
-def _person_truth(customer: _Customer) -> str:
-    return json.dumps({"person": customer.person, "consents": customer.research and not customer.withdrawn}) + "\n"
+def _person_truth(customer: _Customer) -> Iterator[str]:
+    yield json.dumps({"person": customer.person, "consents": customer.research and not customer.withdrawn}) + "\n"
 
 
 # --- Readings -------------------------------------------------------------------------------------------------------
@@ -489,14 +497,14 @@ def _with_instants(plan: _Plan, customers: Iterable[_Customer]) -> Iterator[tupl
 
 
 def _walk(rng: random.Random, customer: _Customer, count: int, previous: range | None) -> range:
-    """Return instants at a regular step, about half of it before the registration, or all before a late consent."""
+    """Return instants at a regular step: some before the registration, or all of them before a late consent."""
     step = 2_000 + 100 * rng.randint(1, 60) // 3
     if customer.updated - customer.registered < _MINUTE_LATER[0]:
         last = customer.registered + count * rng.randint(*_AFTER_REGISTRATION)
     else:
         last = customer.updated - rng.randint(100, _SLOWEST_STEP)
     meets, meeting = rng.random() < _MEETING, rng.randrange(count)
-    if previous and meets:
+    if previous and meets and previous.step != step:  # two people never walk in step
         instant = last - meeting * step
         nearest = previous[max(0, min(count - 1, round((instant - previous.start) / previous.step)))]
         if abs(nearest - instant) <= step:
@@ -633,12 +641,12 @@ def _nobody(source: _Source, seed: int, number: int) -> _Values:
 
 
 def _layout(template: bytes, quarantined: int = 0) -> BrokenKind:
-    """Records of the sample with other things between them than a line break."""
+    """Return a kind: records of the sample with something else between them than a line break."""
     return BrokenKind(lambda _source, lines, _nobody: template % tuple(lines), template.count(b"%b"), quarantined)
 
 
 def _unusual(change: _Change, *sources: _Source) -> BrokenKind:
-    """A record of the sample, spelled in an unusual way."""
+    """Return a kind: a record of the sample, spelled in an unusual way."""
     return BrokenKind(
         lambda source, lines, _nobody: _json(source, change(source, _values(lines[0]))) + b"\n",
         sources=tuple(source.name for source in sources or _SOURCES),
@@ -646,14 +654,17 @@ def _unusual(change: _Change, *sources: _Source) -> BrokenKind:
 
 
 def _text_kind(write: Callable[[bytes], bytes]) -> BrokenKind:
-    """A text made from a record about nobody. A record of the sample follows it, so that what is cut off ends there."""
+    """Return a kind: a text made from a record about nobody.
+
+    A record of the sample follows it, so that what is cut off ends there.
+    """
     return BrokenKind(
         lambda source, lines, nobody: write(_json(source, nobody)) + b"\n" + lines[0] + b"\n", quarantined=1
     )
 
 
 def _value_kind(change: _Change, *sources: _Source) -> BrokenKind:
-    """A record about nobody that is JSON, or nearly, with something wrong in it."""
+    """Return a kind: a record about nobody with something wrong in its keys or values."""
     return BrokenKind(
         lambda source, lines, nobody: _json(source, change(source, nobody)) + b"\n" + lines[0] + b"\n",
         quarantined=1,
@@ -662,7 +673,7 @@ def _value_kind(change: _Change, *sources: _Source) -> BrokenKind:
 
 
 def _sample_file(write: Callable[[bytes], bytes], file_name: str) -> BrokenKind:
-    """A file of its own with a record of the sample."""
+    """Return a kind: a file of its own with a record of the sample."""
     return BrokenKind(lambda _source, lines, _nobody: write(lines[0]), file_name=file_name)
 
 
@@ -672,7 +683,7 @@ def _foreign_file(
     file_name: str = "{}.json",
     fate: Literal["read", "unreadable", "ignored"] = "read",
 ) -> BrokenKind:
-    """A file of its own that holds nothing of the sample."""
+    """Return a kind: a file of its own that holds nothing of the sample."""
     return BrokenKind(
         lambda source, _lines, nobody: write(_json(source, nobody)), 0, quarantined, file_name=file_name, fate=fate
     )
@@ -711,7 +722,11 @@ def _pretty(line: bytes) -> bytes:
 
 
 def _packed(content: bytes) -> bytes:
-    return gzip.compress(content, 6, mtime=0)
+    # gzip.compress writes other headers in Python 3.11 and 3.12.
+    packed = io.BytesIO()
+    with gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=packed, mtime=0) as file:
+        file.write(content)
+    return packed.getvalue()
 
 
 BROKEN_KINDS: dict[str, BrokenKind] = {
@@ -755,7 +770,7 @@ BROKEN_KINDS: dict[str, BrokenKind] = {
     "tab_in_text": _value_kind(_within_identity("\t")),
     "invalid_utf8": _value_kind(_within_identity("\udcff")),
     "deep_nesting": _value_kind(lambda _source, values: values | {"more": "[" * 2_000 + "]" * 2_000}),
-    "huge_text": _value_kind(lambda _source, values: values | {"more": f'"{"x" * 20_000_000}"'}),
+    "huge_text": _value_kind(lambda _source, values: values | {"more": f'"{"x" * (20 << 20)}"'}),
     # To be quarantined: keys
     "missing_key": _value_kind(lambda source, values: {k: v for k, v in values.items() if k != source.identity}),
     "key_twice": _text_kind(lambda record: record[:-1] + b"," + record[1:]),
@@ -844,9 +859,9 @@ class _Weaver:
         return delivered
 
     def rest(self) -> list[_Delivered]:
-        """Return what is left when there are no more lines."""
+        """Return what is still due when there was no line to put it at: all of them are late."""
         self._seen = sys.maxsize
-        return [*self._broken_now(), *self._held]
+        return list(self._broken_now())
 
     def _next_at(self) -> int:
         return self._woven * self._spread_over // len(self._due) if self._woven < len(self._due) else sys.maxsize
@@ -888,8 +903,10 @@ class _File:
 class _FileSeries:
     """Files of about 10,000 records each, in the order in which they come in."""
 
-    def __init__(self, next_path: Callable[[], Path], *, packed: bool, modified: int | None = None) -> None:
-        self._next_path, self._packed, self._modified = next_path, packed, modified
+    def __init__(
+        self, folder: Path, next_name: Callable[[], str], *, packed: bool, modified: int | None = None
+    ) -> None:
+        self._folder, self._next_name, self._packed, self._modified = folder, next_name, packed, modified
         self._waiting: list[_Delivered] = []
         self.files: list[_File] = []
 
@@ -902,7 +919,7 @@ class _FileSeries:
     def write_waiting(self) -> None:
         if not self._waiting:
             return
-        file = _File(self._next_path())
+        file = _File(self._folder / self._next_name())
         for one in self._waiting:
             file.count(one)
         content = b"".join(one if isinstance(one, bytes) else one.content for one in self._waiting)
@@ -912,7 +929,8 @@ class _FileSeries:
 
 
 def _write(path: Path, content: bytes, modified: int | None = None) -> None:
-    # Under another name until it is whole: somebody may be watching the folder.
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Hidden until it is whole: somebody may be watching the folder.
     unfinished = path.with_name(f".{path.name}.part")
     unfinished.write_bytes(content)
     if modified is not None:
@@ -935,9 +953,9 @@ class _Landing:
         self._weaver = _Weaver(source, plan)
         self._gateways: list[list[_Delivered]] = [[] for _ in range(self._GATEWAYS)]
         self._in_gateways = 0
-        folder.mkdir(parents=True, exist_ok=True)
-        self._regular = _FileSeries(lambda: folder / self._next_name(), packed=plan.options.gzip)
-        self._late = _FileSeries(self._next_late_path, packed=plan.options.gzip, modified=_LATE_MODIFIED)
+        packed = plan.options.gzip
+        self._regular = _FileSeries(folder, self._next_name, packed=packed)
+        self._late = _FileSeries(folder / "late", self._next_name, packed=packed, modified=_LATE_MODIFIED)
         self._of_their_own: list[_File] = []
 
     def deliver(self, lines: list[bytes], *, late: bool) -> None:
@@ -994,18 +1012,12 @@ class _Landing:
 
     def _to_be_repeated(self) -> Iterable[_File]:
         files = [*self._regular.files, *self._late.files]
-        count = _counted("repeated_deliveries", self._options.repeated_deliveries, len(files))
-        return islice(cycle(files), count)
+        return islice(cycle(files), _times(self._options.repeated_deliveries, len(files)))
 
     def _repeat(self, file: _File) -> _File:
         repeated = replace(file, path=self._folder / self._next_name())
         _write(repeated.path, file.path.read_bytes())
         return repeated
-
-    def _next_late_path(self) -> Path:
-        folder = self._folder / "late"
-        folder.mkdir(exist_ok=True)
-        return folder / self._next_name()
 
     def _next_name(self) -> str:
         return f"{self._next_stem()}.json{'.gz' if self._options.gzip else ''}"
@@ -1083,9 +1095,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _amount(text: str) -> Amount:
-    if text.endswith("%"):
-        return float(text[:-1]) / 100
-    return float(text) if "." in text else int(text)
+    try:
+        if text.endswith("%"):
+            return float(text[:-1]) / 100
+        return float(text) if "." in text else int(text)
+    except ValueError:
+        msg = f"{text!r} is neither a number of times (3) nor a share (0.03 or 3%)"
+        raise argparse.ArgumentTypeError(msg) from None
 
 
 def _broken_amount(text: str) -> tuple[str, Amount]:

@@ -336,7 +336,7 @@ _NOT_JSON = [
         "customer",
         _with("customer", customerName=f'"{"x" * (20 << 20)}"') + b"\n" + _CUSTOMER,
         1,
-        [_MALFORMED],
+        [("record_too_large",)],
     ),
 ]
 

@@ -110,6 +110,7 @@ _OPENING = {b"}": b"{", b"]": b"["}
 DEEPEST_NESTING = 900
 """An object that opens more brackets than this inside one another, its own included, counts as broken."""
 LONGEST_STRING = 20_000_000
+LONGEST_RECORD = 16_000_000
 """A string token of more bytes than this makes its object broken: JSON parsers on the JVM refuse to read on there."""
 
 Members = list[tuple[bytes, bytes]]
@@ -323,6 +324,8 @@ def _verdict(source: Source, raw: bytes, members: Members | None) -> tuple[Row, 
     """Row, reasons against it, and names of unknown fields. The row counts only when there are no reasons."""
     if not _is_utf8(raw):
         return {}, {"invalid_utf8"}, set()
+    if len(raw) > LONGEST_RECORD:
+        return {}, {"record_too_large"}, set()
     if members is None:
         return {}, {"malformed_json"}, set()
     fields = _decoded(members)

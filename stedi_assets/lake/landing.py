@@ -187,7 +187,7 @@ def _cut_at_braces(
             F.monotonically_increasing_id().alias("place"),
         )
     )
-    return _staged(judge(split_at_braces(chunks), source), stage / "cut_at_braces")
+    return _staged(judge(split_at_braces(chunks), source, bare_nan=False), stage / "cut_at_braces")
 
 
 def _split_exactly(
@@ -210,7 +210,7 @@ def _split_exactly(
         F.lit(0).cast("bigint").alias("block"),
         F.monotonically_increasing_id().alias("place"),
     )
-    return _staged(judge(texts, source), stage / "split_exactly")
+    return _staged(judge(texts, source, bare_nan=True), stage / "split_exactly")
 
 
 def _split_rows(folder: Path, file: LandingFile) -> Iterator[pa.Table]:
@@ -249,7 +249,7 @@ def _staged(judged: DataFrame, folder: Path) -> _Part:
         F.sum("separator_bytes").alias("separator_bytes"),
         F.count_if("blank").alias("blanks"),
         F.max_by("blank", F.struct("block", "place")).alias("ends_blank"),
-        F.count_if(record & (~F.col("is_object") | F.col("bracketed"))).alias("irregular"),
+        F.count_if((record & ~F.col("is_object")) | F.col("bracketed")).alias("irregular"),
         F.array_distinct(F.flatten(F.collect_set("unknown_fields"))).alias("unknown_fields"),
     )
     # A row a file: counts and names of reasons, nothing of a record.

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, cast
 _SUFFIXES = (".json", ".jsonl", ".ndjson")
 _BLOCK = 1 << 20
 _UTF8_MARK = b"\xef\xbb\xbf"
-_WIDE_MARKS = (b"\xff\xfe", b"\xfe\xff")
+_WIDE_MARKS = (b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,8 @@ def _entries(folder: Path) -> Iterator[tuple[str, str]]:
     unlistable: list[str] = []
 
     def note(error: OSError) -> None:
-        unlistable.append(os.path.relpath(error.filename, folder))
+        if not isinstance(error, FileNotFoundError):
+            unlistable.append(os.path.relpath(error.filename, folder))
 
     for parent, folders, names in os.walk(folder, onerror=note):
         below = os.path.relpath(parent, folder)

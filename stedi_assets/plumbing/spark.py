@@ -20,6 +20,8 @@ _MEANING = {
     "spark.sql.ansi.enabled": "true",
     "spark.sql.caseSensitive": "true",
     "spark.sql.session.timeZone": "UTC",
+    # Below a key that the contract does not know, anything may stand.
+    "spark.sql.variant.allowDuplicateKeys": "true",
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
 }
 # A fresh folder and a pointer make publishing safe, so that the committer need not be.

@@ -5,7 +5,7 @@ which kind of JSON value it holds, so that nothing Spark's JSON reader would ben
 """
 
 from functools import reduce
-from operator import add, and_
+from operator import add
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -26,10 +26,12 @@ END_OF_INSTANTS = 4_100_000_000_000
 _JSON_OPTIONS = {
     "mode": "PERMISSIVE",
     "allowSingleQuotes": "false",
-    # Let through here, so that the reason can be `not_finite` and not just `malformed_json`.
-    "allowNonNumericNumbers": "true",
+    "allowNonNumericNumbers": "false",
 }
-_QUOTED_NON_FINITE = ("NaN", "Infinity", "-Infinity", "+Infinity", "INF", "-INF", "+INF")
+# With `NaN` and its like let through, so that the reason can be `not_finite` and not just `malformed_json`.
+_LENIENT_OPTIONS = {**_JSON_OPTIONS, "allowNonNumericNumbers": "true"}
+# As JSON text: bare or in quotes, a number that is none is written in quotes.
+_NOT_FINITE = tuple(f'"{name}"' for name in ("NaN", "Infinity", "-Infinity", "+Infinity", "INF", "-INF", "+INF"))
 
 _EDGE = r"[\s\p{Z}\p{C}]*"
 _WORD = r"[^@\s\p{Z}]*"
@@ -63,7 +65,7 @@ def split_at_braces(chunks: DataFrame) -> DataFrame:
     )
 
 
-def judge(records: DataFrame, source: Source) -> DataFrame:
+def judge(records: DataFrame, source: Source, *, bare_nan: bool) -> DataFrame:
     """Judge each record by its source's contract.
 
     Columns in: `text` STRING (one record; its bytes need not be UTF-8), `broken` BOOLEAN (it is known not to be one
@@ -72,81 +74,92 @@ def judge(records: DataFrame, source: Source) -> DataFrame:
     where the record is quarantined), `is_object` BOOLEAN (the text is one JSON object), `reasons` ARRAY<STRING>
     (sorted; null where the record is accepted), `raw` BINARY (the bytes; null where accepted), `record_bytes` BIGINT,
     `unknown_fields` ARRAY<STRING> (names that are not in the contract; null where there are none).
+
+    A bare `NaN` or `Infinity` is no JSON. With `bare_nan` a record that holds one is an object all the same, and the
+    reason is `not_finite`.
     """
     columns = source.record_columns
-    others = [name for name in records.columns if name not in {"text", "broken"}]
+    options = _LENIENT_OPTIONS if bare_nan else _JSON_OPTIONS
+    kept = [name for name in records.columns if name not in {"text", "broken"}]
 
-    parsed = records.select(*others, "text", F.when(~F.col("broken"), _fields(F.col("text"))).alias("fields"))
+    # Each step uses the columns of the one before, so that Spark computes nothing twice. What needs a lambda is on
+    # its own and only for records with unusual keys: Spark generates no code for a step that holds one.
+    parsed = records.select(*kept, "text", F.when(~F.col("broken"), _fields(F.col("text"), options)).alias("fields"))
     known = reduce(add, (_exact(column.name).isNotNull().cast("int") for column in columns))
-    keyed = parsed.select("*", (F.size("fields") == known).alias("plain_keys"))
-    found = keyed.select(
-        *others,
-        "text",
-        "fields",
-        "plain_keys",
-        *(_value_of(column.name).alias(f"v_{column.name}") for column in columns),
+    plain_keys = parsed.select("*", (F.size("fields") == known).alias("plain_keys"))
+    named = plain_keys.select(
+        "*",
+        F.when(~F.col("plain_keys"), _lowered(F.map_keys("fields"))).alias("names"),
+        F.when(~F.col("plain_keys"), _unknown(F.map_keys("fields"), source)).alias("unknown_fields"),
     )
-    kinds = found.select(
-        "*", *(F.schema_of_variant(f"v_{column.name}").alias(f"k_{column.name}") for column in columns)
-    )
-    typed = kinds.select(
-        *others,
-        "text",
-        F.col("fields").isNotNull().alias("is_object"),
-        F.when(~F.col("plain_keys"), _unknown_fields(source)).alias("unknown_fields"),
-        _reasons(source).alias("reasons"),
-        *(_typed(column).alias(column.name) for column in columns),
-    )
+    values = named.select("*", *(_value_under(column.name).alias(_value(column)) for column in columns))
+    written = values.select("*", *(F.to_json(_value(column)).alias(_json(column)) for column in columns))
+    typed = written.select("*", *(_typed(column).alias(column.name) for column in columns))
+    judged = typed.select("*", _reasons(source).alias("reasons"))
+
     accepted = F.col("reasons").isNull()
-    return typed.select(
-        *others,
+    return judged.select(
+        *kept,
         *(F.when(accepted, F.col(column.name)).alias(column.name) for column in columns),
-        "is_object",
+        F.col("fields").isNotNull().alias("is_object"),
         "reasons",
         F.when(~accepted, F.col("text").cast("binary")).alias("raw"),
         F.octet_length("text").cast("bigint").alias("record_bytes"),
-        "unknown_fields",
+        F.when(F.size("unknown_fields") > 0, F.col("unknown_fields")).alias("unknown_fields"),
     )
 
 
 def readable_instant(text: Column, name: str) -> Column:
     """Return the instant under the key `name` of a raw record, null if it cannot be read without doubt."""
-    fields = _fields(text)
-    lowered = F.transform(F.map_keys(fields), F.lower)
-    value = F.try_element_at(F.map_values(fields), F.array_position(lowered, name.lower()).cast("int"))
-    unambiguous = F.size(F.array_distinct(lowered)) == F.size(lowered)
-    return F.when(unambiguous, _valid_instant(value, F.schema_of_variant(value)))
+    fields = _fields(text, _LENIENT_OPTIONS)
+    names = _lowered(F.map_keys(fields))
+    value = F.try_element_at(F.map_values(fields), F.array_position(names, name.lower()).cast("int"))
+    unambiguous = F.size(F.array_distinct(names)) == F.size(names)
+    # An element at 0, where there is no such key, is none.
+    there = F.array_contains(names, name.lower())
+    return F.when(unambiguous & there, _valid_instant(F.to_json(value)))
 
 
-def _fields(text: Column) -> Column:
+def _fields(text: Column, options: dict[str, str]) -> Column:
     small = F.octet_length(text) <= LARGEST_RECORD_BYTES
-    return F.when(small, F.from_json(text, "map<string,variant>", _JSON_OPTIONS))
+    return F.when(small & F.is_valid_utf8(text), F.from_json(text, "map<string,variant>", options))
 
 
 def _exact(name: str) -> Column:
     return F.try_element_at("fields", F.lit(name))
 
 
-def _lowered_keys() -> Column:
-    return F.transform(F.map_keys("fields"), F.lower)
+def _lowered(names: Column) -> Column:
+    return F.transform(names, F.lower)
 
 
-def _value_of(name: str) -> Column:
-    """Return the value under a key, whatever the key's letter case."""
-    position = F.array_position(_lowered_keys(), name.lower()).cast("int")
-    any_case = F.when(position > 0, F.try_element_at(F.map_values("fields"), position))
-    return F.when(F.col("plain_keys"), _exact(name)).otherwise(F.coalesce(_exact(name), any_case))
-
-
-def _unknown_fields(source: Source) -> Column:
+def _unknown(names: Column, source: Source) -> Column:
     known = [column.name.lower() for column in source.record_columns]
-    names = F.filter(F.map_keys("fields"), lambda key: ~F.lower(key).isin(known))
-    return F.when(F.size(names) > 0, F.array_distinct(names))
+    return F.array_distinct(F.filter(names, lambda name: ~F.lower(name).isin(known)))
+
+
+def _value(column: contract.Column) -> str:
+    return f"value of {column.name}"
+
+
+def _json(column: contract.Column) -> str:
+    """Name the column that holds a value as JSON text: its first character tells text from number from the rest.
+
+    Not `variant_get`: that builds and looks up a cast for every value, which costs more than the parsing.
+    """
+    return f"json of {column.name}"
+
+
+def _value_under(name: str) -> Column:
+    """Return the value under a key, whatever the key's letter case."""
+    place = F.array_position("names", name.lower()).cast("int")
+    any_case = F.when(place > 0, F.try_element_at(F.map_values("fields"), place))
+    return F.when(F.col("plain_keys"), _exact(name)).otherwise(any_case)
 
 
 def _reasons(source: Source) -> Column:
     """Every reason for quarantine, sorted; null for a good record."""
-    repeated = F.size(F.array_distinct(_lowered_keys())) < F.size("fields")
+    repeated = F.size(F.array_distinct("names")) < F.size("names")
     by_column = F.array_compact(F.array(*(_reason(column) for column in source.record_columns)))
     return (
         F.when(~F.is_valid_utf8("text"), F.array(F.lit("invalid_utf8")))
@@ -158,78 +171,71 @@ def _reasons(source: Source) -> Column:
     )
 
 
+def _typed(column: contract.Column) -> Column:
+    """Return a value that can be accepted, with its type; null for any other."""
+    value, json = F.col(_value(column)), F.col(_json(column))
+    text = F.when(_is_text(value, json), _unquoted(value, json))
+    if column.form is contract.Form.EMAIL:
+        return F.when(text.rlike(_EMAIL), text)
+    if column.form is contract.Form.TEXT:
+        return text
+    if column.form is contract.Form.TEXT_OR_NUMBER:
+        return F.when(_is_number(json), json).otherwise(text)
+    if column.form is contract.Form.NUMBER:
+        return F.when(_is_number(json), json.try_cast("double"))
+    return _valid_instant(json)
+
+
 def _reason(column: contract.Column) -> Column:
     """Return the reason why this column's value cannot be accepted, or null."""
-    value, kind = F.col(f"v_{column.name}"), F.col(f"k_{column.name}")
-    absent = value.isNull() | (kind == "VOID")
+    value, json = F.col(_value(column)), F.col(_json(column))
     missing = F.lit(f"missing_{column.name}" if column.required else None)
-    return F.when(absent, missing).otherwise(_reason_of_value(column.form, value, kind))
+    accepted = F.col(column.name).isNotNull()
+    if column.form is contract.Form.SHARE_INSTANT:
+        accepted = accepted | _says_no(json)
+    return (
+        F.when(accepted, F.lit(None))
+        .when(value.isNull() | (json == "null"), missing)
+        .otherwise(_reason_of_bad_value(column.form, value, json))
+    )
 
 
-def _reason_of_value(form: contract.Form | None, value: Column, kind: Column) -> Column:
-    text = kind == "STRING"
+def _reason_of_bad_value(form: contract.Form | None, value: Column, json: Column) -> Column:
     wrong_type = F.lit("wrong_type")
-    not_finite = _not_finite(value, kind)
-    if form is contract.Form.TEXT:
-        return F.when(~text, wrong_type)
     if form is contract.Form.EMAIL:
-        return F.when(~text, wrong_type).when(~_string(value).rlike(_EMAIL), F.lit("invalid_email"))
-    if form is contract.Form.TEXT_OR_NUMBER:
-        return F.when(~(text | (_is_number(kind) & ~F.isnan(_double(value)))), wrong_type)
-    if form is contract.Form.NUMBER:
-        return F.when(not_finite, F.lit("not_finite")).when(~_is_number(kind), wrong_type)
-    bad_instant = (
-        F.when(not_finite, F.lit("not_finite"))
-        .when(~_is_number(kind), wrong_type)
-        .when(_valid_instant(value, kind).isNull(), F.lit("invalid_instant"))
+        return F.when(_is_text(value, json), F.lit("invalid_email")).otherwise(wrong_type)
+    if form in {contract.Form.TEXT, contract.Form.TEXT_OR_NUMBER}:
+        return wrong_type
+    return (
+        F.when(json.isin(*_NOT_FINITE), F.lit("not_finite"))
+        .when(~_is_number(json), wrong_type)
+        .otherwise(F.lit("invalid_instant"))
     )
-    if form is contract.Form.SHARE_INSTANT:
-        return F.when(~_says_no(value, kind), bad_instant)
-    return bad_instant
 
 
-def _typed(column: contract.Column) -> Column:
-    value, kind = F.col(f"v_{column.name}"), F.col(f"k_{column.name}")
-    if column.form is contract.Form.NUMBER:
-        return F.when(_is_number(kind), _double(value))
-    if column.type is contract.Type.BIGINT:
-        return _valid_instant(value, kind)
-    return F.when(kind != "VOID", _string(value))
+def _is_number(json: Column) -> Column:
+    """Whether a value is a finite number; any other number is written in quotes, like a text."""
+    return F.substring(json, 1, 1).between("-", "9")
 
 
-def _is_number(kind: Column) -> Column:
-    return (kind == "BIGINT") | (kind == "DOUBLE") | kind.startswith("DECIMAL")
+def _is_text(value: Column, json: Column) -> Column:
+    bare = json.isin(*_NOT_FINITE) & (F.schema_of_variant(value) == "DOUBLE")
+    return json.startswith('"') & ~bare
 
 
-def _not_finite(value: Column, kind: Column) -> Column:
-    number = (kind == "DOUBLE") & (F.isnan(_double(value)) | (F.abs(_double(value)) == float("inf")))
-    return number | ((kind == "STRING") & _string(value).isin(*_QUOTED_NON_FINITE))
+def _unquoted(value: Column, json: Column) -> Column:
+    plain = F.substring(json, F.lit(2), F.length(json) - 2)
+    return F.when(json.contains("\\"), F.try_variant_get(value, "$", "string")).otherwise(plain)
 
 
-def _says_no(value: Column, kind: Column) -> Column:
+def _says_no(json: Column) -> Column:
     """Whether a share column says 'no' in one of the ways the sources have: 0, false, empty text."""
-    zero = _is_number(kind) & (_double(value) == 0)
-    no = (kind == "BOOLEAN") & ~F.try_variant_get(value, "$", "boolean")
-    return zero | no | ((kind == "STRING") & (_string(value) == ""))
+    return json.isin("false", '""') | (_is_number(json) & (json.try_cast("double") == 0))
 
 
-def _valid_instant(value: Column, kind: Column) -> Column:
+def _valid_instant(json: Column) -> Column:
     """Return the instant a number stands for: whole, however it is written, and in range; else null."""
-    decimal = F.try_variant_get(value, "$", "decimal(38,20)")
-    whole_decimal = F.when(decimal == F.floor(decimal), decimal.cast("bigint"))
-    double = _double(value)
-    in_double = (double == F.floor(double)) & (double < END_OF_INSTANTS)
-    instant = (
-        F.when(kind == "BIGINT", F.try_variant_get(value, "$", "bigint"))
-        .when(kind.startswith("DECIMAL"), whole_decimal)
-        .when((kind == "DOUBLE") & in_double, double.try_cast("bigint"))
-    )
-    return F.when(reduce(and_, (instant >= FIRST_INSTANT, instant < END_OF_INSTANTS)), instant)
-
-
-def _double(value: Column) -> Column:
-    return F.try_variant_get(value, "$", "double")
-
-
-def _string(value: Column) -> Column:
-    return F.try_variant_get(value, "$", "string")
+    decimal = json.try_cast("decimal(38,20)")
+    whole = F.when(decimal == F.floor(decimal), decimal.try_cast("bigint"))
+    instant = F.when(_is_number(json), F.coalesce(json.try_cast("bigint"), whole))
+    return F.when(instant.between(FIRST_INSTANT, END_OF_INSTANTS - 1), instant)

@@ -1,0 +1,163 @@
+"""Every kind of broken delivery, each in a file of its own and in pairs, through the real landing step.
+
+The cases and their verdicts are in `malformed_cases.py`; all of them lie in one lake, so that Spark starts once.
+"""
+
+import itertools
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+
+from stedi_assets.contracts import SOURCES
+from stedi_assets.lake import landing as landing_module
+from stedi_assets.lake.errors import ContractBroken, LakeError, VanishedFiles
+from stedi_assets.lake.landing import FileReport, Landing, land
+from stedi_assets.lake.layout import Lake
+from stedi_assets_tests import oracle
+from stedi_assets_tests.malformed_cases import CASES, MalformedCase
+
+@dataclass(frozen=True)
+class Landed:
+    """What became of the files of one source."""
+
+    accepted: dict[str, list[tuple[Any, ...]]]
+    quarantined: dict[str, list[tuple[tuple[str, ...], bytes]]]
+    files: dict[str, FileReport]
+    ignored: tuple[str, ...]
+    hidden: tuple[str, ...]
+
+
+def landed(spark: SparkSession, lake: Lake, source: str) -> Landed:
+    """Land a source's files and return what came of each."""
+    found = land(spark, lake, SOURCES[source])
+    try:
+        return Landed(
+            _by_file(found.accepted, lambda row: tuple(row)[:-1]),
+            _by_file(found.quarantined, lambda row: (tuple(row["reasons"]), bytes(row["raw"]))),
+            {file.path: file for file in found.files},
+            found.listing.ignored,
+            found.listing.hidden,
+        )
+    finally:
+        found.stage.discard()
+
+
+def _by_file(rows: DataFrame, value: Any) -> dict[str, list[Any]]:
+    grouped = defaultdict(list)
+    for row in rows.collect():
+        grouped[row["_source_file"]].append(value(row))
+    return grouped
+
+
+def write(folder: Path, files: Iterable[tuple[str, bytes]]) -> None:
+    """Write files below a folder."""
+    for name, content in files:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+@pytest.fixture(scope="module")
+def each_case(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Landed]:
+    """All cases landed, each in a folder of its own."""
+    lake = Lake(tmp_path_factory.mktemp("cases"))
+    for number, case in enumerate(CASES):
+        write(lake.raw_folder(SOURCES[case.source]), [(f"{number}/{case.file_name}", case.content)])
+    return {source: landed(spark, lake, source) for source in SOURCES}
+
+
+@pytest.mark.parametrize(("number", "case"), list(enumerate(CASES)), ids=[case.name for case in CASES])
+def test_a_broken_delivery_gets_its_verdict(number: int, case: MalformedCase, each_case: dict[str, Landed]) -> None:
+    found = each_case[case.source]
+    path = f"{number}/{case.file_name}"
+
+    assert len(found.accepted.get(path, [])) == case.accepted
+    assert sorted(reasons for reasons, _ in found.quarantined.get(path, [])) == sorted(case.reasons)
+    report = found.files.get(path)
+    assert bool(report and report.error) == case.file_error
+    if report and not report.error:
+        assert report.record_bytes + report.separator_bytes == report.bytes
+        assert report.accepted + report.quarantined == report.records
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_rows_and_raw_bytes_are_those_of_the_reference(source: str, each_case: dict[str, Landed]) -> None:
+    contents = {
+        f"{number}/{case.file_name}": case.content
+        for number, case in enumerate(CASES)
+        if case.source == source and not case.file_error
+    }
+    found = each_case[source]
+    assert_as_the_reference(source, {p: c for p, c in contents.items() if p in found.files}, found)
+
+
+def assert_as_the_reference(source: str, contents: dict[str, bytes], found: Landed) -> None:
+    """Assert that every file became what the oracle makes of it, to the row and to the byte."""
+    columns = [column.name for column in SOURCES[source].record_columns]
+    for path, content in contents.items():
+        try:
+            expected = oracle.read_file(source, content)
+        except oracle.FileError:
+            assert found.files[path].error, content
+            continue
+        rows = [_comparable(tuple(row[name] for name in columns)) for row in expected.accepted]
+        assert sorted(map(_comparable, found.accepted.get(path, []))) == sorted(rows), content
+        quarantined = sorted((record.reasons, record.raw) for record in expected.quarantined)
+        assert sorted(found.quarantined.get(path, [])) == quarantined, content
+
+
+def _comparable(row: tuple[Any, ...]) -> str:
+    """Write a row so that rows can be sorted.
+
+    A number kept as text may be spelled another way, `1.50` for `1.5`, and a zero has no sign.
+    """
+    number = r"-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?"
+    values = (float(v) if isinstance(v, str) and re.fullmatch(number, v) else v for v in row)
+    return repr([value + 0.0 if isinstance(value, float) else value for value in values])
+
+
+def test_pairs_of_cases_in_one_file_are_those_of_the_reference(
+    spark: SparkSession, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Two broken deliveries after each other, with and without a line break between, every case with some others."""
+    lake = Lake(tmp_path_factory.mktemp("pairs"))
+    contents: dict[str, dict[str, bytes]] = {source: {} for source in SOURCES}
+    for source in SOURCES:
+        cases = [c for c in CASES if c.source == source and not c.file_error and len(c.content) < 10_000]
+        plain = [c for c in cases if not c.content.startswith(b"\x1f\x8b")]
+        for (first, a), (second, b) in itertools.product(enumerate(plain), enumerate(plain)):
+            # All neighbours, and a spread of the others.
+            if (first * 7 + second) % 23 == 0 or second == first + 1:
+                between = (b"\n", b"", b"\n\n")[(first + second) % 3]
+                contents[source][f"{first}-{second}.json"] = a.content + between + b.content
+
+    for source in SOURCES:
+        write(lake.raw_folder(SOURCES[source]), contents[source].items())
+        assert_as_the_reference(source, contents[source], landed(spark, lake, source))
+        assert len(contents[source]) > 200
+
+
+def test_a_lost_record_is_found(spark: SparkSession, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drop one candidate between splitting and judging, and the bytes do not add up."""
+    good = b'{"user":"a@example.com","timestamp":1655564376361,"x":1,"y":2,"z":3}\n'
+    write(lake.raw_folder(SOURCES["accelerometer"]), [("a.json", good * 3 + b"{broken\n")])
+    judge = landing_module.judge
+
+    def losing(records: DataFrame, *args: Any, **kwargs: Any) -> DataFrame:
+        return judge(records.where("place % 8589934592 != 1"), *args, **kwargs)
+
+    monkeypatch.setattr(landing_module, "judge", losing)
+    with pytest.raises(ContractBroken, match="rows_accounted_for"):
+        land(spark, lake, SOURCES["accelerometer"])
+    assert list(lake.table_folder(SOURCES["accelerometer"].landing).glob("_stage*")) == []
+
+
+def test_no_landing_files_is_a_clear_error(spark: SparkSession, lake: Lake) -> None:
+    with pytest.raises(LakeError, match="No landing files in .*customer/landing"):
+        land(spark, lake, SOURCES["customer"])
