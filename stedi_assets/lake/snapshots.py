@@ -51,8 +51,8 @@ class Replaced:
 class Pointer:
     """What `_current.json` says: which snapshot is current, and what it was made of.
 
-    `as_of` is in epoch milliseconds, null for landing tables; so is `policy`. `inputs` are snapshot ids by table.
-    `quarantine` is the snapshot of the quarantine that belongs to a landing table.
+    `as_of` is in epoch milliseconds, null for landing tables; so is `policy`. `inputs` are snapshot ids by table; a
+    landing table's is that of the quarantine that belongs to it.
     """
 
     snapshot: str
@@ -63,7 +63,6 @@ class Pointer:
     as_of: int | None = None
     policy: dict[str, str] | None = None
     inputs: dict[str, str] = field(default_factory=dict)
-    quarantine: str | None = None
     replaced: tuple[Replaced, ...] = ()
     format: int = FORMAT
 
@@ -166,7 +165,6 @@ def publish(
     expected: Pointer | None,
     inputs: Mapping[str, Pointer],
     beside: Mapping[str, Any] | None = None,
-    quarantine: str | None = None,
     retention: Retention,
 ) -> Published:
     """Write a table's new snapshot, hold it against its contract, and make it current.
@@ -198,7 +196,6 @@ def publish(
                 as_of=by.as_of if table.policy_applies else None,
                 policy=by.policy.as_dict() if by.policy and table.policy_applies else None,
                 inputs={name: found.snapshot for name, found in inputs.items()},
-                quarantine=quarantine,
             )
             pointer = _switch(lake, table, pointer, expected, inputs, retention)
         except BaseException:

@@ -1,6 +1,8 @@
 """The eight assets. Each is named after its table, and only says which transform makes it of which inputs."""
 
 import time
+from collections.abc import Callable
+from typing import Any
 
 import dagster as dg
 from pydantic import Field
@@ -9,7 +11,7 @@ from stedi_assets.contracts import LANDING_TABLES, SOURCES, TABLES, Column, Sour
 from stedi_assets.lake.landing import Landing, land
 from stedi_assets.lake.pseudonym_key import hmac_pads, pseudonym_key
 from stedi_assets.plumbing.failures import explained
-from stedi_assets.plumbing.lake import Computed, LakeResource, Stored
+from stedi_assets.plumbing.lake import Computed, LakeResource, Stored, StoredLanding
 from stedi_assets.plumbing.spark import SparkResource
 from stedi_assets.settings import read_settings
 from stedi_assets.transforms import curated, trusted
@@ -34,19 +36,19 @@ class ConsentConfig(dg.Config):
     )
 
 
-def _described(table: Table) -> dict[str, object]:
-    """Return what Dagster shows of a table, from its contract."""
-    return {
-        "name": table.name,
-        "group_name": table.zone.value,
-        "description": f"A row is {table.row}. {table.description}",
-        "kinds": {"pyspark", "parquet"},
-        "metadata": {
+def table_asset(table: Table) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+    """Make an asset of the function that computes a table; what Dagster shows of it comes from the contract."""
+    return dg.asset(
+        name=table.name,
+        group_name=table.zone.value,
+        description=f"A row is {table.row}. {table.description}",
+        kinds={"pyspark", "parquet"},
+        metadata={
             # Here only: also in the materialization, and Dagster shows the names in lower case.
             "dagster/column_schema": dg.TableSchema(columns=[_column(column) for column in table.columns])
         },
-        "io_manager_key": LANDING_IO if table.name in LANDING_TABLES else PARQUET_IO,
-    }
+        io_manager_key=LANDING_IO if table.name in LANDING_TABLES else PARQUET_IO,
+    )
 
 
 def _column(column: Column) -> dg.TableColumn:
@@ -67,7 +69,7 @@ def _start_of_run(context: dg.AssetExecutionContext) -> int:
 
 
 def _landing_asset(source: Source) -> dg.AssetsDefinition:
-    @dg.asset(**_described(source.landing))
+    @table_asset(source.landing)
     def landing(
         context: dg.AssetExecutionContext, config: LandingConfig, lake: LakeResource, spark: SparkResource
     ) -> Landing:
@@ -82,16 +84,16 @@ def _landing_asset(source: Source) -> dg.AssetsDefinition:
 LANDING_ASSETS = [_landing_asset(source) for source in SOURCES.values()]
 
 
-@dg.asset(**_described(TABLES["customer_trusted"]))
+@table_asset(TABLES["customer_trusted"])
 def customer_trusted(
-    context: dg.AssetExecutionContext, config: ConsentConfig, lake: LakeResource, customer_landing: Stored
+    context: dg.AssetExecutionContext, config: ConsentConfig, lake: LakeResource, customer_landing: StoredLanding
 ) -> Computed:
     as_of = config.as_of if config.as_of is not None else _start_of_run(context)
     rows = trusted.customer_trusted(customer_landing.rows, customer_landing.quarantined, lake.policy, as_of)
     return Computed(rows, [customer_landing], as_of)
 
 
-@dg.asset(**_described(TABLES["accelerometer_trusted"]))
+@table_asset(TABLES["accelerometer_trusted"])
 def accelerometer_trusted(
     lake: LakeResource, customer_trusted: Stored, accelerometer_landing: Stored
 ) -> Computed:
@@ -99,18 +101,18 @@ def accelerometer_trusted(
     return Computed(rows, [customer_trusted, accelerometer_landing])
 
 
-@dg.asset(**_described(TABLES["customers_curated"]))
+@table_asset(TABLES["customers_curated"])
 def customers_curated(customer_trusted: Stored, accelerometer_trusted: Stored) -> Computed:
     rows = curated.customers_curated(customer_trusted.rows, accelerometer_trusted.rows)
     return Computed(rows, [customer_trusted, accelerometer_trusted])
 
 
-@dg.asset(**_described(TABLES["step_trainer_trusted"]))
+@table_asset(TABLES["step_trainer_trusted"])
 def step_trainer_trusted(
     lake: LakeResource,
     customers_curated: Stored,
     step_trainer_landing: Stored,
-    customer_landing: Stored,
+    customer_landing: StoredLanding,
     accelerometer_landing: Stored,
 ) -> Computed:
     rows = trusted.step_trainer_trusted(
@@ -124,7 +126,7 @@ def step_trainer_trusted(
     return Computed(rows, [customers_curated, step_trainer_landing, customer_landing, accelerometer_landing])
 
 
-@dg.asset(**_described(TABLES["machine_learning_curated"]))
+@table_asset(TABLES["machine_learning_curated"])
 def machine_learning_curated(
     lake: LakeResource, spark: SparkResource, step_trainer_trusted: Stored, accelerometer_trusted: Stored
 ) -> Computed:

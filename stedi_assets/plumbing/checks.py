@@ -82,7 +82,7 @@ def _landing_results(lake: Lake, source: Source, pointer: Pointer, rows: int) ->
     records = sum(file.records for file in files)
     quarantined = current(lake, source.quarantine)
     lost_bytes = sum(abs(f.bytes - f.record_bytes - f.separator_bytes) for f in files if not f.error)
-    astray = abs(records - rows - quarantined.rows) + int(quarantined.snapshot != pointer.quarantine)
+    astray = abs(records - rows - quarantined.rows) + int(quarantined.snapshot != pointer.inputs[source.quarantine.name])
     yield _result(source.landing, _ACCOUNTED, records, astray + lost_bytes, quarantined=quarantined.rows)
 
     unreadable = [file for file in files if file.error and not file.forgotten]

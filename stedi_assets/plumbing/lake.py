@@ -29,12 +29,18 @@ from stedi_assets.plumbing.spark import SparkResource
 
 @dataclass(frozen=True)
 class Stored:
-    """A published table, as an asset is given it. A landing table brings its quarantine along."""
+    """A published table, as an asset is given it."""
 
     table: Table
     pointer: Pointer
     rows: DataFrame
-    quarantined: DataFrame | None = None
+
+
+@dataclass(frozen=True)
+class StoredLanding(Stored):
+    """A published landing table with the quarantine that belongs to it."""
+
+    quarantined: DataFrame
 
 
 @dataclass(frozen=True)
@@ -91,9 +97,10 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         source = LANDING_TABLES.get(table.name)
         if source is None:
             return Stored(table, pointer, rows)
-        snapshot = pointer.quarantine or current(self.lake, source.quarantine).snapshot
-        quarantined = read_snapshot(spark.spark_session, self.lake, source.quarantine, snapshot)
-        return Stored(table, pointer, rows, quarantined)
+        quarantined = read_snapshot(
+            spark.spark_session, self.lake, source.quarantine, pointer.inputs[source.quarantine.name]
+        )
+        return StoredLanding(table, pointer, rows, quarantined)
 
 
 class _TableIOManager(dg.ConfigurableIOManager):
@@ -166,7 +173,6 @@ class LandingIOManager(_TableIOManager):
                     expected=obj.previous,
                     inputs={source.quarantine.name: quarantine.pointer},
                     beside={FILES: {"files": [file.as_dict() for file in obj.files], "ignored": obj.listing.ignored}},
-                    quarantine=quarantine.pointer.snapshot,
                     retention=self.lake.retention,
                 )
         finally:

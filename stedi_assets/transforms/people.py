@@ -63,9 +63,9 @@ def _stored_form(name: str) -> Column:
 
 def _people_of(quarantined: DataFrame) -> DataFrame:
     """Return the people that quarantined customer records name: `person`, `lastUpdateDate`, `serials`."""
-    text = F.col("raw").cast("string")
-    records = quarantined.select(
-        F.make_valid_utf8(text).alias("text"), readable_instant(text, "lastUpdateDate").alias("lastUpdateDate")
+    texts = quarantined.select(F.col("raw").cast("string").alias("text"))
+    records = texts.select(
+        F.make_valid_utf8("text").alias("text"), F.expr(readable_instant("lastUpdateDate")).alias("lastUpdateDate")
     )
     named = records.select(
         "lastUpdateDate",

@@ -2,16 +2,15 @@
 
 A record is parsed once, to a map of variants. The map keeps repeated keys and their letter case, and a variant knows
 which kind of JSON value it holds, so that nothing Spark's JSON reader would bend or drop passes unseen.
+
+The rules are SQL expressions, not calls on columns: a source has hundreds of them, and a call each to the JVM would
+take longer than judging a small delivery.
 """
 
-from functools import reduce
-from operator import add
-
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from stedi_assets.contracts import Source
-from stedi_assets.contracts import tables as contract
+from stedi_assets.contracts import Column, Form, Source
 
 # What may stand between records: white space, commas, brackets around them, and byte-order marks.
 SEPARATORS = " \t\n\x0b\f\r,[]\ufeff\u0085\u00a0\u2028\u2029"
@@ -23,15 +22,8 @@ LARGEST_RECORD_BYTES = 16_000_000
 FIRST_INSTANT = 1_000_000_000_000
 END_OF_INSTANTS = 4_100_000_000_000
 
-_JSON_OPTIONS = {
-    "mode": "PERMISSIVE",
-    "allowSingleQuotes": "false",
-    "allowNonNumericNumbers": "false",
-}
-# With `NaN` and its like let through, so that the reason can be `not_finite` and not just `malformed_json`.
-_LENIENT_OPTIONS = {**_JSON_OPTIONS, "allowNonNumericNumbers": "true"}
-# As JSON text: bare or in quotes, a number that is none is written in quotes.
-_NOT_FINITE = tuple(f'"{name}"' for name in ("NaN", "Infinity", "-Infinity", "+Infinity", "INF", "-INF", "+INF"))
+# As JSON text: a number that is not finite is written in quotes, bare or not in the record.
+_NOT_FINITE = ", ".join(f"""'"{name}"'""" for name in ("NaN", "Infinity", "-Infinity", "+Infinity", "INF", "-INF", "+INF"))
 
 _EDGE = r"[\s\p{Z}\p{C}]*"
 _WORD = r"[^@\s\p{Z}]*"
@@ -79,163 +71,147 @@ def judge(records: DataFrame, source: Source, *, bare_nan: bool) -> DataFrame:
     reason is `not_finite`.
     """
     columns = source.record_columns
-    options = _LENIENT_OPTIONS if bare_nan else _JSON_OPTIONS
-    kept = [name for name in records.columns if name not in {"text", "broken"}]
+    kept = [f"`{name}`" for name in records.columns if name not in {"text", "broken"}]
 
     # Each step uses the columns of the one before, so that Spark computes nothing twice. What needs a lambda is on
     # its own and only for records with unusual keys: Spark generates no code for a step that holds one.
-    parsed = records.select(*kept, "text", F.when(~F.col("broken"), _fields(F.col("text"), options)).alias("fields"))
-    known = reduce(add, (_exact(column.name).isNotNull().cast("int") for column in columns))
-    plain_keys = parsed.select("*", (F.size("fields") == known).alias("plain_keys"))
-    named = plain_keys.select(
+    parsed = records.selectExpr(*kept, "text", f"IF(broken, NULL, {_fields('text', bare_nan=bare_nan)}) AS fields")
+    known = " + ".join(f"int(try_element_at(fields, '{column.name}') IS NOT NULL)" for column in columns)
+    plain_keys = parsed.selectExpr("*", f"size(fields) = {known} AS plain_keys")
+    named = plain_keys.selectExpr(
         "*",
-        F.when(~F.col("plain_keys"), _lowered(F.map_keys("fields"))).alias("names"),
-        F.when(~F.col("plain_keys"), _unknown(F.map_keys("fields"), source)).alias("unknown_fields"),
+        "IF(plain_keys, NULL, transform(map_keys(fields), name -> lower(name))) AS names",
+        f"IF(plain_keys, NULL, {_unknown_fields(source)}) AS unknown_fields",
     )
-    values = named.select("*", *(_value_under(column.name).alias(_value(column)) for column in columns))
-    written = values.select("*", *(F.to_json(_value(column)).alias(_json(column)) for column in columns))
-    typed = written.select("*", *(_typed(column).alias(column.name) for column in columns))
-    judged = typed.select("*", _reasons(source).alias("reasons"))
-
-    accepted = F.col("reasons").isNull()
-    return judged.select(
+    values = named.selectExpr("*", *(f"{_value_under(column.name)} AS `{_value(column)}`" for column in columns))
+    # As JSON text a value shows its kind by its first character. Not `variant_get`: that looks up and builds a cast
+    # for every value, which takes longer than the parsing.
+    written = values.selectExpr("*", *(f"to_json(`{_value(column)}`) AS `{_json(column)}`" for column in columns))
+    typed = written.selectExpr("*", *(f"{_typed(column)} AS `{column.name}`" for column in columns))
+    judged = typed.selectExpr("*", f"{_reasons(source)} AS reasons")
+    return judged.selectExpr(
         *kept,
-        *(F.when(accepted, F.col(column.name)).alias(column.name) for column in columns),
-        F.col("fields").isNotNull().alias("is_object"),
+        *(f"IF(reasons IS NULL, `{column.name}`, NULL) AS `{column.name}`" for column in columns),
+        "fields IS NOT NULL AS is_object",
         "reasons",
-        F.when(~accepted, F.col("text").cast("binary")).alias("raw"),
-        F.octet_length("text").cast("bigint").alias("record_bytes"),
-        F.when(F.size("unknown_fields") > 0, F.col("unknown_fields")).alias("unknown_fields"),
+        "IF(reasons IS NULL, NULL, binary(text)) AS raw",
+        "bigint(octet_length(text)) AS record_bytes",
+        "IF(size(unknown_fields) > 0, unknown_fields, NULL) AS unknown_fields",
     )
 
 
-def readable_instant(text: Column, name: str) -> Column:
-    """Return the instant under the key `name` of a raw record, null if it cannot be read without doubt."""
-    fields = _fields(text, _LENIENT_OPTIONS)
-    names = _lowered(F.map_keys(fields))
-    value = F.try_element_at(F.map_values(fields), F.array_position(names, name.lower()).cast("int"))
-    unambiguous = F.size(F.array_distinct(names)) == F.size(names)
-    # An element at 0, where there is no such key, is none.
-    there = F.array_contains(names, name.lower())
-    return F.when(unambiguous & there, _valid_instant(F.to_json(value)))
+def readable_instant(name: str) -> str:
+    """Return the SQL of the instant under a key of the raw record `text`; null if it is not readable without doubt."""
+    fields = _fields("text", bare_nan=True)
+    names = f"transform(map_keys({fields}), name -> lower(name))"
+    json = f"to_json(filter(map_entries({fields}), entry -> lower(entry.key) = '{name.lower()}')[0].value)"
+    return f"IF(size(array_distinct({names})) = size({names}), {_valid_instant(json)}, NULL)"
 
 
-def _fields(text: Column, options: dict[str, str]) -> Column:
-    small = F.octet_length(text) <= LARGEST_RECORD_BYTES
-    return F.when(small & F.is_valid_utf8(text), F.from_json(text, "map<string,variant>", options))
+def _fields(text: str, *, bare_nan: bool) -> str:
+    options = f"map('mode', 'PERMISSIVE', 'allowSingleQuotes', 'false', 'allowNonNumericNumbers', '{bare_nan}')"
+    readable = f"octet_length({text}) <= {LARGEST_RECORD_BYTES} AND is_valid_utf8({text})"
+    return f"IF({readable}, from_json({text}, 'map<string,variant>', {options}), NULL)"
 
 
-def _exact(name: str) -> Column:
-    return F.try_element_at("fields", F.lit(name))
-
-
-def _lowered(names: Column) -> Column:
-    return F.transform(names, F.lower)
-
-
-def _unknown(names: Column, source: Source) -> Column:
-    known = [column.name.lower() for column in source.record_columns]
-    return F.array_distinct(F.filter(names, lambda name: ~F.lower(name).isin(known)))
-
-
-def _value(column: contract.Column) -> str:
+def _value(column: Column) -> str:
     return f"value of {column.name}"
 
 
-def _json(column: contract.Column) -> str:
-    """Name the column that holds a value as JSON text: its first character tells text from number from the rest.
-
-    Not `variant_get`: that builds and looks up a cast for every value, which costs more than the parsing.
-    """
+def _json(column: Column) -> str:
     return f"json of {column.name}"
 
 
-def _value_under(name: str) -> Column:
-    """Return the value under a key, whatever the key's letter case."""
-    place = F.array_position("names", name.lower()).cast("int")
-    any_case = F.when(place > 0, F.try_element_at(F.map_values("fields"), place))
-    return F.when(F.col("plain_keys"), _exact(name)).otherwise(any_case)
+def _value_under(name: str) -> str:
+    """The value under a key, whatever the key's letter case."""
+    place = f"array_position(names, '{name.lower()}')"
+    any_case = f"IF({place} > 0, try_element_at(map_values(fields), int({place})), NULL)"
+    return f"IF(plain_keys, try_element_at(fields, '{name}'), {any_case})"
 
 
-def _reasons(source: Source) -> Column:
+def _unknown_fields(source: Source) -> str:
+    known = ", ".join(f"'{column.name.lower()}'" for column in source.record_columns)
+    return f"array_distinct(filter(map_keys(fields), name -> lower(name) NOT IN ({known})))"
+
+
+def _reasons(source: Source) -> str:
     """Every reason for quarantine, sorted; null for a good record."""
-    repeated = F.size(F.array_distinct("names")) < F.size("names")
-    by_column = F.array_compact(F.array(*(_reason(column) for column in source.record_columns)))
-    return (
-        F.when(~F.is_valid_utf8("text"), F.array(F.lit("invalid_utf8")))
-        .when(F.octet_length("text") > LARGEST_RECORD_BYTES, F.array(F.lit("record_too_large")))
-        .when(F.col("fields").isNull(), F.array(F.lit("malformed_json")))
-        # The values are ambiguous, so that they are not judged.
-        .when(~F.col("plain_keys") & repeated, F.array(F.lit("duplicate_key")))
-        .when(F.size(by_column) > 0, F.array_sort(F.array_distinct(by_column)))
-    )
+    by_column = f"array_compact(array({', '.join(_reason(column) for column in source.record_columns)}))"
+    return f"""CASE
+        WHEN NOT is_valid_utf8(text) THEN array('invalid_utf8')
+        WHEN octet_length(text) > {LARGEST_RECORD_BYTES} THEN array('record_too_large')
+        WHEN fields IS NULL THEN array('malformed_json')
+        -- The values are ambiguous, so that they are not judged.
+        WHEN NOT plain_keys AND size(array_distinct(names)) < size(names) THEN array('duplicate_key')
+        WHEN size({by_column}) > 0 THEN array_sort(array_distinct({by_column}))
+    END"""
 
 
-def _typed(column: contract.Column) -> Column:
-    """Return a value that can be accepted, with its type; null for any other."""
-    value, json = F.col(_value(column)), F.col(_json(column))
-    text = F.when(_is_text(value, json), _unquoted(value, json))
-    if column.form is contract.Form.EMAIL:
-        return F.when(text.rlike(_EMAIL), text)
-    if column.form is contract.Form.TEXT:
+def _typed(column: Column) -> str:
+    """A value that can be accepted, with its type; null for any other."""
+    json = f"`{_json(column)}`"
+    text = f"IF({_is_text(column)}, {_unquoted(column)}, NULL)"
+    if column.form is Form.EMAIL:
+        return f"IF({text} RLIKE r'{_EMAIL}', {text}, NULL)"
+    if column.form is Form.TEXT:
         return text
-    if column.form is contract.Form.TEXT_OR_NUMBER:
-        return F.when(_is_number(json), json).otherwise(text)
-    if column.form is contract.Form.NUMBER:
-        return F.when(_is_number(json), json.try_cast("double"))
+    if column.form is Form.TEXT_OR_NUMBER:
+        return f"IF({_is_number(json)}, {json}, {text})"
+    if column.form is Form.NUMBER:
+        return f"IF({_is_number(json)}, try_cast({json} AS DOUBLE), NULL)"
     return _valid_instant(json)
 
 
-def _reason(column: contract.Column) -> Column:
-    """Return the reason why this column's value cannot be accepted, or null."""
-    value, json = F.col(_value(column)), F.col(_json(column))
-    missing = F.lit(f"missing_{column.name}" if column.required else None)
-    accepted = F.col(column.name).isNotNull()
-    if column.form is contract.Form.SHARE_INSTANT:
-        accepted = accepted | _says_no(json)
-    return (
-        F.when(accepted, F.lit(None))
-        .when(value.isNull() | (json == "null"), missing)
-        .otherwise(_reason_of_bad_value(column.form, value, json))
-    )
+def _reason(column: Column) -> str:
+    """The reason why this column's value cannot be accepted, or null."""
+    json = f"`{_json(column)}`"
+    says_no = f" OR {_says_no(json)}" if column.form is Form.SHARE_INSTANT else ""
+    missing = f"'missing_{column.name}'" if column.required else "NULL"
+    return f"""CASE
+        WHEN `{column.name}` IS NOT NULL{says_no} THEN NULL
+        WHEN `{_value(column)}` IS NULL OR {json} = 'null' THEN {missing}
+        ELSE {_reason_of_bad_value(column)}
+    END"""
 
 
-def _reason_of_bad_value(form: contract.Form | None, value: Column, json: Column) -> Column:
-    wrong_type = F.lit("wrong_type")
-    if form is contract.Form.EMAIL:
-        return F.when(_is_text(value, json), F.lit("invalid_email")).otherwise(wrong_type)
-    if form in {contract.Form.TEXT, contract.Form.TEXT_OR_NUMBER}:
-        return wrong_type
-    return (
-        F.when(json.isin(*_NOT_FINITE), F.lit("not_finite"))
-        .when(~_is_number(json), wrong_type)
-        .otherwise(F.lit("invalid_instant"))
-    )
+def _reason_of_bad_value(column: Column) -> str:
+    json = f"`{_json(column)}`"
+    if column.form is Form.EMAIL:
+        return f"IF({_is_text(column)}, 'invalid_email', 'wrong_type')"
+    if column.form in {Form.TEXT, Form.TEXT_OR_NUMBER}:
+        return "'wrong_type'"
+    return f"""CASE
+        WHEN {json} IN ({_NOT_FINITE}) THEN 'not_finite'
+        WHEN NOT {_is_number(json)} THEN 'wrong_type'
+        ELSE 'invalid_instant'
+    END"""
 
 
-def _is_number(json: Column) -> Column:
+def _is_number(json: str) -> str:
     """Whether a value is a finite number; any other number is written in quotes, like a text."""
-    return F.substring(json, 1, 1).between("-", "9")
+    return f"(left({json}, 1) BETWEEN '-' AND '9')"
 
 
-def _is_text(value: Column, json: Column) -> Column:
-    bare = json.isin(*_NOT_FINITE) & (F.schema_of_variant(value) == "DOUBLE")
-    return json.startswith('"') & ~bare
+def _is_text(column: Column) -> str:
+    json = f"`{_json(column)}`"
+    bare = f"({json} IN ({_NOT_FINITE}) AND schema_of_variant(`{_value(column)}`) = 'DOUBLE')"
+    return f"(startswith({json}, '\"') AND NOT {bare})"
 
 
-def _unquoted(value: Column, json: Column) -> Column:
-    plain = F.substring(json, F.lit(2), F.length(json) - 2)
-    return F.when(json.contains("\\"), F.try_variant_get(value, "$", "string")).otherwise(plain)
+def _unquoted(column: Column) -> str:
+    json = f"`{_json(column)}`"
+    escaped = f"try_variant_get(`{_value(column)}`, '$', 'string')"
+    return f"IF(contains({json}, r'\'), {escaped}, substring({json}, 2, length({json}) - 2))"
 
 
-def _says_no(json: Column) -> Column:
+def _says_no(json: str) -> str:
     """Whether a share column says 'no' in one of the ways the sources have: 0, false, empty text."""
-    return json.isin("false", '""') | (_is_number(json) & (json.try_cast("double") == 0))
+    return f"""({json} IN ('false', '""') OR ({_is_number(json)} AND try_cast({json} AS DOUBLE) = 0))"""
 
 
-def _valid_instant(json: Column) -> Column:
-    """Return the instant a number stands for: whole, however it is written, and in range; else null."""
-    decimal = json.try_cast("decimal(38,20)")
-    whole = F.when(decimal == F.floor(decimal), decimal.try_cast("bigint"))
-    instant = F.when(_is_number(json), F.coalesce(json.try_cast("bigint"), whole))
-    return F.when(instant.between(FIRST_INSTANT, END_OF_INSTANTS - 1), instant)
+def _valid_instant(json: str) -> str:
+    """The instant a number stands for: whole, however it is written, and in range; else null."""
+    decimal = f"try_cast({json} AS DECIMAL(38, 20))"
+    whole = f"IF({decimal} = floor({decimal}), try_cast({decimal} AS BIGINT), NULL)"
+    instant = f"IF({_is_number(json)}, coalesce(try_cast({json} AS BIGINT), {whole}), NULL)"
+    return f"IF({instant} BETWEEN {FIRST_INSTANT} AND {END_OF_INSTANTS - 1}, {instant}, NULL)"

