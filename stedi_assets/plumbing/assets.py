@@ -63,7 +63,7 @@ def _column(column: Column) -> dg.TableColumn:
 
 def _start_of_run(context: dg.AssetExecutionContext) -> int:
     """Return when the run started, in epoch milliseconds; now, where Dagster keeps no record of it."""
-    record = context.instance.get_run_record_by_id(context.run_id)
+    record = context.instance.get_run_record_by_id(context.run.run_id)
     started = record.start_time if record and record.start_time else time.time()
     return int(started * 1000)
 

@@ -8,13 +8,15 @@ from stedi_assets.transforms.records import readable_instant
 
 _CONSENT = "shareWithResearchAsOfDate"
 _EDGES = r"^[\s\p{Z}\p{C}]+|[\s\p{Z}\p{C}]+$"
+# Nothing to trim, as nearly always. Classes of Unicode characters take Java many times as long.
+_PLAIN = "^[!-~]*$"
 # Possessive and bounded, so that hostile text can neither make it backtrack nor exhaust the stack.
 _JSON_TEXT = r'"([^"\\]*+(?:\\.[^"\\]*+){0,200}+)"'
 
 
 def normalised(name: str) -> Column:
     """Return an e-mail or serial number as it is compared: without blanks around it, in lower case."""
-    return F.lower(F.regexp_replace(name, _EDGES, ""))
+    return _normalised_text(F.col(name))
 
 
 def chosen_records(customers: DataFrame, quarantined: DataFrame, policy: Policy, as_of: int) -> DataFrame:
@@ -80,7 +82,7 @@ def _people_of(quarantined: DataFrame) -> DataFrame:
 
 
 def _normalised_text(text: Column) -> Column:
-    return F.lower(F.regexp_replace(text, _EDGES, ""))
+    return F.lower(F.when(text.rlike(_PLAIN), text).otherwise(F.regexp_replace(text, _EDGES, "")))
 
 
 def _texts_under(key: str) -> Column:
@@ -88,7 +90,7 @@ def _texts_under(key: str) -> Column:
     quoted = F.regexp_extract_all("text", F.lit(rf'(?i)"{_escapable(key)}"\s*:\s*{_JSON_TEXT}'), F.lit(1))
     resolved = F.transform(
         quoted,
-        lambda text: F.coalesce(F.from_json(F.concat(F.lit('["'), text, F.lit('"]')), "array<string>")[0], text),
+        lambda text: F.coalesce(F.get(F.from_json(F.concat(F.lit('["'), text, F.lit('"]')), "array<string>"), 0), text),
     )
     return F.array_compact(resolved)
 

@@ -1,0 +1,161 @@
+"""The eight tables, row for row, against the independent oracle: on many random worlds and on the course data."""
+
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from pyspark.sql import SparkSession
+
+from stedi_assets.contracts import QUARANTINE_TABLES, TABLES, ConsentRecord, MatchOn, Policy, Purpose, Readings
+from stedi_assets.lake.layout import Lake
+from stedi_assets.lake.snapshots import current, read_snapshot
+from stedi_assets.plumbing.assets import ASSETS, LANDING_IO, PARQUET_IO
+from stedi_assets.plumbing.checks import CHECKS
+from stedi_assets.plumbing.lake import LakeResource, LandingIOManager, ParquetIOManager
+from stedi_assets.plumbing.spark import SparkResource
+from stedi_assets_tests import oracle
+from stedi_assets_tests.worlds import AS_OF, write_worlds
+
+COURSE_DATA = Path(os.environ.get("COURSE_DATA") or Path(__file__).parents[2] / "shared" / "stedi-data")
+KEY = b"a pseudonym key for tests, 32 bytes and more"
+
+POLICIES = {
+    "default": Policy(),
+    "since_consent": Policy(readings=Readings.SINCE_CONSENT),
+    "published": Policy(ConsentRecord.ANY, Readings.ALL, MatchOn.TIMESTAMP),
+    "published_since_consent": Policy(ConsentRecord.ANY, Readings.SINCE_CONSENT, MatchOn.TIMESTAMP),
+}
+KNOWN_ANSWERS = {
+    "default": (482, 40_981, 482, 14_460, 40_981),
+    "since_consent": (482, 32_025, 464, 11_297, 32_025),
+    "published": (482, 40_981, 482, 14_460, 43_681),
+    "published_since_consent": (482, 32_025, 464, 13_920, 34_437),
+}
+IN_THE_ORDER_OF_ANSWERS = (
+    "customer_trusted",
+    "accelerometer_trusted",
+    "customers_curated",
+    "step_trainer_trusted",
+    "machine_learning_curated",
+)
+
+
+def materialise(lake: Lake, spark: SparkResource, policy: Policy, as_of: int | None = None) -> dg.ExecuteInProcessResult:
+    """Materialise all eight tables with their checks, as Dagster does it."""
+    resource = LakeResource(
+        location=str(lake.root),
+        consent_record=policy.consent_record,
+        readings=policy.readings,
+        match_on=policy.match_on,
+        purpose=Purpose.COMPARISON if policy.needs_comparison else Purpose.PRODUCTION,
+    )
+    return dg.materialize(
+        [*ASSETS, *CHECKS],
+        resources={
+            "lake": resource,
+            "spark": spark,
+            LANDING_IO: LandingIOManager(lake=resource, spark=spark),
+            PARQUET_IO: ParquetIOManager(lake=resource, spark=spark),
+        },
+        run_config={"ops": {"customer_trusted": {"config": {"as_of": as_of}}}} if as_of else None,
+    )
+
+
+def stored_rows(spark: SparkSession, lake: Lake, name: str) -> list[tuple[Any, ...]]:
+    """Return the rows of a published table, plain values all."""
+    table = TABLES.get(name) or QUARANTINE_TABLES[name]
+    rows = read_snapshot(spark, lake, table, current(lake, table).snapshot).collect()
+    return [tuple(_plain(value) for value in row) for row in rows]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytearray):
+        return bytes(value)
+    if isinstance(value, list):
+        return tuple(value)
+    return value + 0.0 if isinstance(value, float) else value
+
+
+def expected_rows(lake: Lake, policy: Policy, as_of: int | None) -> dict[str, list[tuple[Any, ...]]]:
+    """Return what the oracle makes of a lake, with the pseudonyms that the product must use."""
+    tables = oracle.lakehouse(lake.root, oracle.Policy(**policy.as_dict()), as_of)  # type: ignore[arg-type]
+    tables["machine_learning_curated"] = [
+        (oracle.subject_id(person, KEY), *rest) for person, *rest in tables["machine_learning_curated"]
+    ]
+    return {name: [tuple(_plain(value) for value in row) for row in rows] for name, rows in tables.items()}
+
+
+def assert_same_tables(spark: SparkSession, lake: Lake, policy: Policy, as_of: int | None) -> None:
+    """Assert that every published table holds the oracle's rows, each as often."""
+    expected = expected_rows(lake, policy, as_of)
+    for name in (*TABLES, *QUARANTINE_TABLES):
+        assert sorted(map(repr, stored_rows(spark, lake, name))) == sorted(map(repr, expected[name])), name
+
+
+@pytest.fixture(autouse=True)
+def _pseudonym_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STEDI_PSEUDONYM_KEY", KEY.decode())
+
+
+@pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
+def test_random_worlds_become_what_the_oracle_says(
+    policy: Policy, spark: SparkSession, spark_resource: SparkResource, lake: Lake
+) -> None:
+    """Three hundred small worlds in one lake, no person or device in two of them, so that Spark runs once."""
+    worlds = write_worlds(lake, random.Random(f"worlds of {policy}"), count=300)
+    assert materialise(lake, spark_resource, policy, AS_OF).success
+    assert_same_tables(spark, lake, policy, AS_OF)
+    # A world that exercised nothing would prove nothing.
+    rows = {name: current(lake, table).rows for name, table in TABLES.items()}
+    assert min(rows.values()) > worlds / 8, rows
+
+
+def _course_data(lake: Lake) -> None:
+    if not COURSE_DATA.is_dir():
+        pytest.skip(f"the course data is not at {COURSE_DATA}; set COURSE_DATA to its folder")
+    for source in ("customer", "accelerometer", "step_trainer"):
+        for file in (COURSE_DATA / source / "landing").iterdir():
+            copy = lake.root / source / "landing" / file.name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(file.read_bytes())
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_the_course_data_give_the_known_answers(
+    name: str, spark: SparkSession, spark_resource: SparkResource, lake: Lake
+) -> None:
+    _course_data(lake)
+    assert materialise(lake, spark_resource, POLICIES[name]).success
+    assert tuple(current(lake, TABLES[table]).rows for table in IN_THE_ORDER_OF_ANSWERS) == KNOWN_ANSWERS[name]
+    assert_same_tables(spark, lake, POLICIES[name], None)
+
+
+def test_two_runs_on_the_same_input_publish_the_same_rows(
+    spark: SparkSession, spark_resource: SparkResource, lake: Lake
+) -> None:
+    write_worlds(lake, random.Random(2), count=20)
+    published = []
+    for _ in range(2):
+        assert materialise(lake, spark_resource, Policy(), AS_OF).success
+        published.append({name: sorted(map(repr, stored_rows(spark, lake, name))) for name in TABLES})
+    assert published[0] == published[1]
+
+
+def test_a_consent_counts_from_its_instant_on(spark_resource: SparkResource, lake: Lake) -> None:
+    """At the instant of consent a person is in, a millisecond before not yet."""
+    write_worlds(lake, random.Random(3), count=1)
+    landing = lake.root / "customer" / "landing"
+    for file in landing.iterdir():
+        file.unlink()
+    (landing / "one.json").write_text(
+        '{"email":"one@example.com","serialNumber":"s","lastUpdateDate":1600000000000,'
+        '"shareWithResearchAsOfDate":1700000000000}'
+    )
+    for as_of, people in ((1_700_000_000_000 - 1, 0), (1_700_000_000_000, 1)):
+        assert materialise(lake, spark_resource, Policy(), as_of).success
+        assert current(lake, TABLES["customer_trusted"]).rows == people
+
+
