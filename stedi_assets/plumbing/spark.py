@@ -35,6 +35,8 @@ _LAPTOP = {
     "spark.ui.showConsoleProgress": "false",
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
+    # Spark's 200 are for clusters: each map task would open 200 files for a few rows each.
+    "spark.sql.shuffle.partitions": str(max(8, 2 * (os.cpu_count() or 1))),
     # Files are listed by the driver: a job of its own costs more than a local listing.
     "spark.sql.sources.parallelPartitionDiscovery.threshold": "10000",
 }
@@ -79,4 +81,8 @@ def _java_options(java: Java, scratch: str, log_level: str) -> list[str]:
         f"-Dderby.system.home={scratch}",
         "-XX:+UseSerialGC",
         "-XX:TieredStopAtLevel=1",
+        # Spark loads some 25,000 classes: without this, each growth is a collection of everything.
+        "-XX:MetaspaceSize=256m",
+        "-Xms768m",
+        "-Xmn384m",
     ]

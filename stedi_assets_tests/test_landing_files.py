@@ -1,0 +1,433 @@
+"""The raw files of a source: which there are, what each is, and whether one has changed since it was listed.
+
+Belongs here: files and folders as they lie on a disk. What becomes of the records in them is for the landing gate.
+"""
+
+import gzip
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from stedi_assets.lake import landing_files
+from stedi_assets.lake.landing_files import FileReport, LandingFile, changed_since, list_landing_files, open_content
+from stedi_assets.lake.layout import masked
+
+_RECORD = b'{"user":"ada@example.com","x":1.5}\n'
+_CUT_OFF = "its gzip data are cut off"
+_DAMAGED = "its gzip data are damaged"
+_WIDE = "it is UTF-16 or UTF-32; the sources deliver UTF-8"
+_FORBIDDEN = "no permission to read it"
+
+_needs_permissions = pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+
+
+def put(folder: Path, *names: str, content: bytes = _RECORD) -> Path:
+    """Write files below a folder; return the last."""
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return path
+
+
+def listed(folder: Path) -> list[str]:
+    """Return the paths of the files that are to be read."""
+    return [file.path for file in list_landing_files(folder, {}).files]
+
+
+def looked_at(folder: Path, content: bytes, name: str = "a.json") -> LandingFile:
+    """Put a file alone into a folder, and return what is seen of it."""
+    put(folder, name, content=content)
+    (file,) = list_landing_files(folder, {}).files
+    return file
+
+
+def report_of(file: LandingFile, error: str | None = None) -> FileReport:
+    """Return the report that a landing table keeps of a file."""
+    return FileReport(
+        path=file.path,
+        size=file.size,
+        fingerprint=file.fingerprint,
+        bytes=file.bytes,
+        digest=file.digest,
+        gzip=file.gzip,
+        byte_order_mark=file.byte_order_mark,
+        error=error,
+    )
+
+
+def wait_for_the_clock_of(path: Path) -> None:
+    """Wait until the file system would give a file another time than this one has."""
+    probe = path.with_name(".probe")
+    while True:
+        probe.write_bytes(b"")
+        passed = os.stat(probe).st_ctime_ns > os.stat(path).st_ctime_ns
+        probe.unlink()
+        if passed:
+            return
+        time.sleep(0.001)
+
+
+# --- Which there are --------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_that_does_not_exist_or_is_empty_holds_nothing(tmp_path: Path) -> None:
+    for folder in (tmp_path / "gone", tmp_path):
+        listing = list_landing_files(folder, {})
+        assert (listing.files, listing.ignored, listing.hidden) == ((), (), ())
+
+
+def test_files_are_found_at_any_depth_and_in_the_order_of_their_paths(tmp_path: Path) -> None:
+    put(tmp_path, "b.json", "2024/05/c.json", "a.json", "2024/z.json", "folder.json/d.json")
+    assert listed(tmp_path) == ["2024/05/c.json", "2024/z.json", "a.json", "b.json", "folder.json/d.json"]
+
+
+@pytest.mark.parametrize("suffix", ["json", "jsonl", "ndjson"])
+@pytest.mark.parametrize("packed", ["", ".gz"])
+def test_a_suffix_counts_in_any_letter_case(tmp_path: Path, suffix: str, packed: str) -> None:
+    name = f"a.{suffix}{packed}"
+    names = sorted({name, name.upper(), name.title()})
+    put(tmp_path, *names)
+    assert listed(tmp_path) == names
+
+
+def test_what_has_another_suffix_or_none_is_ignored_by_name(tmp_path: Path) -> None:
+    names = ["a", "a.csv", "a.gz", "a.json.bak", "a.json.gz.gz", "a.json.zip", "a.jsonx", "ajson", "b/readme.txt"]
+    put(tmp_path, *names)
+    listing = list_landing_files(tmp_path, {})
+    assert listing.files == ()
+    assert listing.ignored == tuple(names)
+
+
+def test_what_is_hidden_is_named_once_and_not_looked_into(tmp_path: Path) -> None:
+    put(tmp_path, ".a.json", "_b.json", ".git/c.json", "_temporary/0/d.json", "e/.f.json", "e/_g/h.json", "e/i.json")
+    listing = list_landing_files(tmp_path, {})
+    assert [file.path for file in listing.files] == ["e/i.json"]
+    assert listing.hidden == (".a.json", ".git", "_b.json", "_temporary", "e/.f.json", "e/_g")
+    assert listing.ignored == ()
+
+
+def test_names_are_taken_to_the_letter(tmp_path: Path) -> None:
+    names = ["a b.json", "a%20b.json", "a+b.json", "a\nb.json", "caf\u00e9.json", "cafe\u0301.json", "{a,b}[c]*?.json"]
+    put(tmp_path, *names)
+    assert listed(tmp_path) == sorted(names)
+
+
+def test_a_name_that_is_no_utf_8_is_read(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.json")
+    try:
+        put(tmp_path, name)
+    except OSError:
+        pytest.skip("this file system has no such names")
+    (file,) = list_landing_files(tmp_path, {}).files
+    assert (file.path, file.error) == (name, None)
+
+
+def test_a_link_to_a_file_is_read_and_a_link_to_a_folder_is_ignored(tmp_path: Path) -> None:
+    folder = tmp_path / "landing"
+    elsewhere = put(tmp_path, "elsewhere/a.json").parent
+    folder.mkdir()
+    (folder / "link.json").symlink_to(elsewhere / "a.json")
+    (folder / "linked").symlink_to(elsewhere, target_is_directory=True)
+    (folder / "linked.json").symlink_to(elsewhere, target_is_directory=True)
+    (folder / "round").symlink_to(folder, target_is_directory=True)
+    listing = list_landing_files(folder, {})
+    assert [(file.path, file.bytes, file.error) for file in listing.files] == [("link.json", len(_RECORD), None)]
+    assert listing.ignored == ("linked", "linked.json", "round")
+
+
+def test_what_is_no_file_is_ignored_and_never_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.json")
+    (tmp_path / "broken.json").symlink_to(tmp_path / "gone.json")
+    listing = list_landing_files(tmp_path, {})
+    assert listing.files == ()
+    assert listing.ignored == ("broken.json", "pipe.json")
+
+
+@_needs_permissions
+def test_a_file_that_may_not_be_read_is_an_error_and_the_others_are_read(tmp_path: Path) -> None:
+    put(tmp_path, "a.json", "c.json")
+    put(tmp_path, "b.json").chmod(0)
+    found = {file.path: file.error for file in list_landing_files(tmp_path, {}).files}
+    assert found == {"a.json": None, "b.json": _FORBIDDEN, "c.json": None}
+
+
+@_needs_permissions
+def test_a_folder_that_may_not_be_listed_is_an_error_and_the_others_are_read(tmp_path: Path) -> None:
+    put(tmp_path, "a.json")
+    closed = put(tmp_path, "closed/b.json").parent
+    closed.chmod(0)
+    try:
+        found = {file.path: file.error for file in list_landing_files(tmp_path, {}).files}
+    finally:
+        closed.chmod(0o700)
+    assert found == {"a.json": None, "closed": "the folder cannot be listed: no permission"}
+
+
+@_needs_permissions
+def test_files_of_a_folder_that_may_be_listed_but_not_entered_are_accounted_for(tmp_path: Path) -> None:
+    closed = put(tmp_path, "closed/b.json").parent
+    closed.chmod(0o600)
+    try:
+        listing = list_landing_files(tmp_path, {})
+    finally:
+        closed.chmod(0o700)
+    assert [(file.path, file.error) for file in listing.files] == [("closed/b.json", _FORBIDDEN)]
+
+
+def test_a_file_that_goes_while_the_folder_is_listed_is_an_error(tmp_path: Path) -> None:
+    with mock.patch.object(landing_files, "_entries", return_value=[("gone.json", "read")]):
+        (file,) = list_landing_files(tmp_path, {}).files
+    assert file.path == "gone.json"
+    assert file.error == "it cannot be read: No such file or directory"
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("2024/a.json", "2024/a.json"),
+        ("ada@example.com.json", "***"),
+        ("2024/ada@example.com/a.json", "2024/***/a.json"),
+        ("@/b/@.json", "***/b/***"),
+    ],
+)
+def test_a_part_of_a_name_that_holds_an_at_sign_is_not_shown(name: str, shown: str) -> None:
+    assert masked(name) == shown
+
+
+# --- What each is -----------------------------------------------------------------------------------------------------
+
+
+def test_an_empty_file_is_a_file_of_no_bytes(tmp_path: Path) -> None:
+    file = looked_at(tmp_path, b"")
+    assert (file.size, file.bytes, file.gzip, file.byte_order_mark, file.error) == (0, 0, False, False, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "packed", "named_for_it"),
+    [
+        ("a.json", False, True),
+        ("a.json", True, False),
+        ("a.json.gz", False, False),
+        ("a.json.gz", True, True),
+        ("A.JSON.GZ", True, True),
+    ],
+)
+def test_content_decides_what_is_gzip_and_not_the_name(
+    tmp_path: Path, name: str, packed: bool, named_for_it: bool  # noqa: FBT001
+) -> None:
+    content = gzip.compress(_RECORD) if packed else _RECORD
+    file = looked_at(tmp_path, content, name)
+    assert (file.size, file.bytes, file.error) == (len(content), len(_RECORD), None)
+    assert (file.gzip, file.named_for_its_content) == (packed, named_for_it)
+    with open_content(tmp_path, file) as opened:
+        assert opened.read() == _RECORD
+
+
+# Two bytes at once: so every part of a gzip file falls on an edge between two blocks.
+@pytest.mark.parametrize("block", [2, 3, 7, 1 << 20])
+@pytest.mark.parametrize(
+    "content",
+    [
+        gzip.compress(_RECORD),
+        gzip.compress(b""),
+        gzip.compress(_RECORD) + gzip.compress(_RECORD * 50) + gzip.compress(b"") + gzip.compress(_RECORD, 0),
+        gzip.compress(_RECORD) + bytes(512),
+        gzip.compress(_RECORD) + bytes(5) + gzip.compress(_RECORD),
+    ],
+    ids=["one member", "nothing packed", "four members", "zeros at the end", "zeros between"],
+)
+def test_gzip_of_any_number_of_members_is_whole(tmp_path: Path, content: bytes, block: int) -> None:
+    with mock.patch.object(landing_files, "_BLOCK", block):
+        file = looked_at(tmp_path, content)
+    assert (file.gzip, file.error) == (True, None)
+    assert file.bytes == len(gzip.decompress(content))
+    with open_content(tmp_path, file) as opened:
+        assert opened.read() == gzip.decompress(content)
+
+
+@pytest.mark.parametrize("block", [2, 7, 1 << 20])
+def test_gzip_that_is_cut_off_anywhere_is_an_error(tmp_path: Path, block: int) -> None:
+    first, second = gzip.compress(_RECORD), gzip.compress(_RECORD * 2)
+    whole = first + second
+    with mock.patch.object(landing_files, "_BLOCK", block):
+        for length in range(2, len(whole)):
+            expected = None if length == len(first) else _CUT_OFF
+            assert looked_at(tmp_path, whole[:length]).error == expected, length
+
+
+@pytest.mark.parametrize("block", [7, 1 << 20])
+@pytest.mark.parametrize(
+    "content",
+    [
+        gzip.compress(_RECORD * 9)[:-8] + b"\0\0\0\0" + gzip.compress(_RECORD * 9)[-4:],
+        gzip.compress(_RECORD)[:-4] + b"\xff\0\0\0",
+        gzip.compress(_RECORD)[:12] + b"\xff" * 12 + gzip.compress(_RECORD)[24:],
+        gzip.compress(_RECORD) + b"garbage",
+        gzip.compress(_RECORD) + _RECORD,
+        b"\x1f\x8b" + _RECORD,
+        b"\x1f\x8b\x07" + gzip.compress(_RECORD)[3:],
+    ],
+    ids=["checksum", "length", "packed data", "garbage after it", "text after it", "two bytes of it", "other method"],
+)
+def test_gzip_that_is_damaged_is_an_error(tmp_path: Path, content: bytes, block: int) -> None:
+    with mock.patch.object(landing_files, "_BLOCK", block):
+        assert looked_at(tmp_path, content).error == _DAMAGED
+
+
+def test_a_damaged_file_is_measured_to_its_end_all_the_same(tmp_path: Path) -> None:
+    damaged = gzip.compress(_RECORD)[:-8] + b"\xff" * 8
+    digests = set()
+    with mock.patch.object(landing_files, "_BLOCK", 4):
+        for content in (damaged, damaged + b"\0", damaged + b"\1"):
+            digests.add(looked_at(tmp_path, content).digest)
+    assert len(digests) == 3
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-8", "utf-8-sig", "latin-1"]
+)
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("opening", ["{", "["])
+def test_wide_characters_are_an_error_and_other_encodings_are_for_the_records(
+    tmp_path: Path, encoding: str, packed: bool, opening: str  # noqa: FBT001
+) -> None:
+    content = f'{opening}"a":"\u00e9"'.encode(encoding)
+    file = looked_at(tmp_path, gzip.compress(content) if packed else content)
+    assert file.error == (_WIDE if encoding.startswith(("utf-16", "utf-32")) else None)
+    assert file.byte_order_mark == (encoding == "utf-8-sig")
+
+
+def test_utf_32_of_the_other_byte_order_is_an_error_with_its_mark(tmp_path: Path) -> None:
+    assert looked_at(tmp_path, "\ufeff{}".encode("utf-32-be")).error == _WIDE
+
+
+@pytest.mark.parametrize("content", [b"\xef\xbb", b"\xef\xbb\xbf", b"\n\xef\xbb\xbf"])
+def test_only_a_whole_mark_at_the_beginning_is_a_byte_order_mark(tmp_path: Path, content: bytes) -> None:
+    file = looked_at(tmp_path, content)
+    assert (file.bytes, file.byte_order_mark, file.error) == (len(content), content == b"\xef\xbb\xbf", None)
+
+
+def test_the_digest_tells_files_apart_as_they_lie(tmp_path: Path) -> None:
+    put(tmp_path, "a.json", "copy/b.json")
+    put(tmp_path, "c.json", content=_RECORD[:-1])
+    put(tmp_path, "d.json", content=gzip.compress(_RECORD))
+    digests = {file.path: file.digest for file in list_landing_files(tmp_path, {}).files}
+    assert digests["a.json"] == digests["copy/b.json"]
+    assert len(set(digests.values())) == 3
+
+
+# --- What is known already --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", [_RECORD, gzip.compress(_RECORD), b"\xef\xbb\xbf" + _RECORD, b""])
+def test_a_file_that_is_known_is_not_read_again(tmp_path: Path, content: bytes) -> None:
+    file = looked_at(tmp_path, content)
+    with mock.patch.object(landing_files, "_measured", side_effect=AssertionError("it was read")):
+        listing = list_landing_files(tmp_path, {file.path: report_of(file)})
+    assert listing.files == (file,)
+
+
+def test_a_file_that_was_unreadable_is_read_again(tmp_path: Path) -> None:
+    file = looked_at(tmp_path, _RECORD)
+    known = {file.path: report_of(file, error="no permission to read it")}
+    assert list_landing_files(tmp_path, known).files == (file,)
+
+
+def test_a_file_that_has_changed_since_it_was_known_is_read_again(tmp_path: Path) -> None:
+    file = looked_at(tmp_path, _RECORD)
+    wait_for_the_clock_of(tmp_path / file.path)
+    put(tmp_path, file.path, content=_RECORD[::-1])
+    (again,) = list_landing_files(tmp_path, {file.path: report_of(file)}).files
+    assert again.size == file.size
+    assert again.digest != file.digest
+    assert again.fingerprint != file.fingerprint
+
+
+def test_what_is_known_of_one_file_is_not_taken_for_another(tmp_path: Path) -> None:
+    first = looked_at(tmp_path, _RECORD)
+    put(tmp_path, "b.json", content=_RECORD * 2)
+    (_, second) = list_landing_files(tmp_path, {"a.json": report_of(first), "b.json": report_of(first)}).files
+    assert (second.path, second.bytes) == ("b.json", 2 * len(_RECORD))
+
+
+# --- Whether one has changed ------------------------------------------------------------------------------------------
+
+
+def test_a_file_that_is_let_be_has_not_changed(tmp_path: Path) -> None:
+    file = looked_at(tmp_path, _RECORD)
+    wait_for_the_clock_of(tmp_path / file.path)
+    (tmp_path / file.path).read_bytes()
+    put(tmp_path, "b.json")
+    assert not changed_since(tmp_path, file)
+
+
+def _replace(path: Path) -> None:
+    put(path.parent, "new", content=_RECORD[::-1]).replace(path)
+
+
+def _overwrite(path: Path) -> None:
+    path.write_bytes(_RECORD[::-1])
+
+
+def _cut(path: Path) -> None:
+    os.truncate(path, 5)
+
+
+def _lengthen(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(_RECORD)
+
+
+def _remove(path: Path) -> None:
+    path.unlink()
+
+
+def _turn_into_a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def _link_elsewhere(path: Path) -> None:
+    put(path.parent, "other", content=_RECORD[::-1])
+    path.unlink()
+    path.symlink_to(path.parent / "other")
+
+
+def _touch(path: Path) -> None:
+    os.utime(path)
+
+
+@pytest.mark.parametrize("keep_times", [False, True])
+@pytest.mark.parametrize(
+    "change", [_replace, _overwrite, _cut, _lengthen, _remove, _turn_into_a_folder, _link_elsewhere, _touch]
+)
+def test_a_file_that_is_touched_in_any_way_has_changed(
+    tmp_path: Path, change: Callable[[Path], None], keep_times: bool  # noqa: FBT001
+) -> None:
+    file = looked_at(tmp_path, _RECORD)
+    path = tmp_path / file.path
+    before = os.stat(path)
+    wait_for_the_clock_of(path)
+    change(path)
+    if keep_times and path.exists():
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert changed_since(tmp_path, file)
+
+
+def test_another_file_of_the_same_size_and_times_has_changed_even_within_one_tick_of_the_clock(tmp_path: Path) -> None:
+    file = looked_at(tmp_path, _RECORD)
+    path = tmp_path / file.path
+    before = os.stat(path)
+    _replace(path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert changed_since(tmp_path, file)
+
+
+def test_a_file_that_could_not_be_read_counts_as_changed(tmp_path: Path) -> None:
+    put(tmp_path, "a.json")
+    assert changed_since(tmp_path, LandingFile("a.json", 0, "", error="no permission to read it"))

@@ -1,0 +1,134 @@
+"""Which module may import which, and what the transforms may not use, so that they run on any cluster.
+
+Belongs here: rules about the source text, checked without running it. Nothing here imports the product.
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+_PACKAGE = "stedi_assets"
+_ROOT = Path(__file__).resolve().parent.parent / _PACKAGE
+
+# From the bottom up: each may import itself and what stands before it.
+_LAYERS = ["contracts", "transforms", "lake", "plumbing"]
+_ON_TOP = ["definitions", "quickstart", "__main__"]
+# Beside the layers: what each may import of the package.
+_BESIDE = {"settings": {"contracts"}, "sample_data": {"contracts"}, "__init__": set[str]()}
+# Who may import what stands beside: the plumbing reads the settings, the command makes the sample data.
+_ABOVE_SETTINGS = {"plumbing", *_ON_TOP}
+_ABOVE_SAMPLE_DATA = set(_ON_TOP)
+
+# Not lazy, not in the JVM, not over Spark Connect, or reading and writing.
+_NOT_IN_TRANSFORMS = {
+    *("udf", "udtf", "pandas_udf", "arrow_udf", "mapInPandas", "mapInArrow", "applyInPandas", "applyInArrow"),
+    *("rdd", "_jvm", "_jdf", "_jc", "_sc", "sparkContext", "SparkContext"),
+    *("collect", "toPandas", "toArrow", "toLocalIterator", "foreach", "foreachPartition"),
+    *("read", "write", "writeTo", "readStream", "writeStream"),
+}
+
+_MODULES = {path.relative_to(_ROOT).as_posix(): ast.parse(path.read_text("utf-8")) for path in _ROOT.rglob("*.py")}
+
+
+def _layer(module: str) -> str:
+    return module.removesuffix(".py").split("/")[0]
+
+
+def _in_layer(layer: str) -> list[str]:
+    return sorted(module for module in _MODULES if _layer(module) == layer)
+
+
+def _imports(module: str) -> Iterator[str]:
+    """Yield the full name of everything a module imports, wherever in it, and however it spells that."""
+    inside = [_PACKAGE, *module.split("/")[:-1]]
+    for node in ast.walk(_MODULES[module]):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            relative = inside[: len(inside) + 1 - node.level] if node.level else []
+            origin = ".".join([*relative, *([node.module] if node.module else [])])
+            # `from stedi_assets import lake` imports a layer too.
+            yield from (f"{origin}.{alias.name}" for alias in node.names)
+
+
+def _own_imports(module: str) -> set[str]:
+    """Return the layers, and the modules beside and above them, that a module imports."""
+    own = (name.split(".") for name in _imports(module))
+    return {parts[1] if len(parts) > 1 else "__init__" for parts in own if parts[0] == _PACKAGE}
+
+
+def _foreign_imports(module: str) -> set[str]:
+    """Return the top-level packages that a module imports."""
+    return {name.split(".")[0] for name in _imports(module)} - {_PACKAGE}
+
+
+def _names(module: str) -> set[str]:
+    """Return every name and attribute that a module uses."""
+    used = set()
+    for node in ast.walk(_MODULES[module]):
+        if isinstance(node, ast.Attribute):
+            used.add(node.attr)
+        elif isinstance(node, ast.Name):
+            used.add(node.id)
+        elif isinstance(node, ast.alias):
+            used.add(node.name.split(".")[-1])
+    return used
+
+
+def test_every_module_belongs_to_a_layer_or_has_its_place_beside_or_above_them() -> None:
+    assert {_layer(module) for module in _MODULES} == {*_LAYERS, *_ON_TOP, *_BESIDE}
+
+
+@pytest.mark.parametrize("module", sorted(_MODULES))
+def test_imports_go_one_way_only(module: str) -> None:
+    layer = _layer(module)
+    if layer in _BESIDE:
+        allowed = _BESIDE[layer]
+    else:
+        allowed = {*_LAYERS[: _LAYERS.index(layer) + 1]} if layer in _LAYERS else {*_LAYERS, *_ON_TOP}
+        allowed |= {"settings"} if layer in _ABOVE_SETTINGS else set()
+        allowed |= {"sample_data"} if layer in _ABOVE_SAMPLE_DATA else set()
+    assert _own_imports(module) <= allowed
+
+
+@pytest.mark.parametrize(
+    ("layer", "foreign"),
+    [
+        ("contracts", {"pyspark", "dagster", "dagster_pyspark", "pyarrow", "boto3", "pydantic"}),
+        ("transforms", {"dagster", "dagster_pyspark", "pyarrow", "boto3", "os", "pathlib"}),
+        ("lake", {"dagster", "dagster_pyspark", "dagster_aws", "pydantic"}),
+        ("settings", {"pyspark", "dagster", "pyarrow", "boto3", "pydantic"}),
+        ("sample_data", {"pyspark", "dagster", "pyarrow", "boto3", "pydantic"}),
+    ],
+)
+def test_a_layer_does_without_what_belongs_to_others(layer: str, foreign: set[str]) -> None:
+    assert _in_layer(layer)
+    for module in _in_layer(layer):
+        assert not _foreign_imports(module) & foreign, module
+
+
+@pytest.mark.parametrize("module", _in_layer("transforms"))
+def test_transforms_use_nothing_that_leaves_the_query_or_the_jvm(module: str) -> None:
+    assert not _names(module) & _NOT_IN_TRANSFORMS
+
+
+@pytest.mark.parametrize("module", sorted(_MODULES))
+def test_no_module_drops_repeats_without_saying_of_which_columns(module: str) -> None:
+    # The meaning of `distinct()` changes with every new column; `dropDuplicates` says what a repeat is.
+    assert not _names(module) & {"distinct", "drop_duplicates"}
+    calls = [node for node in ast.walk(_MODULES[module]) if isinstance(node, ast.Call)]
+    named = [call for call in calls if isinstance(call.func, ast.Attribute) and call.func.attr == "dropDuplicates"]
+    assert all(call.args or call.keywords for call in named)
+
+
+@pytest.mark.parametrize("module", sorted(m for m in _MODULES if "dagster" in _foreign_imports(m)))
+def test_modules_that_use_dagster_do_not_postpone_their_annotations(module: str) -> None:
+    # Dagster's decorators read the annotations, and cannot read text.
+    assert "__future__.annotations" not in set(_imports(module))
+
+
+def test_modules_that_use_dagster_are_found() -> None:
+    assert "dagster" in _foreign_imports("plumbing/assets.py")
+    assert "dagster" in _foreign_imports("definitions.py")
