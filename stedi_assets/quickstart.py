@@ -100,7 +100,8 @@ def _messages(result: dg.ExecuteInProcessResult) -> Iterator[str]:
         if event.is_step_failure and event.step_failure_data.user_failure_data:
             yield event.step_failure_data.user_failure_data.description or ""
         elif event.is_step_failure and event.step_failure_data.error:
-            yield event.step_failure_data.error.message
+            error = event.step_failure_data.error
+            yield (error.cause or error).message.strip()
 
 
 def _outcomes(result: dg.ExecuteInProcessResult) -> dict[str, _TableOutcome]:

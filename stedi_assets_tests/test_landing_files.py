@@ -218,7 +218,7 @@ def test_an_empty_file_is_a_file_of_no_bytes(tmp_path: Path) -> None:
     ],
 )
 def test_content_decides_what_is_gzip_and_not_the_name(
-    tmp_path: Path, name: str, packed: bool, named_for_it: bool  # noqa: FBT001
+    tmp_path: Path, name: str, *, packed: bool, named_for_it: bool
 ) -> None:
     content = gzip.compress(_RECORD) if packed else _RECORD
     file = looked_at(tmp_path, content, name)
@@ -294,7 +294,7 @@ def test_a_damaged_file_is_measured_to_its_end_all_the_same(tmp_path: Path) -> N
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("opening", ["{", "["])
 def test_wide_characters_are_an_error_and_other_encodings_are_for_the_records(
-    tmp_path: Path, encoding: str, packed: bool, opening: str  # noqa: FBT001
+    tmp_path: Path, encoding: str, opening: str, *, packed: bool
 ) -> None:
     content = f'{opening}"a":"\u00e9"'.encode(encoding)
     file = looked_at(tmp_path, gzip.compress(content) if packed else content)
@@ -407,7 +407,7 @@ def _touch(path: Path) -> None:
     "change", [_replace, _overwrite, _cut, _lengthen, _remove, _turn_into_a_folder, _link_elsewhere, _touch]
 )
 def test_a_file_that_is_touched_in_any_way_has_changed(
-    tmp_path: Path, change: Callable[[Path], None], keep_times: bool  # noqa: FBT001
+    tmp_path: Path, change: Callable[[Path], None], *, keep_times: bool
 ) -> None:
     file = looked_at(tmp_path, _RECORD)
     path = tmp_path / file.path

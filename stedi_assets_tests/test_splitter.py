@@ -176,6 +176,21 @@ def test_broken_records_of_many_windows_are_one_record_each(window: int) -> None
     assert found == [cut_off, b'{"a":1}', garbage, b'{"a":2}']
 
 
+@pytest.mark.parametrize("blank", [b" ", b"\n", "\u2028".encode(), "\u00a0".encode()])
+def test_blanks_of_many_windows_may_stand_around_objects(blank: bytes) -> None:
+    for width in range(200):
+        content = (blank * width).join([b"", b'{"a":1}', b'{"a":"' + b"x" * 40 + b'"}', b'{"a":', b'\n{"a":2}', b""])
+        with mock.patch.object(splitter, "_LOOKAHEAD", 64):
+            assert _extents(content) == oracle.split_records(content)
+
+
+@pytest.mark.parametrize("opening", [b'{"a":', b'{"a":[', b'{"a":{"a":[['])
+def test_brackets_that_open_without_end_are_one_broken_record(opening: bytes) -> None:
+    content = opening * 100_000 + b'\n{"a":1}'
+    assert _extents(content) == oracle.split_records(content)
+    assert [is_object for _, _, is_object in _extents(content)] == [False, True]
+
+
 def test_the_content_is_not_read_further_than_two_windows_ahead() -> None:
     content = _Trickle(b'{"a":1}\n' * 1000, at_once=10_000)
     with mock.patch.object(splitter, "_LOOKAHEAD", 100):

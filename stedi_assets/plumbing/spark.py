@@ -11,6 +11,7 @@ from dagster_pyspark.resources import spark_session_from_config
 from pydantic import Field
 from pyspark.sql import SparkSession
 
+from stedi_assets.plumbing.class_archive import class_archive_options
 from stedi_assets.plumbing.java import Java, find_java
 
 _LOG_SETTINGS = Path(__file__).with_name("log4j2.properties")
@@ -85,4 +86,5 @@ def _java_options(java: Java, scratch: str, log_level: str) -> list[str]:
         "-XX:MetaspaceSize=256m",
         "-Xms768m",
         "-Xmn384m",
+        *class_archive_options(java),
     ]
