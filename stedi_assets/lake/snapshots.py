@@ -196,7 +196,9 @@ def publish(
         )
         pointer = _switch(lake, table, pointer, expected, inputs, retention)
     except BaseException:
-        draft.discard()
+        # Not where it was published and only what came after has failed.
+        if _snapshot(read_pointer(lake, table)) != draft.folder.name:
+            draft.discard()
         raise
     draft.keep()
     _drop_old(lake, table, pointer)
