@@ -33,19 +33,15 @@ class _Brief(logging.Formatter):
         return f"  {meta.get('orig_message', record.getMessage())}"
 
 
-class _SaidByAssets(logging.Filter):
-    def filter(self, record: logging.LogRecord) -> bool:
-        return record.levelno == logging.INFO
-
-
-@dg.logger(description="One short line for what an asset says of itself; nothing of what Dagster does.")
-def brief_logger(_: dg.InitLoggerContext) -> logging.Logger:
-    """Make the logger that `stedi start` uses."""
-    logger = logging.Logger("brief", logging.INFO)
+def _brief_logger(_: dg.InitLoggerContext) -> logging.Logger:
+    """Make a logger with one short line for what an asset says of itself, and nothing of what Dagster does."""
+    logger = logging.getLogger("stedi_assets.brief")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(_Brief())
-    handler.addFilter(_SaidByAssets())
-    logger.addHandler(handler)
+    handler.addFilter(lambda record: record.levelno == logging.INFO)
+    logger.handlers = [handler]
     return logger
 
 
@@ -70,13 +66,11 @@ def run(*, sample_data: bool, began: float) -> int:
         asset_checks=defs.asset_checks,
         resources=defs.resources,
         executor=dg.in_process_executor,
-        loggers={"brief": brief_logger},
+        loggers={"brief": dg.LoggerDefinition(_brief_logger)},
         jobs=defs.jobs,
     ).resolve_job_def("rebuild_lakehouse")
     with dg.DagsterInstance.get() as instance:
-        result = job.execute_in_process(
-            instance=instance, raise_on_error=False, run_config={"loggers": {"brief": {}}}
-        )
+        result = job.execute_in_process(instance=instance, raise_on_error=False, run_config={"loggers": {"brief": {}}})
     if not result.success:
         return _failed("\n".join(_messages(result)))
     _print_summary(lake, _outcomes(result))

@@ -212,16 +212,90 @@ _FIRST_DELIVERY = 1_700_000_000_000
 _LATE_MODIFIED = 1_655_600_000  # seconds: before any file can have been written
 _DAY = 86_400_000
 
-_FIRST_NAMES = (
-    "Ada Alma Anton Bela Bruno Carla Cleo Dario Dora Edda Elio Enno Fenja Fiona Gero Greta Hanno Hedda Ida Ivo Jella "
-    "Jonte Kalle Kira Lasse Leni Malo Mila Nils Nora Oda Ove Pelle Romy Runa Silas Svea Thilo Una Wanda"
-).split()
-_LAST_NAMES = (
-    "Alderbrook Ashmeadow Beechhill Birchwater Brackenfell Briarfield Cedarholm Cloverly Cobblestead Dunegrass "
-    "Elmshade Fernbank Finchley Foxglen Gorsemoor Hazelton Heathercote Hollyoak Ivybridge Juniperdale Kestrelby "
-    "Larkmere Lindenway Maplethorpe Marshwick Mossgrove Oakhollow Otterburn Pebblebay Pinecrest Quincewood Reedham "
-    "Rowanlea Sedgewater Sorrelby Thistledown Tidewell Willowgate Wrenfield Yarrowby"
-).split()
+_FIRST_NAMES = [
+    "Ada",
+    "Alma",
+    "Anton",
+    "Bela",
+    "Bruno",
+    "Carla",
+    "Cleo",
+    "Dario",
+    "Dora",
+    "Edda",
+    "Elio",
+    "Enno",
+    "Fenja",
+    "Fiona",
+    "Gero",
+    "Greta",
+    "Hanno",
+    "Hedda",
+    "Ida",
+    "Ivo",
+    "Jella",
+    "Jonte",
+    "Kalle",
+    "Kira",
+    "Lasse",
+    "Leni",
+    "Malo",
+    "Mila",
+    "Nils",
+    "Nora",
+    "Oda",
+    "Ove",
+    "Pelle",
+    "Romy",
+    "Runa",
+    "Silas",
+    "Svea",
+    "Thilo",
+    "Una",
+    "Wanda",
+]
+_LAST_NAMES = [
+    "Alderbrook",
+    "Ashmeadow",
+    "Beechhill",
+    "Birchwater",
+    "Brackenfell",
+    "Briarfield",
+    "Cedarholm",
+    "Cloverly",
+    "Cobblestead",
+    "Dunegrass",
+    "Elmshade",
+    "Fernbank",
+    "Finchley",
+    "Foxglen",
+    "Gorsemoor",
+    "Hazelton",
+    "Heathercote",
+    "Hollyoak",
+    "Ivybridge",
+    "Juniperdale",
+    "Kestrelby",
+    "Larkmere",
+    "Lindenway",
+    "Maplethorpe",
+    "Marshwick",
+    "Mossgrove",
+    "Oakhollow",
+    "Otterburn",
+    "Pebblebay",
+    "Pinecrest",
+    "Quincewood",
+    "Reedham",
+    "Rowanlea",
+    "Sedgewater",
+    "Sorrelby",
+    "Thistledown",
+    "Tidewell",
+    "Willowgate",
+    "Wrenfield",
+    "Yarrowby",
+]
 _NAMES = list(product(_FIRST_NAMES, _LAST_NAMES))
 _NAME_STRIDE = 769  # prime to the number of names: each comes up once before one comes up again
 

@@ -5,15 +5,26 @@ Belongs here: files and folders as they lie on a disk. What becomes of the recor
 
 import gzip
 import os
+import socket
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 from unittest import mock
 
 import pytest
 
 from stedi_assets.lake import landing_files
-from stedi_assets.lake.landing_files import FileReport, LandingFile, changed_since, list_landing_files, open_content
+from stedi_assets.lake.landing_files import (
+    FileReport,
+    LandingFile,
+    changed_since,
+    fingerprint_of,
+    list_landing_files,
+    open_content,
+)
 from stedi_assets.lake.layout import masked
 
 _RECORD = b'{"user":"ada@example.com","x":1.5}\n'
@@ -46,7 +57,7 @@ def looked_at(folder: Path, content: bytes, name: str = "a.json") -> LandingFile
     return file
 
 
-def report_of(file: LandingFile, error: str | None = None) -> FileReport:
+def report_of(file: LandingFile) -> FileReport:
     """Return the report that a landing table keeps of a file."""
     return FileReport(
         path=file.path,
@@ -56,7 +67,6 @@ def report_of(file: LandingFile, error: str | None = None) -> FileReport:
         digest=file.digest,
         gzip=file.gzip,
         byte_order_mark=file.byte_order_mark,
-        error=error,
     )
 
 
@@ -140,12 +150,14 @@ def test_a_link_to_a_file_is_read_and_a_link_to_a_folder_is_ignored(tmp_path: Pa
     assert listing.ignored == ("linked", "linked.json", "round")
 
 
-def test_what_is_no_file_is_ignored_and_never_waited_for(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe.json")
+def test_what_is_no_file_is_ignored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "broken.json").symlink_to(tmp_path / "gone.json")
-    listing = list_landing_files(tmp_path, {})
+    monkeypatch.chdir(tmp_path)  # the path of a socket must be short
+    with socket.socket(socket.AF_UNIX) as endpoint:
+        endpoint.bind("socket.json")
+        listing = list_landing_files(tmp_path, {})
     assert listing.files == ()
-    assert listing.ignored == ("broken.json", "pipe.json")
+    assert listing.ignored == ("broken.json", "socket.json")
 
 
 @_needs_permissions
@@ -306,10 +318,19 @@ def test_utf_32_of_the_other_byte_order_is_an_error_with_its_mark(tmp_path: Path
     assert looked_at(tmp_path, "\ufeff{}".encode("utf-32-be")).error == _WIDE
 
 
+@pytest.mark.parametrize("block", [2, 3, 1 << 20])
 @pytest.mark.parametrize("content", [b"\xef\xbb", b"\xef\xbb\xbf", b"\n\xef\xbb\xbf"])
-def test_only_a_whole_mark_at_the_beginning_is_a_byte_order_mark(tmp_path: Path, content: bytes) -> None:
-    file = looked_at(tmp_path, content)
+def test_only_a_whole_mark_at_the_beginning_is_a_byte_order_mark(tmp_path: Path, content: bytes, block: int) -> None:
+    with mock.patch.object(landing_files, "_BLOCK", block):
+        file = looked_at(tmp_path, content)
     assert (file.bytes, file.byte_order_mark, file.error) == (len(content), content == b"\xef\xbb\xbf", None)
+
+
+def test_only_what_begins_like_gzip_is_gzip(tmp_path: Path) -> None:
+    content = b'{"a":"' + gzip.compress(_RECORD)
+    with mock.patch.object(landing_files, "_BLOCK", 2):
+        file = looked_at(tmp_path, content)
+    assert (file.bytes, file.gzip, file.error) == (len(content), False, None)
 
 
 def test_the_digest_tells_files_apart_as_they_lie(tmp_path: Path) -> None:
@@ -334,8 +355,8 @@ def test_a_file_that_is_known_is_not_read_again(tmp_path: Path, content: bytes) 
 
 def test_a_file_that_was_unreadable_is_read_again(tmp_path: Path) -> None:
     file = looked_at(tmp_path, _RECORD)
-    known = {file.path: report_of(file, error="no permission to read it")}
-    assert list_landing_files(tmp_path, known).files == (file,)
+    unreadable = replace(report_of(file), bytes=0, digest="", error="its gzip data are cut off")
+    assert list_landing_files(tmp_path, {file.path: unreadable}).files == (file,)
 
 
 def test_a_file_that_has_changed_since_it_was_known_is_read_again(tmp_path: Path) -> None:
@@ -417,6 +438,14 @@ def test_a_file_that_is_touched_in_any_way_has_changed(
     if keep_times and path.exists():
         os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert changed_since(tmp_path, file)
+
+
+@pytest.mark.parametrize("changed", ["st_size", "st_mtime_ns", "st_ctime_ns", "st_ino"])
+def test_each_sign_of_a_change_counts_by_itself(changed: str) -> None:
+    # The clocks of some file systems are coarse, and some have numbers for files that mean nothing.
+    signs = dict.fromkeys(["st_size", "st_mtime_ns", "st_ctime_ns", "st_ino"], 1)
+    before, after = (cast("os.stat_result", SimpleNamespace(**found)) for found in (signs, {**signs, changed: 2}))
+    assert fingerprint_of(before) != fingerprint_of(after)
 
 
 def test_another_file_of_the_same_size_and_times_has_changed_even_within_one_tick_of_the_clock(tmp_path: Path) -> None:

@@ -293,7 +293,7 @@ def test_any_takes_the_latest_consenting_record(lake: Lake) -> None:
         pytest.param(b'{"email": 1, "contact": {"email": "ada@example.com"}}', False, id="at any depth"),
     ],
 )
-def test_in_doubt_no(lake: Lake, doubtful: bytes, stays: bool) -> None:
+def test_in_doubt_no(lake: Lake, doubtful: bytes, *, stays: bool) -> None:
     found = lake.deliver([customer(customerName="Ada", updated=2, consent=2), doubtful])
     assert len(found["customer_quarantine"]) == 1
     assert [row[1] for row in found["customer_trusted"]] == [ADA] * stays

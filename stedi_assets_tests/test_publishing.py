@@ -163,7 +163,7 @@ def test_files_are_private(spark: SparkSession, lake: Lake) -> None:
     folder = publish_readings(lake, readings(spark, 3)).folder
     modes = {path.name: path.stat().st_mode & 0o777 for path in folder.rglob("*")}
     assert folder.stat().st_mode & 0o777 == 0o700
-    assert {mode for mode in modes.values()} == {0o600}, modes
+    assert set(modes.values()) == {0o600}, modes
 
 
 def test_the_old_table_stays_when_the_disk_is_full(

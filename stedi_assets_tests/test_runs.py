@@ -39,7 +39,9 @@ def run(command: list[str], folder: Path, path: str, **settings: str) -> subproc
         "XDG_CONFIG_HOME": str(folder / "config"),
         **settings,
     }
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False
+    )
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +126,9 @@ def test_a_full_disk_gives_one_clear_message_and_leaves_the_tables(tmp_path: Pat
     """A lake on a file system of 16 MB with room for the landing files, and hardly any for tables."""
     lake = tmp_path / "lake"
     lake.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", lake], capture_output=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", lake], capture_output=True, check=False
+    )
     if mounted.returncode:
         pytest.skip("file systems cannot be mounted here")
     try:

@@ -714,14 +714,37 @@ def test_impossible_options_are_refused(tmp_path: Path, options: dict[str, Any],
 
 def test_command_line_says_and_writes_what_the_function_writes(tmp_path: Path) -> None:
     write_sample(tmp_path / "function" / "lake", EVERY_DEFECT, tmp_path / "function" / "truth")
-    arguments = (
-        "--customers 400 --readings-per-phone 12 --readings-per-device 5 --seed 7 --repeated-emails 40 "
-        "--withdrawals 20% --serials-shared-by 30 --respelled-keys 20 --late-deliveries 0.1 --repeated-deliveries 2 "
-        "--broken all=2 --broken huge_text=0 --broken glued=5%"
-    ).split()
+    arguments = [
+        "--customers",
+        "400",
+        "--readings-per-phone",
+        "12",
+        "--readings-per-device",
+        "5",
+        "--seed",
+        "7",
+        "--repeated-emails",
+        "40",
+        "--withdrawals",
+        "20%",
+        "--serials-shared-by",
+        "30",
+        "--respelled-keys",
+        "20",
+        "--late-deliveries",
+        "0.1",
+        "--repeated-deliveries",
+        "2",
+        "--broken",
+        "all=2",
+        "--broken",
+        "huge_text=0",
+        "--broken",
+        "glued=5%",
+    ]
     (tmp_path / "command").mkdir()
     # Another process with another hash seed.
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [sys.executable, "-m", "stedi_assets.sample_data", "lake", *arguments, "--truth", "truth"],
         check=True,
         capture_output=True,

@@ -70,7 +70,7 @@ def _broken(rng: random.Random, text: str) -> str:
     return rng.choice(
         (
             text[:-1] + ', "registrationDate": "yesterday"}\n',
-            text[:-1] + ', "EMAIL": "other.' + text.split('"email": "')[1].split('"')[0].strip() + '"}\n',
+            text[:-1] + ', "EMAIL": "other.' + text.split('"email": "')[1].split('"', maxsplit=1)[0].strip() + '"}\n',
             text[:-1] + ', "lastUpdateDate": 12}\n',
             text.replace('"email"', '"e\\u006dail"')[:-1] + ', "shareWithPublicAsOfDate": {}}\n',
             "\n" + text[: text.index('"serialNumber"') + 20] + "\n",

@@ -7,7 +7,6 @@ README's table list all follow from the objects at the end of this file.
 from dataclasses import dataclass, field
 from enum import Enum
 
-
 UNIQUE_KEY = "unique_key"
 
 

@@ -181,7 +181,7 @@ def _cut_at_braces(
         .select(
             "value",
             _path_below(folder).alias("_source_file"),
-            F.lit(False).alias("broken"),  # noqa: FBT003
+            F.lit(False).alias("broken"),
             # A block is read by one task, in its order.
             F.col("_metadata.file_block_start").alias("block"),
             F.monotonically_increasing_id().alias("place"),
@@ -206,7 +206,7 @@ def _split_exactly(
         "broken",
         "separator_bytes",
         (F.octet_length("raw") == 0).alias("blank"),
-        F.lit(False).alias("bracketed"),  # noqa: FBT003
+        F.lit(False).alias("bracketed"),
         F.lit(0).cast("bigint").alias("block"),
         F.monotonically_increasing_id().alias("place"),
     )
@@ -334,9 +334,7 @@ def _refuse_vanished(
     there = {file.path for file in files if not file.error}
     # The same content under a new name is a rename; under a name that was there before, it is another delivery.
     renamed = {file.digest for file in files if not file.error and file.path not in used}
-    gone = sorted(
-        path for path, file in used.items() if path not in there | forget and file.digest not in renamed
-    )
+    gone = sorted(path for path, file in used.items() if path not in there | forget and file.digest not in renamed)
     if gone:
         first = ", ".join(masked(path) for path in gone[:3])
         msg = (

@@ -83,13 +83,13 @@ def list_landing_files(folder: Path, known: dict[str, FileReport]) -> Listing:
 
     `known` are the reports of the last snapshot; a file whose fingerprint has not changed is not read again.
     """
-    paths, ignored, hidden, errors = [], [], [], []
+    by_fate: dict[str, list[str]] = {"read": [], "ignored": [], "hidden": [], "error": []}
     for path, fate in _entries(folder):
-        {"read": paths, "ignored": ignored, "hidden": hidden, "error": errors}[fate].append(path)
+        by_fate[fate].append(path)
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        files = list(pool.map(lambda path: _looked_at(folder, path, known.get(path)), sorted(paths)))
-    files += [LandingFile(path, 0, "", error="the folder cannot be listed: no permission") for path in errors]
-    return Listing(tuple(files), tuple(sorted(ignored)), tuple(sorted(hidden)))
+        files = list(pool.map(lambda path: _looked_at(folder, path, known.get(path)), sorted(by_fate["read"])))
+    files += [LandingFile(path, 0, "", error="the folder cannot be listed: no permission") for path in by_fate["error"]]
+    return Listing(tuple(files), tuple(sorted(by_fate["ignored"])), tuple(sorted(by_fate["hidden"])))
 
 
 def changed_since(folder: Path, file: LandingFile) -> bool:

@@ -144,7 +144,7 @@ def read_snapshot(spark: SparkSession, lake: Lake, table: Table, snapshot: str) 
     return _rows_in(spark, table, folder)
 
 
-def read_beside(lake: Lake, table: Table, snapshot: str, name: str) -> Any:  # noqa: ANN401
+def read_beside(lake: Lake, table: Table, snapshot: str, name: str) -> Any:
     """Return a JSON file that lies beside a snapshot's data."""
     return json.loads((snapshot_folder(lake, table, snapshot) / name).read_text())
 
@@ -287,7 +287,7 @@ def _switch(
     inputs: Mapping[str, Pointer],
     retention: Retention,
 ) -> Pointer:
-    """Make a snapshot current, unless the table or one of its inputs has moved. Return the pointer as it was written."""
+    """Make a snapshot current, unless the table or one of its inputs has moved. Return its pointer."""
     folder = lake.table_folder(table)
     with locked(folder / _LOCK):
         found = read_pointer(lake, table)

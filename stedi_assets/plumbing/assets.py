@@ -94,9 +94,7 @@ def customer_trusted(
 
 
 @table_asset(TABLES["accelerometer_trusted"])
-def accelerometer_trusted(
-    lake: LakeResource, customer_trusted: Stored, accelerometer_landing: Stored
-) -> Computed:
+def accelerometer_trusted(lake: LakeResource, customer_trusted: Stored, accelerometer_landing: Stored) -> Computed:
     rows = trusted.accelerometer_trusted(accelerometer_landing.rows, customer_trusted.rows, lake.policy)
     return Computed(rows, [customer_trusted, accelerometer_landing])
 

@@ -4,7 +4,7 @@ In the run that publishes a table, the counts taken while it was written are use
 counted from the stored files, so that a change made to those is found.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import dagster as dg
 
@@ -36,8 +36,7 @@ def _specs(table: Table) -> list[dg.AssetCheckSpec]:
         }
         warnings = {_UNKNOWN: "No record has fields that the contract does not know."}
     blocking = [
-        dg.AssetCheckSpec(name, asset=table.name, description=words, blocking=True)
-        for name, words in described.items()
+        dg.AssetCheckSpec(name, asset=table.name, description=words, blocking=True) for name, words in described.items()
     ]
     return blocking + [dg.AssetCheckSpec(name, asset=table.name, description=w) for name, w in warnings.items()]
 
@@ -82,17 +81,18 @@ def _landing_results(lake: Lake, source: Source, pointer: Pointer, rows: int) ->
     records = sum(file.records for file in files)
     quarantined = current(lake, source.quarantine)
     lost_bytes = sum(abs(f.bytes - f.record_bytes - f.separator_bytes) for f in files if not f.error)
-    astray = abs(records - rows - quarantined.rows) + int(quarantined.snapshot != pointer.inputs[source.quarantine.name])
-    yield _result(source.landing, _ACCOUNTED, records, astray + lost_bytes, quarantined=quarantined.rows)
+    astray = abs(records - rows - quarantined.rows) + int(
+        quarantined.snapshot != pointer.inputs[source.quarantine.name]
+    )
+    yield _result(source.landing, _ACCOUNTED, records, astray + lost_bytes, details={"quarantined": quarantined.rows})
 
     unreadable = [file for file in files if file.error and not file.forgotten]
-    shown = {f"file {number}": f"{masked(file.path)}: {file.error}" for number, file in enumerate(unreadable, start=1)}
-    yield _result(source.landing, _READABLE, len(files), len(unreadable), **dict(list(shown.items())[:_FILE_NAMES_SHOWN]))
+    first = {f"file {n}": f"{masked(f.path)}: {f.error}" for n, f in enumerate(unreadable[:_FILE_NAMES_SHOWN], start=1)}
+    yield _result(source.landing, _READABLE, len(files), len(unreadable), details=first)
 
     unknown = sorted({masked(name) for file in files for name in file.unknown_fields})
-    yield _result(
-        source.landing, _UNKNOWN, records, len(unknown), severity=dg.AssetCheckSeverity.WARN, fields=", ".join(unknown)
-    )
+    named = {"fields": ", ".join(unknown)}
+    yield _result(source.landing, _UNKNOWN, records, len(unknown), dg.AssetCheckSeverity.WARN, named)
 
 
 def _result(
@@ -100,16 +100,15 @@ def _result(
     rule: str,
     rows: int,
     failing: int,
-    *,
     severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR,
-    **details: str | int,
+    details: Mapping[str, str | int] | None = None,
 ) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         asset_key=table.name,
         check_name=rule,
         passed=failing == 0,
         severity=severity,
-        metadata={"looked at": rows, "failing": failing, **details},
+        metadata={"looked at": rows, "failing": failing, **(details or {})},
     )
 
 

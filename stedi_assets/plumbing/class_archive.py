@@ -46,7 +46,7 @@ def _key(java: Java) -> str:
 def _make_base(java: Java, base: Path) -> None:
     """Archive Java's own classes, which the archive of Spark's builds on. Not every Java brings that along."""
     draft = base.with_name(f"{base.name}.{os.getpid()}")
-    command = [java.home / "bin" / "java", "-XX:+UseSerialGC", "-Xshare:dump", f"-XX:SharedArchiveFile={draft}"]
+    command = [str(java.home / "bin" / "java"), "-XX:+UseSerialGC", "-Xshare:dump", f"-XX:SharedArchiveFile={draft}"]
     subprocess.run(command, capture_output=True, check=True, timeout=_SECONDS_TO_WRITE)
     draft.replace(base)
 

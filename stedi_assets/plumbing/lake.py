@@ -8,7 +8,7 @@ import dagster as dg
 from pydantic import Field
 from pyspark.sql import DataFrame
 
-from stedi_assets.contracts import LANDING_TABLES, QUARANTINE_TABLES, TABLES, Policy, Purpose, Table
+from stedi_assets.contracts import LANDING_TABLES, TABLES, Policy, Purpose, Table
 from stedi_assets.contracts.policy import ConsentRecord, MatchOn, Readings
 from stedi_assets.lake.errors import LakeError
 from stedi_assets.lake.landing import FILES, Landing
@@ -178,9 +178,7 @@ class LandingIOManager(_TableIOManager):
         finally:
             obj.stage.discard()
         self._report(context, published)
-        context.add_output_metadata(
-            {"landing files": len(obj.files), "quarantined": quarantine.pointer.rows}
-        )
+        context.add_output_metadata({"landing files": len(obj.files), "quarantined": quarantine.pointer.rows})
 
 
 def _words(policy: dict[str, str] | None) -> str:

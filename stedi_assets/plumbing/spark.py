@@ -59,7 +59,7 @@ class SparkResource(LazyPySparkResource):
             settings = {"spark.app.name": "stedi", "spark.master": self.master, **_MEANING, **_WRITING}
             if self.master.startswith("local") and SparkSession.getActiveSession() is None:
                 settings |= _LAPTOP | self._private_process()
-            self._spark_session = spark_session_from_config(settings | self.spark_config)
+            self._spark_session = spark_session_from_config(settings | self.spark_config)  # type: ignore[no-untyped-call]
 
     def _private_process(self) -> dict[str, str]:
         """Find a Java, and return the settings of a process that is this run's own."""

@@ -29,12 +29,12 @@ def chosen_records(customers: DataFrame, quarantined: DataFrame, policy: Policy,
     """
     columns = [column.name for column in SOURCES["customer"].record_columns]
     known_by_then = F.col("lastUpdateDate").isNull() | (F.col("lastUpdateDate") <= as_of)
-    consents = F.coalesce(F.col(_CONSENT) <= as_of, F.lit(False)) & known_by_then  # noqa: FBT003
+    consents = F.coalesce(F.col(_CONSENT) <= as_of, F.lit(False)) & known_by_then
     records = customers.select(*columns, normalised("email").alias("person"), consents.alias("consents"))
     if policy.consent_record is ConsentRecord.ANY:
         records = records.where("consents")
     else:
-        withheld = _people_of(quarantined).select("person", "lastUpdateDate", F.lit(False).alias("consents"))  # noqa: FBT003
+        withheld = _people_of(quarantined).select("person", "lastUpdateDate", F.lit(False).alias("consents"))
         records = records.unionByName(withheld, allowMissingColumns=True)
 
     # Without a date, doubt goes against use: a consent is taken for the oldest record, anything else for the newest.

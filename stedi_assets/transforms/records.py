@@ -23,7 +23,9 @@ FIRST_INSTANT = 1_000_000_000_000
 END_OF_INSTANTS = 4_100_000_000_000
 
 # As JSON text: a number that is not finite is written in quotes, bare or not in the record.
-_NOT_FINITE = ", ".join(f"""'"{name}"'""" for name in ("NaN", "Infinity", "-Infinity", "+Infinity", "INF", "-INF", "+INF"))
+_NOT_FINITE = ", ".join(
+    f"""'"{name}"'""" for name in ("NaN", "Infinity", "-Infinity", "+Infinity", "INF", "-INF", "+INF")
+)
 
 _EDGE = r"[\s\p{Z}\p{C}]*"
 _WORD = r"[^@\s\p{Z}]*"
@@ -198,13 +200,13 @@ def _is_number(json: str) -> str:
 def _is_text(column: Column) -> str:
     json = f"`{_json(column)}`"
     bare = f"({json} IN ({_NOT_FINITE}) AND schema_of_variant(`{_value(column)}`) = 'DOUBLE')"
-    return f"(startswith({json}, '\"') AND NOT {bare})"
+    return f"""(startswith({json}, '"') AND NOT {bare})"""
 
 
 def _unquoted(column: Column) -> str:
     json = f"`{_json(column)}`"
     escaped = f"try_variant_get(`{_value(column)}`, '$', 'string')"
-    return f"IF(contains({json}, r'\'), {escaped}, substring({json}, 2, length({json}) - 2))"
+    return f"IF(contains({json}, r''), {escaped}, substring({json}, 2, length({json}) - 2))"
 
 
 def _says_no(json: str) -> str:
