@@ -4,8 +4,9 @@ An unknown or unusable value is a `SettingsError` when the definitions load.
 """
 
 import os
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeVar
 
@@ -25,7 +26,7 @@ class Settings:
     lake: str  # STEDI_LAKE: a folder
     policy: Policy  # STEDI_CONSENT_RECORD, STEDI_READINGS, STEDI_MATCH_ON
     purpose: Purpose  # STEDI_PURPOSE
-    pseudonym_key: str | None  # STEDI_PSEUDONYM_KEY
+    pseudonym_key: str | None = field(repr=False)  # STEDI_PSEUDONYM_KEY
     spark_master: str  # STEDI_SPARK_MASTER
     spark_log_level: str  # STEDI_SPARK_LOG
     kept_snapshots: int  # STEDI_KEEP_SNAPSHOTS
@@ -80,7 +81,7 @@ def _choice(found: Mapping[str, str], name: str, default: _Choice) -> _Choice:
 
 def _whole_number(found: Mapping[str, str], name: str, *, default: int, least: int) -> int:
     value = found.get(name) or str(default)
-    if not value.isascii() or not value.isdecimal() or int(value) < least:
-        msg = f"{name}={value} is not possible. Use a whole number, {least} or more."
+    if not re.fullmatch("[0-9]{1,6}", value) or int(value) < least:
+        msg = f"{name}={value} is not possible. Use a whole number from {least} to 999999."
         raise SettingsError(msg)
     return int(value)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyspark.errors import AnalysisException
 from pyspark.sql import Column, DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
@@ -42,6 +43,7 @@ _SPLIT_ROWS = pa.schema(
 _ROWS_AT_ONCE = 20_000
 _BYTES_AT_ONCE = 32 << 20
 _BYTE_ORDER_MARK = 3
+_TRIES = 3
 # Field names come out of hostile files too: enough to see what is wrong, never more.
 _NAMES_KEPT = 20
 
@@ -169,25 +171,37 @@ def _cut_at_braces(
     spark: SparkSession, source: Source, folder: Path, files: Sequence[LandingFile], stage: Path
 ) -> _Part:
     """Stage the records of files, cut at every `}` by Spark, in parallel."""
-    if not files:
+    text = _read_text(spark, folder, files)
+    if text is None:
         return _Part(None, {})
-    chunks = (
-        spark.read.option("lineSep", "}")
-        .option("recursiveFileLookup", "true")
-        # What cannot be read is missing from the bytes of its file, and found there.
-        .option("ignoreCorruptFiles", "true")
-        .option("ignoreMissingFiles", "true")
-        .text([_without_globs(str(folder / file.path)) for file in files])
-        .select(
-            "value",
-            _path_below(folder).alias("_source_file"),
-            F.lit(False).alias("broken"),
-            # A block is read by one task, in its order.
-            F.col("_metadata.file_block_start").alias("block"),
-            F.monotonically_increasing_id().alias("place"),
-        )
+    chunks = text.select(
+        "value",
+        _path_below(folder).alias("_source_file"),
+        F.lit(False).alias("broken"),
+        # A block is read by one task, in its order.
+        F.col("_metadata.file_block_start").alias("block"),
+        F.monotonically_increasing_id().alias("place"),
     )
     return _staged(judge(split_at_braces(chunks), source, bare_nan=False), stage / "cut_at_braces")
+
+
+def _read_text(spark: SparkSession, folder: Path, files: Sequence[LandingFile]) -> DataFrame | None:
+    """Return the text of files, cut at every `}`; None if none of them stays for long enough.
+
+    Spark refuses to read a list with a file that is gone. What goes after that, or cannot be read, is missing from
+    the bytes of its file, and found there.
+    """
+    for _ in range(_TRIES):
+        there = [_without_globs(str(folder / file.path)) for file in files if (folder / file.path).exists()]
+        if not there:
+            break
+        reader = spark.read.option("lineSep", "}").option("recursiveFileLookup", "true")
+        try:
+            return reader.option("ignoreCorruptFiles", "true").option("ignoreMissingFiles", "true").text(there)
+        except AnalysisException as error:
+            if error.getCondition() != "PATH_NOT_FOUND":
+                raise
+    return None
 
 
 def _split_exactly(

@@ -128,7 +128,7 @@ def _entries(folder: Path) -> Iterator[tuple[str, str]]:
             elif name in folders:
                 if os.path.islink(os.path.join(parent, name)):
                     yield path, "ignored"
-            elif _is_record_file(name) and stat.S_ISREG(_mode(os.path.join(parent, name))):
+            elif _is_record_file(name) and _may_be_file(os.path.join(parent, name)):
                 yield path, "read"
             else:
                 yield path, "ignored"
@@ -137,11 +137,13 @@ def _entries(folder: Path) -> Iterator[tuple[str, str]]:
         yield path, "error"
 
 
-def _mode(path: str) -> int:
+def _may_be_file(path: str) -> bool:
     try:
-        return os.stat(path).st_mode
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except PermissionError:
+        return True  # looking at it will say so
     except OSError:
-        return 0
+        return False
 
 
 def _is_record_file(name: str) -> bool:
@@ -179,11 +181,11 @@ def _measured(file: LandingFile, stream: BinaryIO) -> LandingFile:
             unpack = _Gunzip()
         if error is None:
             try:
-                content = unpack.feed(block) if unpack else block
+                for content in unpack.feed(block) if unpack else [block]:
+                    head = (head + content)[:4] if len(head) < 4 else head  # noqa: PLR2004
+                    length += len(content)
             except zlib.error:
-                error, content = "its gzip data are damaged", b""
-            head = (head + content)[:4] if len(head) < 4 else head  # noqa: PLR2004
-            length += len(content)
+                error = "its gzip data are damaged"
     if unpack and error is None and not unpack.complete:
         error = "its gzip data are cut off"
     if error is None and _is_wide(head):
@@ -208,18 +210,16 @@ class _Gunzip:
     def __init__(self) -> None:
         self._member = zlib.decompressobj(zlib.MAX_WBITS | 16)
 
-    def feed(self, block: bytes) -> bytes:
-        """Return the content of one more block."""
-        content = b""
+    def feed(self, block: bytes) -> Iterator[bytes]:
+        """Yield the content of one more block, a bounded piece at a time: blanks shrink to a thousandth."""
         while block:
             if self._member.eof:
                 block = block.lstrip(b"\0")
                 if not block:
-                    break
+                    return
                 self._member = zlib.decompressobj(zlib.MAX_WBITS | 16)
-            content += self._member.decompress(block)
-            block = self._member.unused_data
-        return content
+            yield self._member.decompress(block, _BLOCK)
+            block = self._member.unconsumed_tail or self._member.unused_data
 
     @property
     def complete(self) -> bool:

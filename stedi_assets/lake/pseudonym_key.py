@@ -1,5 +1,6 @@
 """The secret that turns a person into a `subject_id`: where it is kept, and in which form Spark gets it."""
 
+import contextlib
 import hashlib
 import os
 import secrets
@@ -20,7 +21,7 @@ def pseudonym_key(configured: str | None, lake: Path) -> bytes:
     Raises `LakeError` where the key is too short, or would lie in the lake whose people it hides.
     """
     if configured is not None:
-        key = configured.encode()
+        key = os.fsencode(configured)
         if len(key) < LEAST_BYTES:
             msg = f"STEDI_PSEUDONYM_KEY has {len(key)} bytes; at least {LEAST_BYTES} are needed to keep people hidden."
             raise LakeError(msg)
@@ -50,18 +51,8 @@ def _key_file() -> Path:
 
 def _read_or_make(path: Path) -> bytes:
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Written whole under another name, then linked: of two runs at once, both get the key of the first.
-        draft = path.with_name(f"{path.name}.{os.getpid()}")
-        descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_hex(LEAST_BYTES))
-        try:
-            os.link(draft, path)
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink()
+        if not path.exists():
+            _make(path)
         key = path.read_bytes()
     except OSError as error:
         msg = f"The pseudonym key {path} cannot be read or made: {error.strerror}. Set STEDI_PSEUDONYM_KEY instead."
@@ -70,3 +61,18 @@ def _read_or_make(path: Path) -> bytes:
         msg = f"The pseudonym key {path} has {len(key)} bytes; at least {LEAST_BYTES} are needed. Restore the old one."
         raise LakeError(msg)
     return key
+
+
+def _make(path: Path) -> None:
+    """Make a key, unless another run has made one just now."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Written whole under a name of its own, then linked: of several runs at once, all get the key of the first.
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_hex(LEAST_BYTES))
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)
+    finally:
+        draft.unlink()

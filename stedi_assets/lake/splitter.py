@@ -9,6 +9,7 @@ import codecs
 import json
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -16,6 +17,9 @@ from stedi_assets.transforms.records import SEPARATORS
 
 # More than the largest record that can be accepted, so that an object that does not end within is broken.
 _LOOKAHEAD = 32 << 20
+
+# Java's JSON parser goes to 1,000, Python's to what is left of its recursion limit.
+DEEPEST_NESTING = 900
 
 _BREAKS = "\n\r\u2028\u2029"
 _ANY = f"[{re.escape(SEPARATORS)}]"
@@ -27,10 +31,13 @@ _NOT_OPENING = f"[{re.escape(SEPARATORS.replace('[', ''))}]"
 _GAP = re.compile(rf"(?:{_NOT_OPENING}|\[(?!{_BLANK}*\]))*")
 _EMPTY_ARRAY = re.compile(rf"\[{_BLANK}*\]")
 _RESTART = re.compile(rf"(?:[{_BREAKS}][ \t]*|\}}{_ANY}*)(\{{)")
+_OPEN_AT_END = re.compile(rf"\[{_BLANK}*\Z")
+_ALL_SEPARATORS = re.compile(rf"{_ANY}*\Z")
+_STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]]')
 _BREAK = re.compile(f"[{_BREAKS}]")
 _SCALAR = re.compile(
     r"(?:null|true|false|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
-    r'|"(?:[^"\\\x00-\x1f]|\\.)*")'
+    r'|"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*")'
     rf"(?={_ANY}*\{{|{_IN_LINE}*(?:[{_BREAKS}]|\Z))"
 )
 # Numbers stay text: they are not looked at here, and Python refuses to convert very long ones.
@@ -98,10 +105,15 @@ class _Window:
         passed = 0
         while True:
             gap = _GAP.match(self.text, self.position)
-            passed += len(self.take(gap.end() if gap else self.position))
-            if self.all_read or len(self.text) - self.position >= _LOOKAHEAD:
+            end = gap.end() if gap else self.position
+            if end < len(self.text) or self.all_read:
+                passed += len(self.take(end))
+                self.look_ahead()
                 return passed
-            self.look_ahead()
+            # What follows is not in sight, and decides whether a bracket at the end is that of an empty array.
+            open_bracket = _OPEN_AT_END.search(self.text, self.position)
+            passed += len(self.take(open_bracket.start() if open_bracket else end))
+            self.read_on()
 
     def take(self, end: int) -> bytes:
         """Return the bytes up to a position in the text, and go there."""
@@ -115,9 +127,35 @@ def _end_of_object(window: _Window) -> int | None:
     if not window.text.startswith("{", window.position):
         return None
     try:
-        return _OBJECTS.raw_decode(window.text, window.position)[1]
-    except (ValueError, RecursionError):
+        end = _decoded_end(window.text, window.position)
+    except ValueError:
         return None
+    return end if end and _depth(window.text, window.position, end) <= DEEPEST_NESTING else None
+
+
+def _decoded_end(text: str, position: int) -> int | None:
+    try:
+        return _OBJECTS.raw_decode(text, position)[1]
+    except RecursionError:
+        pass
+    # How much is left of Python's limit depends on the caller; a thread has all of it.
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        try:
+            return pool.submit(_OBJECTS.raw_decode, text, position).result()[1]
+        except RecursionError:
+            return None
+
+
+def _depth(text: str, start: int, end: int) -> int:
+    """Return how deep a JSON object is nested; at most as deep as it has brackets, which is nearly always enough."""
+    brackets = text.count("{", start, end) + text.count("[", start, end)
+    if brackets <= DEEPEST_NESTING:
+        return brackets
+    depth = deepest = 0
+    for token in _STRING_OR_BRACKET.finditer(text, start, end):
+        depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(token.group(), 0)
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _end_of_fragment(window: _Window) -> int:
@@ -125,8 +163,11 @@ def _end_of_fragment(window: _Window) -> int:
     broken = window.text.startswith("{", window.position)
     if not broken:
         alone = _EMPTY_ARRAY.match(window.text, window.position) or _SCALAR.match(window.text, window.position)
-        if alone:
+        if alone and (window.all_read or not _ALL_SEPARATORS.match(window.text, alone.end())):
             return alone.end()
+        if alone:  # whether it is alone is not in sight
+            window.read_on()
+            return _end_of_fragment(window)
     while True:
         restart = _RESTART.search(window.text, window.position)
         stops = [restart.start(1)] if restart else []

