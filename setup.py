@@ -1,7 +1,6 @@
 """Packaging: what the lakehouse needs to run, and with the extra `dev` what its tests need.
 
-Every bound was tried: the lower ones with `uv pip install --resolution lowest-direct`, the upper ones are the next
-release line.
+The suite passes with the newest release in each range; the upper bounds are the next release lines.
 """
 
 from setuptools import find_packages, setup

@@ -29,7 +29,7 @@ class Type(str, Enum):
 
 
 class Form(str, Enum):
-    """How a value must be written in a landing file to be accepted (`malformed-input` rules in the README)."""
+    """How a value must be written in a landing file to be accepted."""
 
     TEXT = "text"
     EMAIL = "email"
