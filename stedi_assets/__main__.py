@@ -33,7 +33,7 @@ def start_lakehouse(*, sample_data: bool) -> int:
     began = time.monotonic()
     _prepare_dagster(Path.cwd())
     # Only now: Dagster and the settings read the environment when they are loaded.
-    from stedi_assets import quickstart  # noqa: PLC0415
+    from stedi_assets import quickstart  # noqa: PLC0415  (reads the environment)
 
     return quickstart.run(sample_data=sample_data, began=began)
 
