@@ -4,24 +4,29 @@ The cases and their verdicts are in `malformed_cases.py`; all of them lie in one
 """
 
 import itertools
+import random
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from stedi_assets.contracts import SOURCES
+from stedi_assets.contracts import SOURCES, Form
 from stedi_assets.lake import landing as landing_module
 from stedi_assets.lake.errors import ContractBroken, LakeError
 from stedi_assets.lake.landing import land
 from stedi_assets.lake.landing_files import FileReport
 from stedi_assets.lake.layout import Lake
+from stedi_assets.transforms.records import judge, read_plain
 from stedi_assets_tests import oracle
 from stedi_assets_tests.malformed_cases import CASES, MalformedCase
+
+GOOD = b'{"user":"a@example.com","timestamp":1655564376361,"x":1,"y":2,"z":3}\n'
 
 
 @dataclass(frozen=True)
@@ -50,9 +55,9 @@ def landed(spark: SparkSession, lake: Lake, source: str) -> Landed:
         found.stage.discard()
 
 
-def _by_file(rows: DataFrame, value: Any) -> dict[str, list[Any]]:
+def _by_file(rows: DataFrame | None, value: Any) -> dict[str, list[Any]]:
     grouped = defaultdict(list)
-    for row in rows.collect():
+    for row in rows.collect() if rows is not None else []:
         grouped[row["_source_file"]].append(value(row))
     return grouped
 
@@ -124,6 +129,46 @@ def _comparable(row: tuple[Any, ...]) -> str:
     return repr([value + 0.0 if isinstance(value, float) else value for value in values])
 
 
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_plain_record_is_what_judging_it_would_give(source: str, spark: SparkSession) -> None:
+    """Whatever is taken for plain, the judge accepts with the same values."""
+    texts = list(_nearly_plain(source, random.Random(20), 6_000))
+    records = spark.createDataFrame(
+        pa.table({"id": list(range(len(texts))), "text": texts, "blank": [False] * len(texts)})
+    )
+    columns = [column.name for column in SOURCES[source].record_columns]
+    plain = read_plain(records, SOURCES[source]).where("not_plain IS NULL")
+    judged = judge(records.selectExpr("id", "text", "false AS broken"), SOURCES[source], bare_nan=False)
+    found = {row["id"]: repr(row[1:]) for row in plain.select("id", *columns).collect()}
+    expected = {row["id"]: repr(row[1:]) for row in judged.where("reasons IS NULL").select("id", *columns).collect()}
+    for place, row in found.items():
+        assert row == expected.get(place), texts[place]
+    assert 0.1 * len(texts) < len(found) < len(expected) < 0.9 * len(texts)
+
+
+def _nearly_plain(source: str, random: random.Random, count: int) -> Iterator[str]:
+    """Yield records of a source with something odd in some of their values, keys, order, blanks or ends."""
+    odd = {
+        Form.NUMBER: ["0", "-0", "-0.0", "0.0", "1", "-1.50", "007", "1.", ".5", "1e3", "12345678901234567.25", "NaN"],
+        Form.INSTANT: ["1655564376361", "4099999999999", "4100000000000", "999999999999", "1655564376361.0", "null"],
+        Form.EMAIL: ['"a@b.c"', '"A.B@C"', '" a@b"', '"a@b@c"', '"ab"', '"a\\u0040b"', '"é@b"', '"@"', '""', "1"],
+        Form.TEXT: ['"x"', '"a b"', '""', '"\\n"', '"{"', '"é"', '"\x7f"', '"\x01"', '","', "1", "null", '"NaN"'],
+    }
+    odd |= {Form.SHARE_INSTANT: [*odd[Form.INSTANT], "0", "false"], Form.TEXT_OR_NUMBER: odd[Form.TEXT]}
+    usual = {form: values[0] for form, values in odd.items()} | {Form.NUMBER: "-1.5"}
+    for _ in range(count):
+        columns = [c for c in SOURCES[source].record_columns if c.required or random.random() < 0.9]
+        values = {
+            c.name: random.choice(odd[c.form]) if random.random() < 0.15 else usual[c.form] for c in columns if c.form
+        }
+        members = [f'"{name}":{random.choice(["", " "])}{value}' for name, value in values.items()]
+        if random.random() < 0.1:
+            members.insert(random.randrange(len(members)), random.choice([members[0], members[-1], '"other": 1', ""]))
+        separator = random.choice([",", ", ", ",", " ,\n"])
+        text = "{" + separator.join(members) + random.choice(["}", "}", " }", ",}", "}\n", "}}"])
+        yield text.replace('"email"', '"Email"') if random.random() < 0.02 else text
+
+
 def test_pairs_of_cases_in_one_file_are_those_of_the_reference(
     spark: SparkSession, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -145,16 +190,29 @@ def test_pairs_of_cases_in_one_file_are_those_of_the_reference(
         assert len(contents[source]) > 200
 
 
-def test_a_lost_record_is_found(spark: SparkSession, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drop one candidate between splitting and judging, and the bytes do not add up."""
-    good = b'{"user":"a@example.com","timestamp":1655564376361,"x":1,"y":2,"z":3}\n'
-    write(lake.raw_folder(SOURCES["accelerometer"]), [("a.json", good * 3 + b"{broken\n")])
-    judge = landing_module.judge  # type: ignore[attr-defined]
+def lose_one(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a step of the landing drop one of the records it is given."""
+    original = getattr(landing_module, step)
 
     def losing(records: DataFrame, *args: Any, **kwargs: Any) -> DataFrame:
-        return judge(records.where("place % 8589934592 != 1"), *args, **kwargs)
+        return original(records.where("place % 8589934592 != 1"), *args, **kwargs)  # type: ignore[no-any-return]
 
-    monkeypatch.setattr(landing_module, "judge", losing)
+    monkeypatch.setattr(landing_module, step, losing)
+
+
+def test_a_record_that_the_quick_way_loses_is_read_by_the_exact_one(
+    spark: SparkSession, lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(lake.raw_folder(SOURCES["accelerometer"]), [("a.json", GOOD * 3)])
+    lose_one("read_plain", monkeypatch)
+    found = landed(spark, lake, "accelerometer")
+    assert len(found.accepted["a.json"]) == found.files["a.json"].records == 3
+
+
+def test_a_lost_record_is_found(spark: SparkSession, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drop one candidate between splitting and judging, and the bytes do not add up."""
+    write(lake.raw_folder(SOURCES["accelerometer"]), [("a.json", GOOD * 3 + b"{broken\n")])
+    lose_one("judge", monkeypatch)
     with pytest.raises(ContractBroken, match="rows_accounted_for"):
         land(spark, lake, SOURCES["accelerometer"])
     assert list(lake.table_folder(SOURCES["accelerometer"].landing).glob("_stage*")) == []

@@ -16,7 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark.errors import AnalysisException
-from pyspark.sql import Column, DataFrame, Row, SparkSession
+from pyspark.sql import Column, DataFrame, Observation, Row, SparkSession
 from pyspark.sql import functions as F
 
 from stedi_assets.contracts import Source, Table
@@ -33,13 +33,15 @@ from stedi_assets.lake.landing_files import (
 from stedi_assets.lake.layout import Lake, masked
 from stedi_assets.lake.snapshots import Pointer, begin_stage, read_beside, read_pointer
 from stedi_assets.lake.splitter import split_records
-from stedi_assets.transforms.records import judge, split_at_braces
+from stedi_assets.transforms.records import judge, read_plain, split_at_braces
 
 FILES = "_files.json"
 
 _SPLIT_ROWS = pa.schema(
     [("_source_file", pa.string()), ("raw", pa.binary()), ("broken", pa.bool_()), ("separator_bytes", pa.int64())]
 )
+# What is kept of where a record was found, besides its bytes.
+_PLACE = ("_source_file", "separator_bytes", "blank", "bracketed", "block", "place")
 _ROWS_AT_ONCE = 20_000
 _BYTES_AT_ONCE = 32 << 20
 _BYTE_ORDER_MARK = 3
@@ -52,12 +54,13 @@ _NAMES_KEPT = 20
 class Landing:
     """What a source delivered: accepted records, quarantined ones, and what became of each file.
 
-    `accepted` has the landing table's columns, `quarantined` those of the quarantine; both are read from `stage`,
-    which is to be discarded once they are written. `previous` is the table's pointer as it was before.
+    `accepted` has the landing table's columns, `quarantined` those of the quarantine; None where there are no such
+    records. Both are read from `stage`, which is to be discarded once they are written. `previous` is the table's
+    pointer as it was before.
     """
 
-    accepted: DataFrame
-    quarantined: DataFrame
+    accepted: DataFrame | None
+    quarantined: DataFrame | None
     files: tuple[FileReport, ...]
     listing: Listing
     previous: Pointer | None
@@ -110,7 +113,7 @@ def _land(
     forget: frozenset[str],
     stage: Path,
     say: Callable[[str], None],
-) -> tuple[tuple[FileReport, ...], Listing, DataFrame, DataFrame]:
+) -> tuple[tuple[FileReport, ...], Listing, DataFrame | None, DataFrame | None]:
     folder = lake.raw_folder(source)
     listing = list_landing_files(folder, {file.path: file for file in previous})
     if not listing.files and not previous:
@@ -134,9 +137,9 @@ def _land(
 
     unusable = {file.path for file in files if file.error}
     usable = [part.without(unusable) for part in parts]
-    accepted = _together(spark, source.landing, [part.rows("reasons IS NULL") for part in usable])
+    accepted = _together(source.landing, [part.rows("reasons IS NULL") for part in usable if part.accepted])
     quarantined = _together(
-        spark, source.quarantine, [part.rows("reasons IS NOT NULL") for part in usable if part.quarantined]
+        source.quarantine, [part.rows("reasons IS NOT NULL") for part in usable if part.quarantined]
     )
     return files, listing, accepted, quarantined
 
@@ -148,6 +151,11 @@ class _Part:
     judged: DataFrame | None
     counts: Mapping[str, Row]
     left_out: frozenset[str] = frozenset()
+
+    @property
+    def accepted(self) -> int:
+        """How many records are accepted."""
+        return sum(row["accepted"] for row in self.counts.values())
 
     @property
     def quarantined(self) -> int:
@@ -177,12 +185,27 @@ def _cut_at_braces(
     chunks = text.select(
         "value",
         _path_below(folder).alias("_source_file"),
-        F.lit(False).alias("broken"),
         # A block is read by one task, in its order.
         F.col("_metadata.file_block_start").alias("block"),
         F.monotonically_increasing_id().alias("place"),
     )
-    return _staged(judge(split_at_braces(chunks), source, bare_nan=False), stage / "cut_at_braces")
+    records = read_plain(split_at_braces(chunks), source)
+    doubtful = Observation()
+    staged = _staged(records.observe(doubtful, F.count("not_plain").alias("records")), stage / "plain")
+    plain = staged.where("not_plain IS NULL").selectExpr(
+        *_PLACE,
+        *(f"`{column.name}`" for column in source.record_columns),
+        "NOT blank AS is_object",
+        "CAST(NULL AS array<string>) AS reasons",
+        "CAST(NULL AS binary) AS raw",
+        "record_bytes",
+        "CAST(NULL AS array<string>) AS unknown_fields",
+    )
+    if not doubtful.get["records"]:
+        return _counted(plain)
+    others = staged.where("not_plain IS NOT NULL").selectExpr(*_PLACE, "string(not_plain) AS text", "false AS broken")
+    judged = _staged(judge(others, source, bare_nan=False), stage / "judged")
+    return _counted(plain.unionByName(judged))
 
 
 def _read_text(spark: SparkSession, folder: Path, files: Sequence[LandingFile]) -> DataFrame | None:
@@ -224,7 +247,7 @@ def _split_exactly(
         F.lit(0).cast("bigint").alias("block"),
         F.monotonically_increasing_id().alias("place"),
     )
-    return _staged(judge(texts, source, bare_nan=True), stage / "split_exactly")
+    return _counted(_staged(judge(texts, source, bare_nan=True), stage / "split_exactly"))
 
 
 def _split_rows(folder: Path, file: LandingFile) -> Iterator[pa.Table]:
@@ -250,10 +273,14 @@ def _as_table(rows: list[tuple[str, bytes, bool, int]]) -> pa.Table:
     return pa.table(list(map(list, zip(*rows, strict=True))), schema=_SPLIT_ROWS)
 
 
-def _staged(judged: DataFrame, folder: Path) -> _Part:
-    """Write judged records once, and count what was written by file."""
-    judged.write.parquet(str(folder))
-    staged = judged.sparkSession.read.schema(judged.schema).parquet(str(folder))
+def _staged(rows: DataFrame, folder: Path) -> DataFrame:
+    """Write rows once, and return them as they were written."""
+    rows.write.parquet(str(folder))
+    return rows.sparkSession.read.schema(rows.schema).parquet(str(folder))
+
+
+def _counted(staged: DataFrame) -> _Part:
+    """Count staged records by file."""
     record = ~F.col("blank")
     counts = staged.groupBy("_source_file").agg(
         F.count_if(record).alias("records"),
@@ -359,13 +386,10 @@ def _refuse_vanished(
         raise VanishedFiles(msg)
 
 
-def _together(spark: SparkSession, table: Table, parts: Sequence[DataFrame | None]) -> DataFrame:
-    """Return the parts that have rows as one table."""
+def _together(table: Table, parts: Sequence[DataFrame | None]) -> DataFrame | None:
+    """Return the parts that have rows as one table; None where none has."""
     rows = [part.select(*table.column_names) for part in parts if part is not None]
-    if rows:
-        return reduce(DataFrame.unionByName, rows)
-    # Not `createDataFrame`: that would start Python workers.
-    return spark.range(0).selectExpr(*(f"CAST(NULL AS {c.type.value}) AS `{c.name}`" for c in table.columns))
+    return reduce(DataFrame.unionByName, rows) if rows else None
 
 
 def _without_globs(path: str) -> str:
