@@ -1,10 +1,18 @@
 """The command `stedi`: from a fresh clone to eight tables in one go, and what there is to see afterwards."""
 
 import argparse
+import contextlib
 import os
 import sys
+import threading
 import time
 from pathlib import Path
+
+from stedi_assets.contracts import SOURCES
+from stedi_assets.lake.errors import LakeError
+from stedi_assets.lake.layout import Lake
+from stedi_assets.sample_data import write_sample
+from stedi_assets.settings import DEFAULT_LAKE, Settings, SettingsError, read_settings
 
 _DAGSTER_YAML = """\
 # Dagster's settings for this lakehouse. One run at a time: runs of the same lake are not to overlap.
@@ -32,10 +40,36 @@ def start_lakehouse(*, sample_data: bool) -> int:
     """Prepare this folder, materialise the eight tables through Dagster, and print what came of it."""
     began = time.monotonic()
     _prepare_dagster(Path.cwd())
-    # Only now: Dagster and the settings read the environment when they are loaded.
-    from stedi_assets import quickstart  # noqa: PLC0415  (reads the environment)
+    try:
+        settings = read_settings()
+        lake = Lake.at(settings.lake)
+        lake.require_writable()
+        if (sample_data or settings.lake == DEFAULT_LAKE) and not _has_landing_files(lake):
+            sample = write_sample(lake.root)
+            print(f"Made sample landing files of {sample.customers:,} customers in {lake.root}")
+    except (SettingsError, LakeError) as error:
+        print(f"\nNot built. {error}", file=sys.stderr)
+        return 1
 
-    return quickstart.run(sample_data=sample_data, began=began)
+    print(f"Building the tables of {lake.root}. Starting Spark takes some seconds.")
+    # Spark and Dagster take seconds each to load, and a core each.
+    threading.Thread(target=_start_spark, args=[settings], daemon=True).start()
+    from stedi_assets import quickstart  # noqa: PLC0415  (loads Dagster, which reads the environment)
+
+    return quickstart.build(lake, began)
+
+
+def _start_spark(settings: Settings) -> None:
+    # Whatever goes wrong will go wrong again where the session is asked for, and be told there.
+    with contextlib.suppress(Exception):
+        from stedi_assets.plumbing.session import spark_session  # noqa: PLC0415  (loads pyspark)
+
+        spark_session(settings.spark_master, settings.spark_log_level, {})
+
+
+def _has_landing_files(lake: Lake) -> bool:
+    folders = [lake.raw_folder(source) for source in SOURCES.values()]
+    return any(path.is_file() and path.name[0] not in "._" for folder in folders for path in folder.rglob("*"))
 
 
 def _prepare_dagster(folder: Path) -> None:

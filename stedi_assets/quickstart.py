@@ -1,4 +1,4 @@
-"""What `stedi start` does once Dagster is prepared: sample data, one run of everything, a summary for people."""
+"""What `stedi start` does once everything is prepared: one run of everything, and a summary for people."""
 
 import logging
 import sys
@@ -8,12 +8,10 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from stedi_assets.contracts import SOURCES, TABLES
-from stedi_assets.lake.errors import LakeError
+from stedi_assets.contracts import TABLES
+from stedi_assets.definitions import defs
 from stedi_assets.lake.layout import Lake
 from stedi_assets.lake.snapshots import current, snapshot_folder
-from stedi_assets.sample_data import write_sample
-from stedi_assets.settings import SettingsError, read_settings
 
 
 @dataclass
@@ -45,22 +43,8 @@ def _brief_logger(_: dg.InitLoggerContext) -> logging.Logger:
     return logger
 
 
-def run(*, sample_data: bool, began: float) -> int:
-    """Build all tables of the lake, and print a summary. Return the exit code."""
-    try:
-        settings = read_settings()
-        lake = Lake.at(settings.lake)
-        lake.require_writable()
-        default_lake = settings.lake == "./lake"
-        if (default_lake or sample_data) and not _has_landing_files(lake):
-            sample = write_sample(lake.root)
-            print(f"Made sample landing files of {sample.customers:,} customers in {lake.root}")
-    except (SettingsError, LakeError) as error:
-        return _failed(str(error))
-
-    print(f"Building the tables of {lake.root}. Starting Spark takes some seconds.")
-    from stedi_assets.definitions import defs  # noqa: PLC0415  (reads the settings)
-
+def build(lake: Lake, began: float) -> int:
+    """Build all tables of the lake, and print a summary. Return the exit code. `began` is by the monotonic clock."""
     job = dg.Definitions(
         assets=defs.assets,
         asset_checks=defs.asset_checks,
@@ -76,11 +60,6 @@ def run(*, sample_data: bool, began: float) -> int:
     _print_summary(lake, _outcomes(result))
     print(f"\nAll of it took {time.monotonic() - began:.0f} s. To see it in the browser:  .venv/bin/dagster dev")
     return 0
-
-
-def _has_landing_files(lake: Lake) -> bool:
-    folders = [lake.raw_folder(source) for source in SOURCES.values()]
-    return any(path.is_file() and path.name[0] not in "._" for folder in folders for path in folder.rglob("*"))
 
 
 def _failed(message: str) -> int:

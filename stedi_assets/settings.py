@@ -15,6 +15,9 @@ from stedi_assets.contracts import ConsentRecord, MatchOn, Policy, Purpose, Read
 _Choice = TypeVar("_Choice", bound=Enum)
 
 
+DEFAULT_LAKE = "./lake"
+
+
 class SettingsError(Exception):
     """A setting has a value that cannot be used; the message names it and what is possible."""
 
@@ -49,7 +52,7 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         )
         raise SettingsError(msg)
     return Settings(
-        lake=found.get("STEDI_LAKE") or "./lake",
+        lake=found.get("STEDI_LAKE") or DEFAULT_LAKE,
         policy=policy,
         purpose=purpose,
         pseudonym_key=found.get("STEDI_PSEUDONYM_KEY") or None,

@@ -1,0 +1,103 @@
+"""The Spark session: this project's settings, and the Java it runs on.
+
+Nothing of Dagster here, so that Spark can start while Dagster is loaded.
+"""
+
+import atexit
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+from pyspark.errors import PySparkRuntimeError
+from pyspark.sql import SparkSession
+
+from stedi_assets.plumbing.class_archive import class_archive_options
+from stedi_assets.plumbing.java import Java, find_java
+
+_LOG_SETTINGS = Path(__file__).with_name("log4j2.properties")
+
+# Results must not depend on the machine: these decide what a query means.
+_MEANING = {
+    "spark.sql.ansi.enabled": "true",
+    "spark.sql.caseSensitive": "true",
+    "spark.sql.session.timeZone": "UTC",
+    # Below a key that the contract does not know, anything may stand.
+    "spark.sql.variant.allowDuplicateKeys": "true",
+    # Case by Java's rules, not ICU's: the first `lower` of a process would take ICU over a second to prepare.
+    "spark.sql.icu.caseMappings.enabled": "false",
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+}
+# A fresh folder and a pointer make publishing safe, so that the committer need not be.
+_WRITING = {
+    "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": "2",
+    "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
+    "spark.hadoop.fs.permissions.umask-mode": "077",
+}
+_LAPTOP = {
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1",
+    # Spark's 200 are for clusters: each map task would open 200 files for a few rows each.
+    "spark.sql.shuffle.partitions": str(max(8, 2 * (os.cpu_count() or 1))),
+    # Files are listed by the driver: a job of its own costs more than a local listing.
+    "spark.sql.sources.parallelPartitionDiscovery.threshold": "10000",
+}
+_STARTING = threading.Lock()
+
+
+def spark_session(master: str, log_level: str, further: Mapping[str, str]) -> SparkSession:
+    """Return the process's Spark session; start it, and a Java for it, if there is none.
+
+    A session that is there already, as on a cluster's driver, is given this project's SQL settings and used.
+    `further` are Spark settings by name, which win over those from here.
+
+    Raises `NoJavaError` where there is no Java that Spark runs on.
+    """
+    with _STARTING:
+        settings = _MEANING | _WRITING
+        if not _is_running():
+            settings |= {"spark.app.name": "stedi", "spark.master": master}
+            if master.startswith("local"):
+                settings |= _LAPTOP | _private_process(log_level)
+        return SparkSession.builder.config(map={**settings, **further}).getOrCreate()
+
+
+def _is_running() -> bool:
+    try:
+        SparkSession.active()
+    except PySparkRuntimeError:
+        return False
+    return True
+
+
+def _private_process(log_level: str) -> dict[str, str]:
+    """Find a Java, and return the settings of a process that is this run's own."""
+    java = find_java()
+    os.environ["JAVA_HOME"] = str(java.home)
+    scratch = tempfile.mkdtemp(prefix="stedi-spark-")
+    atexit.register(shutil.rmtree, scratch, ignore_errors=True)
+    return {
+        "spark.local.dir": scratch,
+        "spark.sql.warehouse.dir": f"{scratch}/warehouse",
+        "spark.driver.extraJavaOptions": " ".join(_java_options(java, scratch, log_level)),
+    }
+
+
+def _java_options(java: Java, scratch: str, log_level: str) -> list[str]:
+    return [
+        f"-Dlog4j2.configurationFile={_LOG_SETTINGS.as_uri()}",
+        f"-Dstedi.log.level={log_level}",
+        f"-Djava.io.tmpdir={scratch}",
+        f"-Dderby.system.home={scratch}",
+        "-XX:+UseSerialGC",
+        "-XX:TieredStopAtLevel=1",
+        # Spark loads some 25,000 classes: without this, each growth is a collection of everything.
+        "-XX:MetaspaceSize=256m",
+        "-Xms768m",
+        "-Xmn384m",
+        *class_archive_options(java),
+    ]
