@@ -65,7 +65,7 @@ def test_an_empty_table_is_a_table(spark: SparkSession, lake: Lake) -> None:
         ("SELECT user, timestamp, x, y FROM rows", "columns"),
         ("SELECT user, int(timestamp) AS timestamp, x, y, z FROM rows", "columns"),
         ("SELECT user, timestamp, y, x, z FROM rows", "columns"),
-        ("SELECT IF(timestamp % 2 = 0, user, NULL) AS user, timestamp, x, y, z FROM rows", "required_user"),
+        ("SELECT IF(timestamp % 2 = 0, user, NULL) AS user, timestamp, x, y, z FROM rows", "required_values"),
         ("SELECT * FROM rows UNION ALL SELECT * FROM rows LIMIT 6", "unique_key"),
     ],
 )

@@ -7,6 +7,7 @@ from stedi_assets.contracts.policy import ConsentRecord, MatchOn, Policy, Purpos
 from stedi_assets.contracts.tables import (
     LANDING_TABLES,
     QUARANTINE_TABLES,
+    REQUIRED_VALUES,
     SOURCES,
     TABLES,
     UNIQUE_KEY,
@@ -21,6 +22,7 @@ from stedi_assets.contracts.tables import (
 __all__ = [
     "LANDING_TABLES",
     "QUARANTINE_TABLES",
+    "REQUIRED_VALUES",
     "SOURCES",
     "TABLES",
     "UNIQUE_KEY",

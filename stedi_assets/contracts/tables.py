@@ -7,6 +7,7 @@ README's table list all follow from the objects at the end of this file.
 from dataclasses import dataclass, field
 from enum import Enum
 
+REQUIRED_VALUES = "required_values"
 UNIQUE_KEY = "unique_key"
 
 
@@ -83,7 +84,13 @@ class Table:
     @property
     def rules(self) -> dict[str, str]:
         """The rules that every row keeps, as Spark SQL expressions by the name of their check."""
-        return {f"required_{c.name}": f"`{c.name}` IS NOT NULL" for c in self.columns if c.required} | self.row_rules
+        required = " AND ".join(f"`{name}` IS NOT NULL" for name in self.required_names)
+        return {REQUIRED_VALUES: required, **self.row_rules}
+
+    @property
+    def required_names(self) -> tuple[str, ...]:
+        """The names of the columns that are never null."""
+        return tuple(column.name for column in self.columns if column.required)
 
     @property
     def rule_names(self) -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 import dagster as dg
 
-from stedi_assets.contracts import LANDING_TABLES, TABLES, Source, Table
+from stedi_assets.contracts import LANDING_TABLES, REQUIRED_VALUES, TABLES, Source, Table
 from stedi_assets.lake.landing import read_file_reports
 from stedi_assets.lake.layout import Lake, masked
 from stedi_assets.lake.snapshots import Pointer, current, recount, saved_counts
@@ -44,8 +44,8 @@ def _specs(table: Table) -> list[dg.AssetCheckSpec]:
 def _rule_in_words(table: Table, rule: str) -> str:
     if rule in table.row_rules:
         return f"Every row: {table.row_rules[rule]}"
-    if rule.startswith("required_"):
-        return f"{rule.removeprefix('required_')} is there in every row."
+    if rule == REQUIRED_VALUES:
+        return f"Never null: {', '.join(table.required_names)}."
     return f"No two rows share {', '.join(table.key)}."
 
 
@@ -57,7 +57,7 @@ def _checks_of(table: Table) -> dg.AssetChecksDefinition:
         with explained():
             pointer = current(lake.lake, table)
             if pointer.run_id == context.run.run_id:
-                counts = saved_counts(lake.lake, table, pointer)
+                counts = saved_counts(lake.lake, table, pointer.snapshot)
             else:
                 counts = recount(spark.spark_session, lake.lake, table, pointer)
             results = list(_results(lake.lake, table, pointer, counts))
