@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pyspark
@@ -17,6 +18,8 @@ from pyspark import SparkContext
 from stedi_assets.plumbing.java import Java, user_cache
 
 _SECONDS_TO_WRITE = 120
+# An archive takes 190 MB, and every virtual environment has its own.
+_DAYS_KEPT = 30
 _QUIET = ["-Xshare:auto", "-Xlog:cds=off", "-Xlog:cds+dynamic=off", "-Xlog:class+load=off"]
 
 
@@ -27,6 +30,7 @@ def class_archive_options(java: Java) -> list[str]:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if archive.exists():
+            _mark_used(base, archive)
             return [f"-XX:SharedArchiveFile={base}:{archive}", *_QUIET]
         if not base.exists():
             _make_base(java, base)
@@ -61,4 +65,19 @@ def _finish(draft: Path, archive: Path) -> None:
         process.stdin.close()
         if process.wait(timeout=_SECONDS_TO_WRITE) == 0 and draft.exists():
             draft.replace(archive)
+            _drop_unused(archive.parent)
     draft.unlink(missing_ok=True)
+
+
+def _mark_used(*archives: Path) -> None:
+    with contextlib.suppress(OSError):  # somebody else's cache
+        for archive in archives:
+            archive.touch()
+
+
+def _drop_unused(folder: Path) -> None:
+    """Remove the archives that no run has used for long, as those of virtual environments that are gone."""
+    oldest = time.time() - _DAYS_KEPT * 24 * 3600
+    for archive in folder.glob("*.jsa"):
+        if archive.stat().st_mtime < oldest:
+            archive.unlink(missing_ok=True)
