@@ -15,11 +15,12 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark.sql import Column, DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
-from stedi_assets.contracts import QUARANTINE_TABLES, TABLES, UNIQUE_KEY, Policy, Purpose, Table
+from stedi_assets.contracts import QUARANTINE_TABLES, TABLES, UNIQUE_KEY, Policy, Purpose, Table, Type
 from stedi_assets.lake.drafts import Draft, finish, is_draft, locked, sweep
 from stedi_assets.lake.errors import ContractBroken, LakeError, LostRace
 from stedi_assets.lake.layout import Lake
@@ -29,12 +30,14 @@ _POINTER = "_current.json"
 _LOCK = "_lock"
 _COUNTS = "_counts.json"
 _ARROW_TYPES = {
-    "string": "string",
-    "int64": "bigint",
-    "double": "double",
-    "binary": "binary",
-    "list<element: string>": "array<string>",
+    Type.STRING: pa.string(),
+    Type.BIGINT: pa.int64(),
+    Type.DOUBLE: pa.float64(),
+    Type.BINARY: pa.binary(),
+    Type.STRINGS: pa.list_(pa.field("element", pa.string())),
 }
+# Up to this, one task counts faster than several that first exchange rows.
+_ONE_TASK_BYTES = 8 << 20
 
 
 @dataclass(frozen=True)
@@ -157,7 +160,7 @@ def begin_stage(lake: Lake, table: Table) -> Draft:
 def publish(
     lake: Lake,
     table: Table,
-    rows: DataFrame,
+    rows: DataFrame | None,
     *,
     by: Provenance,
     expected: Pointer | None,
@@ -167,19 +170,21 @@ def publish(
 ) -> Published:
     """Write a table's new snapshot, hold it against its contract, and make it current.
 
+    `rows` may be None, where it is known that there are none: Spark would take as long for them as for a few.
     `expected` is the table's pointer and `inputs` those of its inputs as they were when the step began. `beside` are
     JSON files to lie in the snapshot, by name.
 
     Raises `ContractBroken` where a rule does not hold, `LostRace` where the table or an input has moved,
     and `LakeError` where the lake's purpose is another. What the disk refuses comes as Python and Spark raise it.
     """
-    _require_contract_columns(table, rows)
+    if rows is not None:
+        _require_contract_columns(table, rows)
     draft = _draft(lake, table, _new_id())
     try:
-        counts = _write(table, rows, draft.folder)
+        counts = _write_empty(table, draft.folder) if rows is None else _write(table, rows, draft.folder)
         files = _read_back(table, draft.folder, counts["rows"])
-        if table.key:
-            counts[UNIQUE_KEY] = _repeated_keys(table, _rows_in(rows.sparkSession, table, draft.folder))
+        if table.key and rows is not None:
+            counts[UNIQUE_KEY] = _repeated_keys(table, rows.sparkSession, draft.folder)
         _require_rules(table, counts)
         for name, content in {**(beside or {}), _COUNTS: counts}.items():
             _write_private(draft.folder / name, json.dumps(content, indent=1))
@@ -230,17 +235,26 @@ def _write(table: Table, rows: DataFrame, folder: Path) -> dict[str, int]:
     return {name: int(count) for name, count in observation.get.items()}
 
 
+def _write_empty(table: Table, folder: Path) -> dict[str, int]:
+    """Write a file without rows and return its counts."""
+    schema = pa.schema([(column.name, _ARROW_TYPES[column.type]) for column in table.columns])
+    pq.write_table(schema.empty_table(), folder / "empty.parquet")
+    return dict.fromkeys(["rows", *table.rule_names], 0)
+
+
 def recount(spark: SparkSession, lake: Lake, table: Table, pointer: Pointer) -> dict[str, int]:
     """Count a stored snapshot's `rows` and the breaches of each rule from its files."""
     rows = read_snapshot(spark, lake, table, pointer.snapshot)
     counted = rows.agg(F.count(F.lit(1)).alias("rows"), *_breaches(table)).first()
     counts = {name: int(count) for name, count in counted.asDict().items()} if counted else {}
-    return counts | ({UNIQUE_KEY: _repeated_keys(table, rows)} if table.key else {})
+    return counts | (
+        {UNIQUE_KEY: _repeated_keys(table, spark, snapshot_folder(lake, table, pointer.snapshot))} if table.key else {}
+    )
 
 
-def saved_counts(lake: Lake, table: Table, pointer: Pointer) -> dict[str, int]:
+def saved_counts(lake: Lake, table: Table, snapshot: str) -> dict[str, int]:
     """Return the counts that were taken while a snapshot was written."""
-    counts: dict[str, int] = read_beside(lake, table, pointer.snapshot, _COUNTS)
+    counts: dict[str, int] = read_beside(lake, table, snapshot, _COUNTS)
     return counts
 
 
@@ -248,7 +262,10 @@ def _breaches(table: Table) -> list[Column]:
     return [F.count_if(F.expr(f"NOT coalesce({rule}, false)")).alias(name) for name, rule in table.rules.items()]
 
 
-def _repeated_keys(table: Table, rows: DataFrame) -> int:
+def _repeated_keys(table: Table, spark: SparkSession, folder: Path) -> int:
+    rows = _rows_in(spark, table, folder)
+    if sum(file.stat().st_size for file in folder.glob("*.parquet")) <= _ONE_TASK_BYTES:
+        rows = rows.coalesce(1)
     return rows.groupBy(*table.key).count().where("count > 1").count()
 
 
@@ -263,8 +280,8 @@ def _read_back(table: Table, folder: Path, rows: int) -> list[tuple[Path, int]]:
     for file in files:
         footer = pq.ParquetFile(file)
         found += footer.metadata.num_rows
-        schema = [(c.name, _ARROW_TYPES.get(str(c.type))) for c in footer.schema_arrow]
-        if schema != [(column.name, column.type.value) for column in table.columns]:
+        schema = [(column.name, column.type) for column in footer.schema_arrow]
+        if schema != [(column.name, _ARROW_TYPES[column.type]) for column in table.columns]:
             raise ContractBroken(table.name, "columns", len(files), 1, f"{file.name} was written with other columns.")
     if found != rows or not files:
         what_to_do = f"{rows:,} rows were written and {found:,} can be read back. Materialise it again."

@@ -22,6 +22,7 @@ from stedi_assets.lake.snapshots import (
     publish,
     read_pointer,
     read_snapshot,
+    saved_counts,
 )
 from stedi_assets.plumbing.failures import explained
 from stedi_assets.plumbing.spark import SparkResource
@@ -38,9 +39,9 @@ class Stored:
 
 @dataclass(frozen=True)
 class StoredLanding(Stored):
-    """A published landing table with the quarantine that belongs to it."""
+    """A published landing table with the quarantine that belongs to it; None where nothing is quarantined."""
 
-    quarantined: DataFrame
+    quarantined: DataFrame | None
 
 
 @dataclass(frozen=True)
@@ -97,9 +98,10 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         source = LANDING_TABLES.get(table.name)
         if source is None:
             return Stored(table, pointer, rows)
-        quarantined = read_snapshot(
-            spark.spark_session, self.lake, source.quarantine, pointer.inputs[source.quarantine.name]
-        )
+        snapshot = pointer.inputs[source.quarantine.name]
+        if saved_counts(self.lake, source.quarantine, snapshot)["rows"] == 0:
+            return StoredLanding(table, pointer, rows, None)
+        quarantined = read_snapshot(spark.spark_session, self.lake, source.quarantine, snapshot)
         return StoredLanding(table, pointer, rows, quarantined)
 
 

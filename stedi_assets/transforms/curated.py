@@ -1,6 +1,6 @@
 """The curated zone: the people with readings, and the table a model is trained on."""
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from stedi_assets.contracts import MatchOn, Policy
@@ -25,16 +25,20 @@ def machine_learning_curated(
     the timestamp alone, the instant decides and the subject is the phone's person.
     """
     steps = step_trainer_trusted.select(F.col("sensorReadingTime").alias("timestamp"), "distanceFromObject", "user")
-    on = ["user", "timestamp"]
     if policy.match_on is MatchOn.TIMESTAMP:
-        steps, on = steps.drop("user"), ["timestamp"]
-    pairs = steps.join(accelerometer_trusted, on=on, how="inner")
-    return pairs.crossJoin(F.broadcast(hmac_pads)).select(
-        _keyed_pseudonym("user").alias("subject_id"), "timestamp", "distanceFromObject", "x", "y", "z"
-    )
+        steps, readings, on = steps.drop("user"), _with_subjects(accelerometer_trusted, hmac_pads), ["timestamp"]
+    else:
+        # A pseudonym for each device reading: there are several phone readings to each.
+        steps, readings, on = _with_subjects(steps, hmac_pads), accelerometer_trusted, ["user", "timestamp"]
+    pairs = steps.join(readings, on=on, how="inner")
+    return pairs.select("subject_id", "timestamp", "distanceFromObject", "x", "y", "z")
 
 
-def _keyed_pseudonym(name: str) -> Column:
-    """Return HMAC-SHA256 of a text column, as 64 hex digits (Spark 4.1 has no such function; RFC 2104 spelled out)."""
-    inner = F.unhex(F.sha2(F.concat(F.col("inner_pad"), F.col(name).cast("binary")), 256))
-    return F.sha2(F.concat(F.col("outer_pad"), inner), 256)
+def _with_subjects(readings: DataFrame, hmac_pads: DataFrame) -> DataFrame:
+    """Add `subject_id`: HMAC-SHA256 of `user`, as 64 hex digits.
+
+    Spark has no such function (seen in 4.1), so it is spelled out as in RFC 2104.
+    """
+    inner = F.unhex(F.sha2(F.concat("inner_pad", F.col("user").cast("binary")), 256))
+    subject = F.sha2(F.concat(F.col("outer_pad"), inner), 256).alias("subject_id")
+    return readings.crossJoin(F.broadcast(hmac_pads)).select(*readings.columns, subject)

@@ -19,12 +19,12 @@ def normalised(name: str) -> Column:
     return _normalised_text(F.col(name))
 
 
-def chosen_records(customers: DataFrame, quarantined: DataFrame, policy: Policy, as_of: int) -> DataFrame:
+def chosen_records(customers: DataFrame, quarantined: DataFrame | None, policy: Policy, as_of: int) -> DataFrame:
     """Return the record that decides for each person, for those whom it lets in.
 
-    `customers`: customer_landing. `quarantined`: its quarantine; a record there whose e-mail can be read counts as
-    one without consent, the newest of all if its date cannot be read. `as_of`: epoch milliseconds; a consent, or a
-    record, from after it is none yet.
+    `customers`: customer_landing. `quarantined`: its quarantine, None where that is empty; a record there whose
+    e-mail can be read counts as one without consent, the newest of all if its date cannot be read. `as_of`: epoch
+    milliseconds; a consent, or a record, from after it is none yet.
     Columns out: the customer record's, e-mail and serial number normalised; one row per person.
     """
     columns = [column.name for column in SOURCES["customer"].record_columns]
@@ -33,7 +33,7 @@ def chosen_records(customers: DataFrame, quarantined: DataFrame, policy: Policy,
     records = customers.select(*columns, normalised("email").alias("person"), consents.alias("consents"))
     if policy.consent_record is ConsentRecord.ANY:
         records = records.where("consents")
-    else:
+    elif quarantined is not None:
         withheld = _people_of(quarantined).select("person", "lastUpdateDate", F.lit(False).alias("consents"))
         records = records.unionByName(withheld, allowMissingColumns=True)
 
@@ -49,14 +49,15 @@ def chosen_records(customers: DataFrame, quarantined: DataFrame, policy: Policy,
     return latest.select(*(_stored_form(name).alias(name) for name in columns))
 
 
-def holders(customers: DataFrame, quarantined: DataFrame) -> DataFrame:
+def holders(customers: DataFrame, quarantined: DataFrame | None) -> DataFrame:
     """Return every person with at least one record carrying a serial number, accepted or quarantined.
 
     Columns out: `person`, `serial`, each pair once.
     """
-    accepted = customers.select(normalised("email").alias("person"), normalised("serialNumber").alias("serial"))
-    doubtful = _people_of(quarantined).select("person", F.explode("serials").alias("serial"))
-    return accepted.unionByName(doubtful).dropDuplicates(["person", "serial"])
+    pairs = customers.select(normalised("email").alias("person"), normalised("serialNumber").alias("serial"))
+    if quarantined is not None:
+        pairs = pairs.unionByName(_people_of(quarantined).select("person", F.explode("serials").alias("serial")))
+    return pairs.dropDuplicates(["person", "serial"])
 
 
 def _stored_form(name: str) -> Column:

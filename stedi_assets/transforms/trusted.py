@@ -9,10 +9,10 @@ from stedi_assets.transforms.people import chosen_records, holders, normalised
 _CONSENT = "shareWithResearchAsOfDate"
 
 
-def customer_trusted(customers: DataFrame, quarantined: DataFrame, policy: Policy, as_of: int) -> DataFrame:
+def customer_trusted(customers: DataFrame, quarantined: DataFrame | None, policy: Policy, as_of: int) -> DataFrame:
     """Return one row per person whose deciding record consents to research at `as_of` (epoch milliseconds).
 
-    In: customer_landing and its quarantine. Out: the contract of `customer_trusted`.
+    In: customer_landing and its quarantine (None where that is empty). Out: the contract of `customer_trusted`.
     """
     return chosen_records(customers, quarantined, policy, as_of)
 
@@ -32,7 +32,7 @@ def step_trainer_trusted(
     device_readings: DataFrame,
     customers_curated: DataFrame,
     customers: DataFrame,
-    quarantined: DataFrame,
+    quarantined: DataFrame | None,
     phone_readings: DataFrame,
     policy: Policy,
 ) -> DataFrame:
@@ -44,16 +44,18 @@ def step_trainer_trusted(
     """
     readings = device_readings.select(
         "sensorReadingTime", normalised("serialNumber").alias("serialNumber"), "distanceFromObject"
-    ).dropDuplicates(["sensorReadingTime", "serialNumber", "distanceFromObject"])
+    )
     if policy.match_on is MatchOn.TIMESTAMP:
         serials = customers_curated.select("serialNumber")
-        return readings.join(serials, on="serialNumber", how="left_semi").select(
-            *readings.columns, F.lit(None).cast("string").alias("user")
+        theirs = readings.join(serials, on="serialNumber", how="left_semi").withColumn(
+            "user", F.lit(None).cast("string")
         )
-
-    owners = _owners(holders(customers, quarantined), phone_readings)
-    owned = readings.join(owners, on=["serialNumber", "sensorReadingTime"], how="inner")
-    return _of_people(owned.select(*readings.columns, "user"), customers_curated, policy, instant="sensorReadingTime")
+    else:
+        owners = _owners(holders(customers, quarantined), phone_readings)
+        owned = readings.join(owners, on=["serialNumber", "sensorReadingTime"], how="inner")
+        theirs = _of_people(owned, customers_curated, policy, instant="sensorReadingTime")
+    # Last, and not first: the join has brought the rows of an instant together already.
+    return theirs.select(*readings.columns, "user").dropDuplicates(readings.columns)
 
 
 def _owners(holders: DataFrame, phone_readings: DataFrame) -> DataFrame:

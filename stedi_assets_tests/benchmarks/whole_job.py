@@ -1,4 +1,6 @@
-"""The whole job against a plain PySpark script: both cold, as whole processes, in turns.
+"""The whole job, as the command of this project and as Dagster's, against a plain PySpark script.
+
+All are cold, whole processes, in turns.
 
     python -m stedi_assets_tests.benchmarks.whole_job LAKE [--runs 5] [--copies 1]
 
@@ -19,8 +21,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-PLAIN = [sys.executable, str(Path(__file__).with_name("plain_script.py"))]
-JOB = [str(Path(sys.executable).parent / "dagster"), "job", "execute", "-m", "stedi_assets.definitions"]
+_BIN = Path(sys.executable).parent
+COMMANDS = {
+    "plain script": [sys.executable, str(Path(__file__).with_name("plain_script.py")), "{lake}", "{out}"],
+    "stedi start": [str(_BIN / "stedi"), "start"],
+    "dagster job": [
+        *(str(_BIN / "dagster"), "job", "execute"),
+        *("-m", "stedi_assets.definitions", "-j", "rebuild_lakehouse"),
+    ],
+}
 
 
 @dataclass(frozen=True)
@@ -45,14 +54,14 @@ def main() -> None:
         home.mkdir()
         _copy(chosen.lake, lake, chosen.copies)
         environment = {**os.environ, "STEDI_LAKE": str(lake), "DAGSTER_HOME": str(home)}
-        job = [*JOB, "-j", "rebuild_lakehouse"]
+        commands = {name: [part.format(lake=lake, out=out) for part in command] for name, command in COMMANDS.items()}
         # The first run of ours prepares Spark's classes; what is measured is every run after it.
-        _run(job, environment)
-        costs: dict[str, list[Cost]] = {"plain script": [], "whole job": []}
+        _run(commands["stedi start"], environment)
+        costs: dict[str, list[Cost]] = {name: [] for name in commands}
         for _ in range(chosen.runs):
             shutil.rmtree(out, ignore_errors=True)
-            costs["plain script"].append(_run([*PLAIN, str(lake), str(out)], environment))
-            costs["whole job"].append(_run(job, environment))
+            for name, command in commands.items():
+                costs[name].append(_run(command, environment))
     _print(costs)
 
 
@@ -106,15 +115,17 @@ def _processes(session: int) -> Iterator[tuple[int, tuple[float, float]]]:
 
 
 def _print(costs: dict[str, list[Cost]]) -> None:
-    print(f"{'':14}{'wall s':>9}{'CPU s':>9}{'peak MB':>9}   of {len(costs['whole job'])} alternating runs, medians")
     medians = {
         name: Cost(*(statistics.median(getattr(run, what) for run in runs) for what in ("wall", "cpu", "memory")))
         for name, runs in costs.items()
     }
+    runs = {len(found) for found in costs.values()}
+    print(f"{'':14}{'wall s':>9}{'CPU s':>9}{'peak MB':>9}{'ratios to the plain script':>30}")
+    plain = medians["plain script"]
     for name, cost in medians.items():
-        print(f"{name:14}{cost.wall:9.1f}{cost.cpu:9.1f}{cost.memory:9.0f}")
-    plain, ours = medians["plain script"], medians["whole job"]
-    print(f"{'ratio':14}{ours.wall / plain.wall:9.2f}{ours.cpu / plain.cpu:9.2f}{ours.memory / plain.memory:9.2f}")
+        ratios = f"{cost.wall / plain.wall:10.2f}{cost.cpu / plain.cpu:10.2f}{cost.memory / plain.memory:10.2f}"
+        print(f"{name:14}{cost.wall:9.1f}{cost.cpu:9.1f}{cost.memory:9.0f}{ratios}")
+    print(f"medians of {runs.pop()} alternating runs, {os.cpu_count()} cores")
 
 
 if __name__ == "__main__":
