@@ -57,9 +57,10 @@ def start_lakehouse(*, sample_data: bool) -> int:
     threading.Thread(target=_start_spark, args=[settings], daemon=True).start()
     from stedi_assets import quickstart  # noqa: PLC0415  (loads Dagster, which reads the environment)
 
-    # What Dagster has loaded stays to the end: to look through it for garbage, once more at exit, takes a second.
+    code = quickstart.build(lake, began)
+    # Python would look through all of Dagster for garbage before it ends, for the better part of a second.
     gc.freeze()
-    return quickstart.build(lake, began)
+    return code
 
 
 def _start_spark(settings: Settings) -> None:
