@@ -22,6 +22,9 @@ concurrency:
     max_concurrent_runs: 1
 telemetry:
   enabled: false
+# No newsletter dialog in front of the assets.
+nux:
+  enabled: false
 """
 
 
