@@ -1,6 +1,7 @@
 """Packaging: what the lakehouse needs to run, and with the extra `dev` what its tests need.
 
-The suite passes with the newest release in each range; the upper bounds are the next release lines.
+The suite passes with the newest release in each range, parts of it with the lowest (docs/measurements.md). The upper
+bounds are the next release lines.
 """
 
 from setuptools import find_packages, setup
