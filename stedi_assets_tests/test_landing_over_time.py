@@ -11,6 +11,7 @@ from pyspark.sql import SparkSession
 from stedi_assets.contracts import SOURCES, TABLES
 from stedi_assets.lake import landing as landing_module
 from stedi_assets.lake.landing import read_file_reports
+from stedi_assets.lake.landing_files import list_landing_files
 from stedi_assets.lake.layout import Lake
 from stedi_assets.lake.snapshots import current, read_pointer, read_snapshot
 from stedi_assets.plumbing.assets import ASSETS, LANDING_IO, PARQUET_IO
@@ -139,8 +140,6 @@ def test_a_file_that_changes_while_it_is_read_is_left_out_and_named(
     spark_resource: SparkResource,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    list_landing_files = landing_module.list_landing_files  # type: ignore[attr-defined]
-
     def then_change(*arguments: Any) -> Any:
         listing = list_landing_files(*arguments)
         file = folder / "one.json"

@@ -48,6 +48,7 @@ _BYTE_ORDER_MARK = 3
 _TRIES = 3
 # Field names come out of hostile files too: enough to see what is wrong, never more.
 _NAMES_KEPT = 20
+_NAMES_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -377,11 +378,12 @@ def _refuse_vanished(
     renamed = {file.digest for file in files if not file.error and file.path not in used}
     gone = sorted(path for path, file in used.items() if path not in there | forget and file.digest not in renamed)
     if gone:
-        first = ", ".join(masked(path) for path in gone[:3])
+        first = ", ".join(masked(path) for path in gone[:_NAMES_SHOWN])
+        more = ", …" if len(gone) > _NAMES_SHOWN else ""
         msg = (
             f"{source.landing.name} was not published: {len(gone):,} files it was made from are gone or unreadable in "
-            f"{source.raw_path}: {first}{', …' if len(gone) > 3 else ''}. Bring them back, or say that their records "  # noqa: PLR2004
-            f'may go with the run config ops: {{{source.landing.name}: {{config: {{forget_files: ["…"]}}}}}}.'
+            f"{source.raw_path}: {first}{more}. Bring them back, or say that their records may go "
+            f'with the run config ops: {{{source.landing.name}: {{config: {{forget_files: ["…"]}}}}}}.'
         )
         raise VanishedFiles(msg)
 

@@ -19,6 +19,7 @@ _SUFFIXES = (".json", ".jsonl", ".ndjson")
 _BLOCK = 1 << 20
 _UTF8_MARK = b"\xef\xbb\xbf"
 _WIDE_MARKS = (b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")
+_LONGEST_MARK = 4
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,7 @@ def _measured(file: LandingFile, stream: BinaryIO) -> LandingFile:
         if error is None:
             try:
                 for content in unpack.feed(block) if unpack else [block]:
-                    head = (head + content)[:4] if len(head) < 4 else head  # noqa: PLR2004
+                    head = (head + content[:_LONGEST_MARK])[:_LONGEST_MARK]
                     length += len(content)
             except zlib.error:
                 error = "its gzip data are damaged"
