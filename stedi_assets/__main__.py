@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import time
+from getpass import getpass
 from pathlib import Path
 
 from stedi_assets.contracts import SOURCES
@@ -36,7 +37,10 @@ def main(arguments: list[str] | None = None) -> int:
     start.add_argument(
         "--sample-data", action="store_true", help="make sample landing files also in a lake that STEDI_LAKE names"
     )
+    commands.add_parser("hash-person", help="print what stands for a person in the job erase_person; reads the e-mail")
     chosen = parser.parse_args(arguments)
+    if chosen.command == "hash-person":
+        return hash_person()
     return start_lakehouse(sample_data=chosen.sample_data)
 
 
@@ -62,10 +66,29 @@ def start_lakehouse(*, sample_data: bool) -> int:
     gc.disable()
     from stedi_assets import quickstart  # noqa: PLC0415  (loads Dagster, which reads the environment)
 
-    gc.enable()
-    code = quickstart.build(lake, began)
     gc.freeze()
-    return code
+    gc.enable()
+    return quickstart.build(lake, began)
+
+
+def hash_person() -> int:
+    """Read an e-mail from standard input, and print the keyed hash that stands for its person."""
+    from stedi_assets.lake.keys import suppression_key  # noqa: PLC0415  (loads pyspark)
+    from stedi_assets.lake.suppression import person_hash  # noqa: PLC0415  (loads pyspark)
+
+    _read_dotenv(Path.cwd())
+    try:
+        settings = read_settings()
+        key = suppression_key(settings.suppression_key, Lake.at(settings.lake).root)
+    except (SettingsError, LakeError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    email = (getpass("E-mail: ") if sys.stdin.isatty() else sys.stdin.readline()).strip()
+    if email.count("@") != 1:
+        print("That is not one e-mail address. Write one, and nothing else, to standard input.", file=sys.stderr)
+        return 1
+    print(person_hash(email, key))
+    return 0
 
 
 def _start_spark(settings: Settings) -> None:
@@ -81,13 +104,19 @@ def _has_landing_files(lake: Lake) -> bool:
     return any(path.is_file() and path.name[0] not in "._" for folder in folders for path in folder.rglob("*"))
 
 
-def _prepare_dagster(folder: Path) -> None:
-    """Read `.env`; have a home for Dagster, so that its runs and cursors outlive this process."""
+def _read_dotenv(folder: Path) -> Path:
+    """Read `.env` as Dagster does, and return where it is; what the environment says wins."""
     settings = folder / ".env"
     for line in settings.read_text().splitlines() if settings.exists() else []:
         name, separator, value = line.partition("=")
         if separator and not name.lstrip().startswith("#"):
             os.environ.setdefault(name.strip(), value.strip())
+    return settings
+
+
+def _prepare_dagster(folder: Path) -> None:
+    """Read `.env`; have a home for Dagster, so that its runs and cursors outlive this process."""
+    settings = _read_dotenv(folder)
     if "DAGSTER_HOME" in os.environ:
         return
     home = folder / ".dagster"

@@ -1,9 +1,12 @@
 """The code location that Dagster loads: the eight assets, their checks, the jobs, and the resources they share."""
 
+from dataclasses import asdict
+
 import dagster as dg
 
 from stedi_assets.plumbing.assets import ASSETS, LANDING_IO, PARQUET_IO
-from stedi_assets.plumbing.checks import CHECKS
+from stedi_assets.plumbing.checks import CHECKS, ThresholdsResource
+from stedi_assets.plumbing.erasure import erase_person
 from stedi_assets.plumbing.lake import LakeResource, LandingIOManager, ParquetIOManager
 from stedi_assets.plumbing.spark import SparkResource
 from stedi_assets.settings import read_settings
@@ -14,6 +17,7 @@ _lake = LakeResource(
     consent_record=_settings.policy.consent_record,
     readings=_settings.policy.readings,
     match_on=_settings.policy.match_on,
+    published_time=_settings.policy.published_time,
     purpose=_settings.purpose,
     kept_snapshots=_settings.kept_snapshots,
     kept_for_readers_minutes=_settings.kept_for_readers_minutes,
@@ -34,10 +38,11 @@ check_lakehouse = dg.define_asset_job(
 defs = dg.Definitions(
     assets=ASSETS,
     asset_checks=CHECKS,
-    jobs=[rebuild_lakehouse, check_lakehouse],
+    jobs=[rebuild_lakehouse, check_lakehouse, erase_person],
     resources={
         "lake": _lake,
         "spark": _spark,
+        "thresholds": ThresholdsResource(**asdict(_settings.thresholds)),
         LANDING_IO: LandingIOManager(lake=_lake, spark=_spark),
         PARQUET_IO: ParquetIOManager(lake=_lake, spark=_spark),
     },

@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeVar
 
-from stedi_assets.contracts import ConsentRecord, MatchOn, Policy, Purpose, Readings
+from stedi_assets.contracts import ConsentRecord, MatchOn, Policy, PublishedTime, Purpose, Readings
+from stedi_assets.contracts.rules import Thresholds
 
 _Choice = TypeVar("_Choice", bound=Enum)
 
 
 DEFAULT_LAKE = "./lake"
+_DEFAULTS = Thresholds()
 
 
 class SettingsError(Exception):
@@ -27,13 +29,15 @@ class Settings:
     """Everything that the environment decides. The field comments name the variables."""
 
     lake: str  # STEDI_LAKE: a folder
-    policy: Policy  # STEDI_CONSENT_RECORD, STEDI_READINGS, STEDI_MATCH_ON
+    policy: Policy  # STEDI_CONSENT_RECORD, STEDI_READINGS, STEDI_MATCH_ON, STEDI_PUBLISHED_TIME
     purpose: Purpose  # STEDI_PURPOSE
     pseudonym_key: str | None = field(repr=False)  # STEDI_PSEUDONYM_KEY
+    suppression_key: str | None = field(repr=False)  # STEDI_SUPPRESSION_KEY
     spark_master: str  # STEDI_SPARK_MASTER
     spark_log_level: str  # STEDI_SPARK_LOG
     kept_snapshots: int  # STEDI_KEEP_SNAPSHOTS
     kept_for_readers_minutes: int  # STEDI_KEEP_FOR_READERS_MINUTES
+    thresholds: Thresholds  # STEDI_WARN_…, STEDI_SECOND_ENGINE_ROWS
 
 
 def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
@@ -43,6 +47,7 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         consent_record=_choice(found, "STEDI_CONSENT_RECORD", ConsentRecord.LATEST),
         readings=_choice(found, "STEDI_READINGS", Readings.ALL),
         match_on=_choice(found, "STEDI_MATCH_ON", MatchOn.CUSTOMER_AND_TIMESTAMP),
+        published_time=_choice(found, "STEDI_PUBLISHED_TIME", PublishedTime.MILLISECOND),
     )
     purpose = _choice(found, "STEDI_PURPOSE", Purpose.PRODUCTION)
     if policy.needs_comparison and purpose is not Purpose.COMPARISON:
@@ -56,10 +61,19 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         policy=policy,
         purpose=purpose,
         pseudonym_key=found.get("STEDI_PSEUDONYM_KEY") or None,
+        suppression_key=found.get("STEDI_SUPPRESSION_KEY") or None,
         spark_master=found.get("STEDI_SPARK_MASTER") or "local[*]",
         spark_log_level=_choice(found, "STEDI_SPARK_LOG", SparkLog.OFF).value,
         kept_snapshots=_whole_number(found, "STEDI_KEEP_SNAPSHOTS", default=2, least=1),
         kept_for_readers_minutes=_whole_number(found, "STEDI_KEEP_FOR_READERS_MINUTES", default=60, least=0),
+        thresholds=Thresholds(
+            quarantine_rate=_share(found, "STEDI_WARN_QUARANTINE_RATE", _DEFAULTS.quarantine_rate),
+            unattributed_share=_share(found, "STEDI_WARN_UNATTRIBUTED_SHARE", _DEFAULTS.unattributed_share),
+            row_count_change=_share(found, "STEDI_WARN_ROW_COUNT_CHANGE", _DEFAULTS.row_count_change),
+            second_engine_rows=_whole_number(
+                found, "STEDI_SECOND_ENGINE_ROWS", default=_DEFAULTS.second_engine_rows, least=0
+            ),
+        ),
     )
 
 
@@ -84,7 +98,15 @@ def _choice(found: Mapping[str, str], name: str, default: _Choice) -> _Choice:
 
 def _whole_number(found: Mapping[str, str], name: str, *, default: int, least: int) -> int:
     value = found.get(name) or str(default)
-    if not re.fullmatch("[0-9]{1,6}", value) or int(value) < least:
-        msg = f"{name}={value} is not possible. Use a whole number from {least} to 999999."
+    if not re.fullmatch("[0-9]{1,9}", value) or int(value) < least:
+        msg = f"{name}={value} is not possible. Use a whole number from {least} to 999999999."
         raise SettingsError(msg)
     return int(value)
+
+
+def _share(found: Mapping[str, str], name: str, default: float) -> float:
+    value = found.get(name) or str(default)
+    if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,9})?", value):
+        msg = f"{name}={value} is not possible. Use a share such as 0.05, which is 5 %."
+        raise SettingsError(msg)
+    return float(value)

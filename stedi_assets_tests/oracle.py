@@ -71,11 +71,12 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Policy:
-    """The three policy switches; the defaults are the production policy."""
+    """The policy switches; the defaults are the production policy."""
 
     consent_record: Literal["latest", "any"] = "latest"
     readings: Literal["all", "since_consent"] = "all"
     match_on: Literal["customer_and_timestamp", "timestamp"] = "customer_and_timestamp"
+    published_time: Literal["millisecond", "second", "minute", "hour", "day"] = "millisecond"
 
 
 # --- From bytes to records ------------------------------------------------------------------------------------------
@@ -542,13 +543,14 @@ def step_trainer_trusted(
 def machine_learning_curated(steps: Iterable[Row], accelerometer: Iterable[Row], policy: Policy) -> list[Row]:
     """Each trusted step-trainer reading with each trusted phone reading it meets: a multiset, person not yet hidden."""
     by_person = policy.match_on == "customer_and_timestamp"
+    instant = {"millisecond": 1, "second": 10**3, "minute": 60 * 10**3, "hour": 36 * 10**5, "day": 864 * 10**5}
     phone: dict[tuple[str | None, int], list[Row]] = defaultdict(list)
     for reading in accelerometer:
         phone[reading["user"] if by_person else None, reading["timestamp"]].append(reading)
     return [
         {
             "person": reading["user"],
-            "timestamp": reading["timestamp"],
+            "timestamp": reading["timestamp"] // instant[policy.published_time] * instant[policy.published_time],
             "distanceFromObject": step["distanceFromObject"],
             **{axis: reading[axis] for axis in "xyz"},
         }

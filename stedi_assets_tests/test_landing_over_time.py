@@ -14,10 +14,8 @@ from stedi_assets.lake.landing import read_file_reports
 from stedi_assets.lake.landing_files import list_landing_files
 from stedi_assets.lake.layout import Lake
 from stedi_assets.lake.snapshots import current, read_pointer, read_snapshot
-from stedi_assets.plumbing.assets import ASSETS, LANDING_IO, PARQUET_IO
-from stedi_assets.plumbing.checks import CHECKS
-from stedi_assets.plumbing.lake import LakeResource, LandingIOManager, ParquetIOManager
 from stedi_assets.plumbing.spark import SparkResource
+from stedi_assets_tests.lakes import materialise
 
 CUSTOMER = SOURCES["customer"]
 
@@ -41,19 +39,8 @@ def folder(lake: Lake) -> Path:
 
 def build(lake: Lake, spark: SparkResource, *forget: str) -> dg.ExecuteInProcessResult:
     """Materialise customer_landing and customer_trusted with their checks."""
-    resource = LakeResource(location=str(lake.root))
-    config = {"ops": {"customer_landing": {"config": {"forget_files": list(forget)}}}} if forget else None
-    return dg.materialize(
-        [*ASSETS, *CHECKS],
-        selection=dg.AssetSelection.assets("customer_landing", "customer_trusted"),
-        resources={
-            "lake": resource,
-            "spark": spark,
-            LANDING_IO: LandingIOManager(lake=resource, spark=spark),
-            PARQUET_IO: ParquetIOManager(lake=resource, spark=spark),
-        },
-        run_config=config,
-        raise_on_error=False,
+    return materialise(
+        lake, spark, tables=dg.AssetSelection.assets("customer_landing", "customer_trusted"), forget=forget
     )
 
 

@@ -13,7 +13,7 @@ _PACKAGE = "stedi_assets"
 _ROOT = Path(__file__).resolve().parent.parent / _PACKAGE
 
 # From the bottom up: each may import itself and what stands before it.
-_LAYERS = ["contracts", "transforms", "lake", "plumbing"]
+_LAYERS = ["contracts", "transforms", "second_engine", "lake", "audit", "plumbing"]
 _ON_TOP = ["definitions", "quickstart", "__main__"]
 # Beside the layers: what each may import of the package.
 _BESIDE = {"settings": {"contracts"}, "sample_data": {"contracts"}, "__init__": set[str]()}
@@ -99,6 +99,11 @@ def test_imports_go_one_way_only(module: str) -> None:
         ("contracts", {"pyspark", "dagster", "dagster_pyspark", "pyarrow", "boto3", "pydantic"}),
         ("transforms", {"dagster", "dagster_pyspark", "pyarrow", "boto3", "os", "pathlib"}),
         ("lake", {"dagster", "dagster_pyspark", "dagster_aws", "pydantic"}),
+        (
+            "second_engine",
+            {"pyspark", "dagster", "dagster_pyspark", "dagster_aws", "boto3", "pydantic", "os", "pathlib"},
+        ),
+        ("audit", {"pyspark", "dagster", "dagster_pyspark", "dagster_aws", "pydantic"}),
         ("settings", {"pyspark", "dagster", "pyarrow", "boto3", "pydantic"}),
         ("sample_data", {"pyspark", "dagster", "pyarrow", "boto3", "pydantic"}),
     ],

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from stedi_assets.contracts import ConsentRecord, MatchOn, Policy, Purpose, Readings
+from stedi_assets.contracts import ConsentRecord, MatchOn, Policy, PublishedTime, Purpose, Readings
+from stedi_assets.contracts.rules import Thresholds
 from stedi_assets.settings import Settings, SettingsError, read_settings
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -23,12 +24,18 @@ _VARIABLES: dict[str, tuple[str, Mapping[str, str], Callable[[Settings], bool]]]
     "STEDI_CONSENT_RECORD": ("any", _COMPARISON, lambda s: s.policy.consent_record is ConsentRecord.ANY),
     "STEDI_READINGS": ("since_consent", {}, lambda s: s.policy.readings is Readings.SINCE_CONSENT),
     "STEDI_MATCH_ON": ("timestamp", _COMPARISON, lambda s: s.policy.match_on is MatchOn.TIMESTAMP),
+    "STEDI_PUBLISHED_TIME": ("hour", {}, lambda s: s.policy.published_time is PublishedTime.HOUR),
     "STEDI_PURPOSE": ("comparison", {}, lambda s: s.purpose is Purpose.COMPARISON),
     "STEDI_PSEUDONYM_KEY": ("k" * 32, {}, lambda s: s.pseudonym_key == "k" * 32),
+    "STEDI_SUPPRESSION_KEY": ("k" * 32, {}, lambda s: s.suppression_key == "k" * 32),
     "STEDI_SPARK_MASTER": ("local[2]", {}, lambda s: s.spark_master == "local[2]"),
     "STEDI_SPARK_LOG": ("warn", {}, lambda s: s.spark_log_level == "warn"),
     "STEDI_KEEP_SNAPSHOTS": ("5", {}, lambda s: s.kept_snapshots == 5),
     "STEDI_KEEP_FOR_READERS_MINUTES": ("0", {}, lambda s: s.kept_for_readers_minutes == 0),
+    "STEDI_WARN_QUARANTINE_RATE": ("0.2", {}, lambda s: s.thresholds.quarantine_rate == 0.2),
+    "STEDI_WARN_UNATTRIBUTED_SHARE": ("1", {}, lambda s: s.thresholds.unattributed_share == 1),
+    "STEDI_WARN_ROW_COUNT_CHANGE": ("0", {}, lambda s: s.thresholds.row_count_change == 0),
+    "STEDI_SECOND_ENGINE_ROWS": ("0", {}, lambda s: s.thresholds.second_engine_rows == 0),
 }
 
 _CHOICES = {
@@ -36,6 +43,7 @@ _CHOICES = {
     "STEDI_READINGS": ["all", "since_consent"],
     "STEDI_MATCH_ON": ["customer_and_timestamp", "timestamp"],
     "STEDI_PURPOSE": ["production", "comparison"],
+    "STEDI_PUBLISHED_TIME": ["millisecond", "second", "minute", "hour", "day"],
     "STEDI_SPARK_LOG": ["off", "error", "warn", "info"],
 }
 
@@ -77,10 +85,12 @@ def test_an_empty_environment_gives_settings_that_work_on_a_laptop() -> None:
         policy=Policy(ConsentRecord.LATEST, Readings.ALL, MatchOn.CUSTOMER_AND_TIMESTAMP),
         purpose=Purpose.PRODUCTION,
         pseudonym_key=None,
+        suppression_key=None,
         spark_master="local[*]",
         spark_log_level="off",
         kept_snapshots=2,
         kept_for_readers_minutes=60,
+        thresholds=Thresholds(0.01, 0.05, 0.5, 5_000_000),
     )
 
 
@@ -112,6 +122,7 @@ def test_every_choice_is_possible(variable: str, value: str) -> None:
         "STEDI_READINGS": settings.policy.readings.value,
         "STEDI_MATCH_ON": settings.policy.match_on.value,
         "STEDI_PURPOSE": settings.purpose.value,
+        "STEDI_PUBLISHED_TIME": settings.policy.published_time.value,
         "STEDI_SPARK_LOG": settings.spark_log_level,
     }
     assert chosen[variable] == value
@@ -125,12 +136,20 @@ def test_an_unknown_choice_is_refused_with_the_name_and_what_is_possible(variabl
     assert str(refused.value) == f"{variable}={value} is not possible. Use one of: {', '.join(_CHOICES[variable])}."
 
 
+@pytest.mark.parametrize("value", ["5%", "-0.1", "nan", "1e-2", "half"])
+def test_a_share_that_is_none_is_refused(value: str) -> None:
+    with pytest.raises(
+        SettingsError, match=r"STEDI_WARN_QUARANTINE_RATE=.* is not possible\. Use a share such as 0\.05"
+    ):
+        read_settings({"STEDI_WARN_QUARANTINE_RATE": value})
+
+
 @pytest.mark.parametrize(("variable", "least"), [("STEDI_KEEP_SNAPSHOTS", 1), ("STEDI_KEEP_FOR_READERS_MINUTES", 0)])
 @pytest.mark.parametrize("value", ["-1", "1.5", "many", " ", "1_0", "+1", "\u0663", "\u00b2"])
 def test_what_is_no_whole_number_is_refused_with_the_name_and_the_least(variable: str, least: int, value: str) -> None:
     with pytest.raises(SettingsError) as refused:
         read_settings({variable: value})
-    assert str(refused.value) == f"{variable}={value} is not possible. Use a whole number from {least} to 999999."
+    assert str(refused.value) == f"{variable}={value} is not possible. Use a whole number from {least} to 999999999."
 
 
 def test_keeping_no_snapshot_is_refused() -> None:
@@ -165,7 +184,7 @@ def test_the_example_shows_the_defaults_and_sets_none_of_them() -> None:
     shown = {name: value for name, (value, _) in _example().items() if name != "DAGSTER_HOME"}
     assert read_settings(shown) == read_settings({})
     assert {name for name, (_, commented) in _example().items() if not commented} <= {"DAGSTER_HOME"}
-    with_a_default = {name for name in shown if name != "STEDI_PSEUDONYM_KEY"}
+    with_a_default = {name for name in shown if not name.endswith("_KEY")}
     assert all(shown[name] for name in with_a_default), "a default is shown, not left to be guessed"
 
 

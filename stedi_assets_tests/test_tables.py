@@ -5,18 +5,15 @@ import random
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import pytest
 from pyspark.sql import SparkSession
 
-from stedi_assets.contracts import QUARANTINE_TABLES, TABLES, ConsentRecord, MatchOn, Policy, Purpose, Readings
+from stedi_assets.contracts import QUARANTINE_TABLES, TABLES, ConsentRecord, MatchOn, Policy, PublishedTime, Readings
 from stedi_assets.lake.layout import Lake
 from stedi_assets.lake.snapshots import current, read_snapshot
-from stedi_assets.plumbing.assets import ASSETS, LANDING_IO, PARQUET_IO
-from stedi_assets.plumbing.checks import CHECKS
-from stedi_assets.plumbing.lake import LakeResource, LandingIOManager, ParquetIOManager
 from stedi_assets.plumbing.spark import SparkResource
 from stedi_assets_tests import oracle
+from stedi_assets_tests.lakes import materialise
 from stedi_assets_tests.worlds import AS_OF, write_worlds
 
 COURSE_DATA = Path(os.environ.get("COURSE_DATA") or Path(__file__).parents[2] / "shared" / "stedi-data")
@@ -41,29 +38,6 @@ IN_THE_ORDER_OF_ANSWERS = (
     "step_trainer_trusted",
     "machine_learning_curated",
 )
-
-
-def materialise(
-    lake: Lake, spark: SparkResource, policy: Policy, as_of: int | None = None
-) -> dg.ExecuteInProcessResult:
-    """Materialise all eight tables with their checks, as Dagster does it."""
-    resource = LakeResource(
-        location=str(lake.root),
-        consent_record=policy.consent_record,
-        readings=policy.readings,
-        match_on=policy.match_on,
-        purpose=Purpose.COMPARISON if policy.needs_comparison else Purpose.PRODUCTION,
-    )
-    return dg.materialize(
-        [*ASSETS, *CHECKS],
-        resources={
-            "lake": resource,
-            "spark": spark,
-            LANDING_IO: LandingIOManager(lake=resource, spark=spark),
-            PARQUET_IO: ParquetIOManager(lake=resource, spark=spark),
-        },
-        run_config={"ops": {"customer_trusted": {"config": {"as_of": as_of}}}} if as_of else None,
-    )
 
 
 def stored_rows(spark: SparkSession, lake: Lake, name: str) -> list[tuple[Any, ...]]:
@@ -115,7 +89,7 @@ def test_random_worlds_become_what_the_oracle_says(
     """Three hundred small worlds in one lake, no person or device in two of them, so that Spark runs once."""
     policy = POLICIES[name]
     worlds = write_worlds(lake, random.Random(f"worlds of {policy}"), count=300)
-    assert materialise(lake, spark_resource, policy, AS_OF).success
+    assert materialise(lake, spark_resource, policy, as_of=AS_OF).success
     assert_same_tables(spark, lake, policy, AS_OF)
     # A world that exercised nothing would prove nothing.
     rows = {name: current(lake, table).rows for name, table in TABLES.items()}
@@ -148,9 +122,20 @@ def test_two_runs_on_the_same_input_publish_the_same_rows(
     write_worlds(lake, random.Random(2), count=20)
     published = []
     for _ in range(2):
-        assert materialise(lake, spark_resource, Policy(), AS_OF).success
+        assert materialise(lake, spark_resource, as_of=AS_OF).success
         published.append({name: sorted(map(repr, stored_rows(spark, lake, name))) for name in TABLES})
     assert published[0] == published[1]
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("published_time", [PublishedTime.SECOND, PublishedTime.DAY])
+def test_instants_are_published_as_closely_as_the_policy_says(
+    published_time: PublishedTime, spark: SparkSession, spark_resource: SparkResource, lake: Lake
+) -> None:
+    policy = Policy(published_time=published_time)
+    write_worlds(lake, random.Random(4), count=40)
+    assert materialise(lake, spark_resource, policy, as_of=AS_OF).success
+    assert_same_tables(spark, lake, policy, AS_OF)
 
 
 def test_a_consent_counts_from_its_instant_on(spark_resource: SparkResource, lake: Lake) -> None:
@@ -164,5 +149,5 @@ def test_a_consent_counts_from_its_instant_on(spark_resource: SparkResource, lak
         '"shareWithResearchAsOfDate":1700000000000}'
     )
     for as_of, people in ((1_700_000_000_000 - 1, 0), (1_700_000_000_000, 1)):
-        assert materialise(lake, spark_resource, Policy(), as_of).success
+        assert materialise(lake, spark_resource, as_of=as_of).success
         assert current(lake, TABLES["customer_trusted"]).rows == people

@@ -1,6 +1,7 @@
-"""The three switches that decide whose readings are used, and the purpose that allows the unusual ones."""
+"""The switches that decide whose readings are used and how closely, and the purpose that allows the unusual ones."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from enum import Enum
 
 
@@ -25,6 +26,21 @@ class MatchOn(str, Enum):
     TIMESTAMP = "timestamp"
 
 
+class PublishedTime(str, Enum):
+    """How close the instants of the table are that a model is trained on."""
+
+    MILLISECOND = "millisecond"
+    SECOND = "second"
+    MINUTE = "minute"
+    HOUR = "hour"
+    DAY = "day"
+
+    @property
+    def milliseconds(self) -> int:
+        """How many milliseconds are published as one instant, their first."""
+        return {"millisecond": 1, "second": 1_000, "minute": 60_000, "hour": 3_600_000, "day": 86_400_000}[self.value]
+
+
 class Purpose(str, Enum):
     """What a lake is for. Only a comparison lake may hold tables that use or mix people without their consent."""
 
@@ -39,11 +55,31 @@ class Policy:
     consent_record: ConsentRecord = ConsentRecord.LATEST
     readings: Readings = Readings.ALL
     match_on: MatchOn = MatchOn.CUSTOMER_AND_TIMESTAMP
+    published_time: PublishedTime = PublishedTime.MILLISECOND
 
     @property
     def needs_comparison(self) -> bool:
         """Whether this policy uses people who withdrew, or mixes people."""
         return self.consent_record is ConsentRecord.ANY or self.match_on is MatchOn.TIMESTAMP
+
+    @property
+    def is_default(self) -> bool:
+        """Whether every switch that decides whose readings are used is at its default."""
+        return replace(self, published_time=PublishedTime.MILLISECOND) == Policy()
+
+    def has(self, value: ConsentRecord | Readings | MatchOn) -> bool:
+        """Whether a switch is set to a value."""
+        return value in (self.consent_record, self.readings, self.match_on)
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, str]) -> "Policy":
+        """Return the policy that a pointer keeps."""
+        return cls(
+            ConsentRecord(found["consent_record"]),
+            Readings(found["readings"]),
+            MatchOn(found["match_on"]),
+            PublishedTime(found.get("published_time", PublishedTime.MILLISECOND)),
+        )
 
     def as_dict(self) -> dict[str, str]:
         """Return the switches by name, as a pointer keeps them."""

@@ -4,11 +4,12 @@ JSON parsing, the rules a table must pass before it is published, Dagster's colu
 README's table list all follow from the objects at the end of this file.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 
-REQUIRED_VALUES = "required_values"
-UNIQUE_KEY = "unique_key"
+from stedi_assets.contracts import rules
+from stedi_assets.contracts.policy import MatchOn
+from stedi_assets.contracts.rules import Rule
 
 
 class Zone(str, Enum):
@@ -68,8 +69,7 @@ class Table:
     key: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
     description: str = ""
-    # A row rule is a Spark SQL expression that is true for every good row; its name is the check's name.
-    row_rules: dict[str, str] = field(default_factory=dict)
+    own_rules: tuple[Rule, ...] = ()
 
     @property
     def policy_applies(self) -> bool:
@@ -82,20 +82,11 @@ class Table:
         return tuple(column.name for column in self.columns)
 
     @property
-    def rules(self) -> dict[str, str]:
-        """The rules that every row keeps, as Spark SQL expressions by the name of their check."""
-        required = " AND ".join(f"`{name}` IS NOT NULL" for name in self.required_names)
-        return {REQUIRED_VALUES: required, **self.row_rules}
-
-    @property
-    def required_names(self) -> tuple[str, ...]:
-        """The names of the columns that are never null."""
-        return tuple(column.name for column in self.columns if column.required)
-
-    @property
-    def rule_names(self) -> list[str]:
-        """The names of the rules that are counted: those of its rows, and of its key."""
-        return [*self.rules, *([UNIQUE_KEY] if self.key else [])]
+    def rules(self) -> tuple[Rule, ...]:
+        """Every rule of the table: those that follow from its columns and key, and its own."""
+        required = tuple(column.name for column in self.columns if column.required)
+        key = (rules.unique_key(self.key),) if self.key else ()
+        return (rules.AS_PUBLISHED, rules.required_values(required), *key, *self.own_rules)
 
     @property
     def ddl(self) -> str:
@@ -179,7 +170,7 @@ def _stored(columns: tuple[Column, ...]) -> tuple[Column, ...]:
     return tuple(Column(c.name, c.type, c.description, c.required, c.personal_data) for c in columns)
 
 
-def _source(name: str, columns: tuple[Column, ...], row: str) -> Source:
+def _source(name: str, columns: tuple[Column, ...], row: str, *own_rules: Rule) -> Source:
     landing = Table(
         name=f"{name}_landing",
         zone=Zone.LANDING,
@@ -188,6 +179,16 @@ def _source(name: str, columns: tuple[Column, ...], row: str) -> Source:
         columns=(*columns, _SOURCE_FILE),
         description="Every record the source delivered and we could read, with its types. Nothing is filtered, "
         "merged or deduplicated here; what could not be read is in the quarantine beside it.",
+        own_rules=(
+            rules.NOT_EMPTY,
+            rules.FILES_READABLE,
+            rules.ROWS_ACCOUNTED_FOR,
+            rules.QUARANTINE_RATE,
+            rules.UNKNOWN_FIELDS,
+            rules.IGNORED_FILES,
+            rules.ROW_COUNT_CHANGE,
+            *own_rules,
+        ),
     )
     quarantine = Table(
         name=f"{name}_quarantine",
@@ -203,13 +204,13 @@ def _source(name: str, columns: tuple[Column, ...], row: str) -> Source:
     return Source(name, landing, quarantine)
 
 
-_CUSTOMER_SOURCE = _source("customer", _CUSTOMER, "one customer record as the source delivered it")
+_CUSTOMER_SOURCE = _source(
+    "customer", _CUSTOMER, "one customer record as the source delivered it", rules.QUARANTINED_PEOPLE_KNOWN
+)
 _PHONE_SOURCE = _source("accelerometer", _PHONE, "one reading of a phone's accelerometer")
 _DEVICE_SOURCE = _source("step_trainer", _DEVICE_READING, "one reading of a step trainer's distance sensor")
 
 SOURCES: dict[str, Source] = {s.name: s for s in (_CUSTOMER_SOURCE, _PHONE_SOURCE, _DEVICE_SOURCE)}
-
-_CONSENTS = {"every_row_consents": "shareWithResearchAsOfDate IS NOT NULL"}
 
 _customer_trusted = Table(
     name="customer_trusted",
@@ -221,7 +222,13 @@ _customer_trusted = Table(
     inputs=("customer_landing",),
     description="The latest record of each person, if that record consents. People who never consented and people "
     "who withdrew are left out. E-mail and serial number are trimmed and lower-cased.",
-    row_rules=_CONSENTS,
+    own_rules=(
+        rules.EVERY_ROW_CONSENTS,
+        rules.NO_WITHDRAWN_PEOPLE,
+        rules.AGREES_WITH_SECOND_ENGINE,
+        rules.ROW_COUNT_CHANGE,
+        rules.POLICY_IS_DEFAULT,
+    ),
 )
 
 _accelerometer_trusted = Table(
@@ -234,6 +241,13 @@ _accelerometer_trusted = Table(
     inputs=("customer_trusted", "accelerometer_landing"),
     description="The phone readings of the people in customer_trusted. Exact repeats of a whole row stand once; "
     "different readings of one person at one instant are real and all stay.",
+    own_rules=(
+        rules.consent_is_current("user"),
+        rules.VALUES_ARE_FINITE,
+        rules.AGREES_WITH_SECOND_ENGINE,
+        rules.VALUES_IN_RANGE,
+        rules.INSTANTS_PLAUSIBLE,
+    ),
 )
 
 _customers_curated = Table(
@@ -245,7 +259,13 @@ _customers_curated = Table(
     key=("email",),
     inputs=("customer_trusted", "accelerometer_trusted"),
     description="The people in customer_trusted with at least one reading in accelerometer_trusted.",
-    row_rules=_CONSENTS,
+    own_rules=(
+        rules.EVERY_ROW_CONSENTS,
+        rules.consent_is_current("email"),
+        rules.ROWS_OF_CUSTOMER_TRUSTED,
+        rules.PEOPLE_HAVE_READINGS,
+        rules.AGREES_WITH_SECOND_ENGINE,
+    ),
 )
 
 _step_trainer_trusted = Table(
@@ -262,6 +282,14 @@ _step_trainer_trusted = Table(
     description="The device readings that belong to exactly one person of customers_curated: of all who hold the "
     "serial number, the one whose phone logged a reading at the same instant. Where none or several did, the "
     "reading is nobody's and is left out. Exact repeats stand once.",
+    own_rules=(
+        rules.consent_is_current("user", unless=MatchOn.TIMESTAMP),
+        rules.ATTRIBUTED_TO_ONE_PERSON,
+        rules.NO_MORE_ROWS_THAN_LANDING,
+        rules.AGREES_WITH_SECOND_ENGINE,
+        rules.UNATTRIBUTED_SHARE,
+        rules.DISTANCES_IN_RANGE,
+    ),
 )
 
 _machine_learning_curated = Table(
@@ -284,7 +312,15 @@ _machine_learning_curated = Table(
     inputs=("step_trainer_trusted", "accelerometer_trusted"),
     description="What a model is trained on. A multiset, never deduplicated. No name, e-mail, phone number, birthday, "
     "serial number or consent date. Pseudonymised, not anonymous.",
-    row_rules={"subject_id_is_a_pseudonym": "subject_id RLIKE '^[0-9a-f]{64}$'"},
+    own_rules=(
+        rules.SUBJECT_ID_IS_A_PSEUDONYM,
+        rules.NO_IDENTIFIERS,
+        rules.consent_is_current("subject_id", "subjects", "subject_id"),
+        rules.PAIRS_ARE_OF_ONE_PERSON,
+        rules.AGREES_WITH_SECOND_ENGINE,
+        rules.ROW_COUNT_CHANGE,
+        rules.POLICY_IS_DEFAULT,
+    ),
 )
 
 TABLES: dict[str, Table] = {

@@ -32,11 +32,11 @@ class Draft:
 
 
 def sweep(folder: Path) -> None:
-    """Remove a draft whose writer is dead; leave any other folder alone."""
+    """Remove a draft whose writer is dead; leave any other folder alone, and other users' too."""
     mark = folder / _MARK
     try:
         descriptor = os.open(mark, os.O_RDWR)
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         return
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -7,6 +7,7 @@ is left out, and the file is named.
 """
 
 import re
+import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from pyspark.sql import functions as F
 from stedi_assets.contracts import Source, Table
 from stedi_assets.lake.drafts import Draft
 from stedi_assets.lake.errors import ContractBroken, LakeError, VanishedFiles
+from stedi_assets.lake.keys import no_key
 from stedi_assets.lake.landing_files import (
     FileReport,
     LandingFile,
@@ -31,8 +33,10 @@ from stedi_assets.lake.landing_files import (
     open_content,
 )
 from stedi_assets.lake.layout import Lake, masked
-from stedi_assets.lake.snapshots import Pointer, begin_stage, read_beside, read_pointer
+from stedi_assets.lake.publishing import begin_stage
+from stedi_assets.lake.snapshots import Pointer, read_beside, read_pointer
 from stedi_assets.lake.splitter import split_records
+from stedi_assets.lake.suppression import change_suppressed, read_suppressed
 from stedi_assets.transforms.records import judge, read_plain, split_at_braces
 
 FILES = "_files.json"
@@ -57,7 +61,8 @@ class Landing:
 
     `accepted` has the landing table's columns, `quarantined` those of the quarantine; None where there are no such
     records. Both are read from `stage`, which is to be discarded once they are written. `previous` is the table's
-    pointer as it was before.
+    pointer as it was before. `gone` are the files that it was made from and that are missing or unreadable now, but
+    for those that may be forgotten: with any of them, the table must not be published.
     """
 
     accepted: DataFrame | None
@@ -65,12 +70,8 @@ class Landing:
     files: tuple[FileReport, ...]
     listing: Listing
     previous: Pointer | None
+    gone: tuple[str, ...]
     stage: Draft
-
-    @property
-    def unreadable(self) -> tuple[FileReport, ...]:
-        """The files that could not be read and that nobody has said to forget."""
-        return tuple(file for file in self.files if file.error and not file.forgotten)
 
 
 def land(
@@ -78,15 +79,16 @@ def land(
     lake: Lake,
     source: Source,
     *,
+    suppression_key: Callable[[], bytes] = no_key,
     forget: frozenset[str] = frozenset(),
     say: Callable[[str], None] = lambda _: None,
 ) -> Landing:
     """Read a source's raw files and judge every record. The caller discards the stage of what it is given.
 
-    `forget` are the paths of files that may be missing or unreadable from now on.
+    `forget` are the paths of files that may be missing or unreadable from now on. `suppression_key` is asked for where
+    people have been erased: their records are left out, and counted.
 
-    Raises `LakeError` where there are no landing files, `VanishedFiles` where files that the published table was made
-    from are gone or unreadable, and `ContractBroken` where not every byte is accounted for.
+    Raises `LakeError` where there are no landing files, and `ContractBroken` where not every byte is accounted for.
     """
     pointer = read_pointer(lake, source.landing)
     previous = read_file_reports(lake, source, pointer) if pointer else ()
@@ -94,16 +96,70 @@ def land(
     stage = begin_stage(lake, source.landing)
     try:
         files, listing, accepted, quarantined = _land(spark, lake, source, previous, forget, stage.folder, say)
+        if suppressed := read_suppressed(lake, suppression_key):
+            if source.name == "customer" and accepted is not None:
+                delivered, now = accepted, int(time.time() * 1000)
+                suppressed = change_suppressed(
+                    lake, suppression_key, lambda found: found.with_those_back(delivered, now)
+                )
+            accepted = suppressed.accepted(accepted, source) if accepted is not None else None
+            quarantined = suppressed.quarantined(quarantined, source) if quarantined is not None else None
+            files = without_suppressed(files, count_by_file(accepted, quarantined))
     except BaseException:
         stage.discard()
         raise
-    return Landing(accepted, quarantined, files, listing, pointer, stage)
+    return Landing(accepted, quarantined, files, listing, pointer, _gone(files, previous, forget), stage)
+
+
+def require_all_files(source: Source, landing: Landing) -> None:
+    """Raise `VanishedFiles` where records that stand in the table would be forgotten in silence."""
+    if landing.gone:
+        first = ", ".join(masked(path) for path in landing.gone[:_NAMES_SHOWN])
+        more = ", …" if len(landing.gone) > _NAMES_SHOWN else ""
+        msg = (
+            f"{source.landing.name} was not published: {len(landing.gone):,} files it was made from are gone or "
+            f"unreadable in {source.raw_path}: {first}{more}. Bring them back, or say that their records may go "
+            f'with the run config ops: {{{source.landing.name}: {{config: {{forget_files: ["…"]}}}}}}.'
+        )
+        raise VanishedFiles(msg)
 
 
 def read_file_reports(lake: Lake, source: Source, pointer: Pointer) -> tuple[FileReport, ...]:
     """Return what became of each file that a snapshot of a landing table was made from."""
     entries = read_beside(lake, source.landing, pointer.snapshot, FILES)["files"]
     return tuple(FileReport(**{**entry, "unknown_fields": tuple(entry["unknown_fields"])}) for entry in entries)
+
+
+def count_by_file(accepted: DataFrame | None, quarantined: DataFrame | None) -> dict[str, tuple[int, int]]:
+    """Count the records that came from each file, by its path: accepted, quarantined."""
+    parts = [
+        rows.select("_source_file", F.lit(fate).alias("accepted"))
+        for rows, fate in ((accepted, True), (quarantined, False))
+        if rows is not None
+    ]
+    if not parts:
+        return {}
+    by_file = reduce(DataFrame.unionByName, parts).groupBy("_source_file")
+    # A row a file: its name and counts.
+    counts = by_file.agg(F.count_if("accepted"), F.count_if(~F.col("accepted"))).collect()
+    return {path: (good, bad) for path, good, bad in counts}
+
+
+def without_suppressed(files: Sequence[FileReport], kept: Mapping[str, tuple[int, int]]) -> tuple[FileReport, ...]:
+    """Return the reports of files of whose records only so many, accepted and quarantined, are kept."""
+
+    def counted(file: FileReport) -> FileReport:
+        accepted, quarantined = kept.get(file.path, (0, 0))
+        suppressed = file.records - accepted - quarantined
+        return replace(file, accepted=accepted, quarantined=quarantined, suppressed=suppressed)
+
+    return tuple(file if file.error else counted(file) for file in files)
+
+
+def together(table: Table, parts: Sequence[DataFrame | None]) -> DataFrame | None:
+    """Return parts as one table; None where no part has rows."""
+    rows = [part.select(*table.column_names) for part in parts if part is not None]
+    return reduce(DataFrame.unionByName, rows) if rows else None
 
 
 def _land(
@@ -134,14 +190,11 @@ def _land(
     counts = {path: row for part in parts for path, row in part.counts.items()}
     reports = {file.path: _report(source, folder, file, counts.get(file.path)) for file in listing.files}
     files = _forgotten(tuple(reports[path] for path in sorted(reports)), previous, forget)
-    _refuse_vanished(source, files, previous, forget)
 
     unusable = {file.path for file in files if file.error}
     usable = [part.without(unusable) for part in parts]
-    accepted = _together(source.landing, [part.rows("reasons IS NULL") for part in usable if part.accepted])
-    quarantined = _together(
-        source.quarantine, [part.rows("reasons IS NOT NULL") for part in usable if part.quarantined]
-    )
+    accepted = together(source.landing, [part.rows("reasons IS NULL") for part in usable if part.accepted])
+    quarantined = together(source.quarantine, [part.rows("reasons IS NOT NULL") for part in usable if part.quarantined])
     return files, listing, accepted, quarantined
 
 
@@ -368,30 +421,13 @@ def _forgotten(
     )
 
 
-def _refuse_vanished(
-    source: Source, files: Sequence[FileReport], previous: Sequence[FileReport], forget: frozenset[str]
-) -> None:
-    """Raise `VanishedFiles` where records that stand in the table would be forgotten in silence."""
+def _gone(files: Sequence[FileReport], previous: Sequence[FileReport], forget: frozenset[str]) -> tuple[str, ...]:
+    """Return the files whose records stand in the table and are there no longer, and that nobody has said to forget."""
     used = {file.path: file for file in previous if not file.error}
     there = {file.path for file in files if not file.error}
     # The same content under a new name is a rename; under a name that was there before, it is another delivery.
     renamed = {file.digest for file in files if not file.error and file.path not in used}
-    gone = sorted(path for path, file in used.items() if path not in there | forget and file.digest not in renamed)
-    if gone:
-        first = ", ".join(masked(path) for path in gone[:_NAMES_SHOWN])
-        more = ", …" if len(gone) > _NAMES_SHOWN else ""
-        msg = (
-            f"{source.landing.name} was not published: {len(gone):,} files it was made from are gone or unreadable in "
-            f"{source.raw_path}: {first}{more}. Bring them back, or say that their records may go "
-            f'with the run config ops: {{{source.landing.name}: {{config: {{forget_files: ["…"]}}}}}}.'
-        )
-        raise VanishedFiles(msg)
-
-
-def _together(table: Table, parts: Sequence[DataFrame | None]) -> DataFrame | None:
-    """Return the parts that have rows as one table; None where none has."""
-    rows = [part.select(*table.column_names) for part in parts if part is not None]
-    return reduce(DataFrame.unionByName, rows) if rows else None
+    return tuple(sorted(p for p, file in used.items() if p not in there | forget and file.digest not in renamed))
 
 
 def _without_globs(path: str) -> str:

@@ -66,6 +66,7 @@ class FileReport:
     records: int = 0
     accepted: int = 0
     quarantined: int = 0
+    suppressed: int = 0
     record_bytes: int = 0
     separator_bytes: int = 0
     gzip: bool = False

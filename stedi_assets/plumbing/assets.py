@@ -8,12 +8,11 @@ import dagster as dg
 from pydantic import Field
 
 from stedi_assets.contracts import LANDING_TABLES, SOURCES, TABLES, Column, Source, Table
+from stedi_assets.lake.keys import hmac_pads
 from stedi_assets.lake.landing import Landing, land
-from stedi_assets.lake.pseudonym_key import hmac_pads, pseudonym_key
 from stedi_assets.plumbing.failures import explained
 from stedi_assets.plumbing.lake import Computed, LakeResource, Stored, StoredLanding
 from stedi_assets.plumbing.spark import SparkResource
-from stedi_assets.settings import read_settings
 from stedi_assets.transforms import curated, trusted
 
 LANDING_IO = "landing_io_manager"
@@ -75,7 +74,12 @@ def _landing_asset(source: Source) -> dg.AssetsDefinition:
     ) -> Landing:
         with explained():
             return land(
-                spark.spark_session, lake.lake, source, forget=frozenset(config.forget_files), say=context.log.info
+                spark.spark_session,
+                lake.lake,
+                source,
+                suppression_key=lake.suppression_key,
+                forget=frozenset(config.forget_files),
+                say=context.log.info,
             )
 
     return landing
@@ -129,10 +133,8 @@ def machine_learning_curated(
     lake: LakeResource, spark: SparkResource, step_trainer_trusted: Stored, accelerometer_trusted: Stored
 ) -> Computed:
     with explained():
-        key = pseudonym_key(read_settings().pseudonym_key, lake.lake.root)
-    rows = curated.machine_learning_curated(
-        step_trainer_trusted.rows, accelerometer_trusted.rows, hmac_pads(spark.spark_session, key), lake.policy
-    )
+        pads = hmac_pads(spark.spark_session, lake.pseudonym_key())
+    rows = curated.machine_learning_curated(step_trainer_trusted.rows, accelerometer_trusted.rows, pads, lake.policy)
     return Computed(rows, [step_trainer_trusted, accelerometer_trusted])
 
 

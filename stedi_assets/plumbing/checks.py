@@ -1,115 +1,100 @@
-"""Asset checks: what each contract promises, held against what is stored.
+"""Asset checks: one for each rule of a table's contract, all of a table in one step.
 
 In the run that publishes a table, the counts taken while it was written are used. In any other run the rules are
-counted from the stored files, so that a change made to those is found.
+counted from the stored files, so that a change made to those is found. Other tables are read through the lake
+resource, and no check depends on another table in Dagster: it would not be executed where a check there fails.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 
 import dagster as dg
+from pydantic import Field
 
-from stedi_assets.contracts import LANDING_TABLES, REQUIRED_VALUES, TABLES, Source, Table
-from stedi_assets.lake.landing import read_file_reports
-from stedi_assets.lake.layout import Lake, masked
-from stedi_assets.lake.snapshots import Pointer, current, recount, saved_counts
+from stedi_assets.audit.findings import Audit, Finding
+from stedi_assets.contracts import TABLES, Rule, Severity, Table
+from stedi_assets.contracts.rules import Thresholds
 from stedi_assets.plumbing.failures import explained
 from stedi_assets.plumbing.lake import LakeResource
-from stedi_assets.plumbing.spark import SparkResource
 
-_AS_PUBLISHED = "rows_as_published"
-_ACCOUNTED = "rows_accounted_for"
-_READABLE = "files_readable"
-_UNKNOWN = "unknown_fields"
-_FILE_NAMES_SHOWN = 3
+_DEFAULTS = Thresholds()
 
 
-def _specs(table: Table) -> list[dg.AssetCheckSpec]:
-    described = {
-        _AS_PUBLISHED: "The stored files hold as many rows as were published.",
-        **{rule: _rule_in_words(table, rule) for rule in table.rule_names},
-    }
-    warnings = {}
-    if table.name in LANDING_TABLES:
-        described |= {
-            _ACCOUNTED: "Every record in the files was accepted or quarantined, and every byte is accounted for.",
-            _READABLE: "Every landing file could be read.",
-        }
-        warnings = {_UNKNOWN: "No record has fields that the contract does not know."}
-    blocking = [
-        dg.AssetCheckSpec(name, asset=table.name, description=words, blocking=True) for name, words in described.items()
-    ]
-    return blocking + [dg.AssetCheckSpec(name, asset=table.name, description=w) for name, w in warnings.items()]
+class ThresholdsResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # Dagster's own subclasses give none
+    """When a warning warns."""
+
+    quarantine_rate: float = Field(default=_DEFAULTS.quarantine_rate, description="The share of records.")
+    unattributed_share: float = Field(default=_DEFAULTS.unattributed_share, description="The share of readings.")
+    row_count_change: float = Field(default=_DEFAULTS.row_count_change, description="As a share of the last count.")
+    second_engine_rows: int = Field(default=_DEFAULTS.second_engine_rows, description="Above these it does not run.")
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """The thresholds, as the contracts know them."""
+        return Thresholds(self.quarantine_rate, self.unattributed_share, self.row_count_change, self.second_engine_rows)
 
 
-def _rule_in_words(table: Table, rule: str) -> str:
-    if rule in table.row_rules:
-        return f"Every row: {table.row_rules[rule]}"
-    if rule == REQUIRED_VALUES:
-        return f"Never null: {', '.join(table.required_names)}."
-    return f"No two rows share {', '.join(table.key)}."
+def _spec(table: Table, rule: Rule) -> dg.AssetCheckSpec:
+    return dg.AssetCheckSpec(
+        rule.name,
+        asset=table.name,
+        description=rule.says,
+        blocking=rule.severity is Severity.ERROR,
+        metadata={"rule": _in_sql(rule), "if it fails": rule.what_to_do},
+    )
+
+
+def _in_sql(rule: Rule) -> str:
+    return rule.holds or rule.breaches or rule.says
 
 
 def _checks_of(table: Table) -> dg.AssetChecksDefinition:
-    @dg.multi_asset_check(name=f"{table.name}_checks", specs=_specs(table), can_subset=True)
+    specs = [_spec(table, rule) for rule in table.rules]
+
+    @dg.multi_asset_check(name=f"{table.name}_checks", specs=specs, can_subset=True)
     def checks(
-        context: dg.AssetCheckExecutionContext, lake: LakeResource, spark: SparkResource
+        context: dg.AssetCheckExecutionContext,
+        lake: LakeResource,
+        thresholds: ThresholdsResource,
     ) -> Iterator[dg.AssetCheckResult]:
+        audit = Audit(
+            lake=lake.lake,
+            table=table,
+            run_id=context.run.run_id,
+            thresholds=thresholds.thresholds,
+            key=lake.pseudonym_key,
+        )
         with explained():
-            pointer = current(lake.lake, table)
-            if pointer.run_id == context.run.run_id:
-                counts = saved_counts(lake.lake, table, pointer.snapshot)
-            else:
-                counts = recount(spark.spark_session, lake.lake, table, pointer)
-            results = list(_results(lake.lake, table, pointer, counts))
-        wanted = {key.name for key in context.selected_asset_check_keys}
-        yield from (result for result in results if result.check_name in wanted)
+            findings = audit.findings(key.name for key in context.selected_asset_check_keys)
+            show = not audit.fresh or not all(finding.passed for finding in findings)
+        if show:
+            context.log.info(_block(table, findings))
+        yield from (_result(table, finding) for finding in findings)
 
     return checks
 
 
-def _results(lake: Lake, table: Table, pointer: Pointer, counts: dict[str, int]) -> Iterator[dg.AssetCheckResult]:
-    rows = counts["rows"]
-    for rule in table.rule_names:
-        yield _result(table, rule, rows, counts[rule])
-    yield _result(table, _AS_PUBLISHED, pointer.rows, abs(pointer.rows - rows))
-    if table.name in LANDING_TABLES:
-        yield from _landing_results(lake, LANDING_TABLES[table.name], pointer, rows)
-
-
-def _landing_results(lake: Lake, source: Source, pointer: Pointer, rows: int) -> Iterator[dg.AssetCheckResult]:
-    files = read_file_reports(lake, source, pointer)
-    records = sum(file.records for file in files)
-    quarantined = current(lake, source.quarantine)
-    lost_bytes = sum(abs(f.bytes - f.record_bytes - f.separator_bytes) for f in files if not f.error)
-    astray = abs(records - rows - quarantined.rows) + int(
-        quarantined.snapshot != pointer.inputs[source.quarantine.name]
-    )
-    yield _result(source.landing, _ACCOUNTED, records, astray + lost_bytes, details={"quarantined": quarantined.rows})
-
-    unreadable = [file for file in files if file.error and not file.forgotten]
-    first = {f"file {n}": f"{masked(f.path)}: {f.error}" for n, f in enumerate(unreadable[:_FILE_NAMES_SHOWN], start=1)}
-    yield _result(source.landing, _READABLE, len(files), len(unreadable), details=first)
-
-    unknown = sorted({masked(name) for file in files for name in file.unknown_fields})
-    named = {"fields": ", ".join(unknown)}
-    yield _result(source.landing, _UNKNOWN, records, len(unknown), dg.AssetCheckSeverity.WARN, named)
-
-
-def _result(
-    table: Table,
-    rule: str,
-    rows: int,
-    failing: int,
-    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR,
-    details: Mapping[str, str | int] | None = None,
-) -> dg.AssetCheckResult:
+def _result(table: Table, finding: Finding) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         asset_key=table.name,
-        check_name=rule,
-        passed=failing == 0,
-        severity=severity,
-        metadata={"looked at": rows, "failing": failing, **(details or {})},
+        check_name=finding.rule.name,
+        passed=finding.passed,
+        severity=dg.AssetCheckSeverity[finding.severity.name],
+        description=finding.rule.says if finding.passed else finding.rule.what_to_do,
+        metadata={"looked at": finding.looked_at, "failing": finding.failing, **finding.details},
     )
+
+
+def _block(table: Table, findings: Sequence[Finding]) -> str:
+    """Return a table's findings for people, a line each, with what to do about those that failed."""
+    lines = [f"{table.name}: {sum(f.passed for f in findings)} of {len(findings)} checks passed"]
+    for finding in findings:
+        outcome = "passed" if finding.passed else finding.severity.value.upper()
+        found = f"{finding.failing:,} of {finding.looked_at:,}"
+        details = "".join(f", {name} {value}" for name, value in finding.details.items())
+        lines.append(f"  {outcome:6}  {finding.rule.name:26}  {found} fail{details}")
+        if not finding.passed:
+            lines.append(f"{'':10}{finding.rule.what_to_do}")
+    return "\n".join(lines)
 
 
 CHECKS = [_checks_of(table) for table in TABLES.values()]

@@ -10,6 +10,7 @@ from pyspark.errors import PySparkException
 from stedi_assets.lake.errors import LakeError
 from stedi_assets.lake.layout import masked
 from stedi_assets.plumbing.java import NoJavaError
+from stedi_assets.second_engine.engine import SecondEngineFailed
 
 _TABLES_STAY = "The published tables stay as they were. Mend that and run again."
 _REFUSALS = {
@@ -28,7 +29,7 @@ def explained() -> Iterator[None]:
     """
     try:
         yield
-    except (LakeError, NoJavaError) as error:
+    except (LakeError, NoJavaError, SecondEngineFailed) as error:
         raise dg.Failure(str(error), allow_retries=False) from None
     except OSError as error:
         where = masked(str(error.filename or "the lake"))

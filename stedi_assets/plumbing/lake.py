@@ -1,5 +1,6 @@
 """The lake resource and the IO managers: how tables pass between assets and storage."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -9,23 +10,17 @@ from pydantic import Field
 from pyspark.sql import DataFrame
 
 from stedi_assets.contracts import LANDING_TABLES, TABLES, Policy, Purpose, Table
-from stedi_assets.contracts.policy import ConsentRecord, MatchOn, Readings
+from stedi_assets.contracts.policy import ConsentRecord, MatchOn, PublishedTime, Readings
 from stedi_assets.lake.errors import LakeError
-from stedi_assets.lake.landing import FILES, Landing
+from stedi_assets.lake.keys import pseudonym_key, suppression_key
+from stedi_assets.lake.landing import FILES, Landing, require_all_files
 from stedi_assets.lake.layout import Lake
-from stedi_assets.lake.snapshots import (
-    Pointer,
-    Provenance,
-    Published,
-    Retention,
-    current,
-    publish,
-    read_pointer,
-    read_snapshot,
-    saved_counts,
-)
+from stedi_assets.lake.publishing import Provenance, Published, Retention, publish
+from stedi_assets.lake.snapshots import Pointer, current, read_pointer, read_quarantine, read_snapshot
+from stedi_assets.lake.withdrawal import leave_with, withdraw_first
 from stedi_assets.plumbing.failures import explained
 from stedi_assets.plumbing.spark import SparkResource
+from stedi_assets.settings import read_settings
 
 
 @dataclass(frozen=True)
@@ -63,6 +58,7 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     consent_record: ConsentRecord = Field(default=ConsentRecord.LATEST)
     readings: Readings = Field(default=Readings.ALL)
     match_on: MatchOn = Field(default=MatchOn.CUSTOMER_AND_TIMESTAMP)
+    published_time: PublishedTime = Field(default=PublishedTime.MILLISECOND)
     purpose: Purpose = Field(default=Purpose.PRODUCTION)
     kept_snapshots: int = Field(default=2, description="How many snapshots of a table stay.")
     kept_for_readers_minutes: int = Field(default=60, description="How long a replaced snapshot stays at least.")
@@ -75,12 +71,20 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     @property
     def policy(self) -> Policy:
         """The policy in force."""
-        return Policy(self.consent_record, self.readings, self.match_on)
+        return Policy(self.consent_record, self.readings, self.match_on, self.published_time)
 
     @property
     def retention(self) -> Retention:
         """Which old snapshots stay."""
         return Retention(self.kept_snapshots, timedelta(minutes=self.kept_for_readers_minutes))
+
+    def pseudonym_key(self) -> bytes:
+        """Return the key that makes people into subjects. Raises `LakeError` where it cannot be had."""
+        return pseudonym_key(read_settings().pseudonym_key, self.lake.root)
+
+    def suppression_key(self) -> bytes:
+        """Return the key of the list of erased people. Raises `LakeError` where it cannot be had."""
+        return suppression_key(read_settings().suppression_key, self.lake.root)
 
     def read(self, spark: SparkResource, table: Table) -> Stored:
         """Return a table as it is published now.
@@ -88,21 +92,16 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         Raises `LakeError` where there is none, or it was made under another policy.
         """
         pointer = current(self.lake, table)
-        if table.policy_applies and pointer.policy != self.policy.as_dict():
+        if table.policy_applies and Policy.from_dict(pointer.policy or {}) != self.policy:
             msg = (
                 f"{table.name} was made under another policy ({_words(pointer.policy)}) than the one in force "
                 f"({_words(self.policy.as_dict())}). Materialise it with its upstream first."
             )
             raise LakeError(msg)
         rows = read_snapshot(spark.spark_session, self.lake, table, pointer.snapshot)
-        source = LANDING_TABLES.get(table.name)
-        if source is None:
+        if table.name not in LANDING_TABLES:
             return Stored(table, pointer, rows)
-        snapshot = pointer.inputs[source.quarantine.name]
-        if saved_counts(self.lake, source.quarantine, snapshot)["rows"] == 0:
-            return StoredLanding(table, pointer, rows, None)
-        quarantined = read_snapshot(spark.spark_session, self.lake, source.quarantine, snapshot)
-        return StoredLanding(table, pointer, rows, quarantined)
+        return StoredLanding(table, pointer, rows, read_quarantine(spark.spark_session, self.lake, table, pointer))
 
 
 class _TableIOManager(dg.ConfigurableIOManager):
@@ -136,15 +135,17 @@ class ParquetIOManager(_TableIOManager):
         known = [stored.pointer.as_of for stored in obj.inputs if stored.pointer.as_of is not None]
         as_of = obj.as_of if obj.as_of is not None else max(known)
         lake = self.lake.lake
+        by = Provenance(context.run_id, self.lake.purpose, as_of, self.lake.policy, self.lake.pseudonym_key)
         with explained():
             published = publish(
                 lake,
                 table,
                 obj.rows,
-                by=Provenance(context.run_id, self.lake.purpose, as_of, self.lake.policy),
+                by=by,
                 expected=read_pointer(lake, table),
                 inputs={stored.table.name: stored.pointer for stored in obj.inputs},
                 retention=self.lake.retention,
+                before_switch=lambda rows: table is TABLES["customer_trusted"] and leave_with(lake, rows, by),
             )
         self._report(context, published)
 
@@ -155,9 +156,14 @@ class LandingIOManager(_TableIOManager):
     def handle_output(self, context: dg.OutputContext, obj: Landing) -> None:
         """Publish the quarantine, then the landing table whose pointer names it."""
         source = LANDING_TABLES[context.asset_key.path[-1]]
-        lake, by = self.lake.lake, Provenance(context.run_id, self.lake.purpose)
+        lake = self.lake.lake
+        now = int(time.time() * 1000)
+        by = Provenance(context.run_id, self.lake.purpose, now, key=self.lake.pseudonym_key)
         try:
             with explained():
+                if source.name == "customer" and (left := withdraw_first(self.spark.spark_session, lake, obj, by)):
+                    context.log.info(f"{left:,} people withdrew: removed from every trusted and curated table")
+                require_all_files(source, obj)
                 quarantine = publish(
                     lake,
                     source.quarantine,

@@ -5,7 +5,7 @@ Nothing of Dagster here, so that Spark can start while Dagster is loaded.
 
 import atexit
 import os
-import shutil
+import secrets
 import tempfile
 import threading
 from collections.abc import Mapping
@@ -14,6 +14,7 @@ from pathlib import Path
 from pyspark.errors import PySparkRuntimeError
 from pyspark.sql import SparkSession
 
+from stedi_assets.lake.drafts import Draft, sweep
 from stedi_assets.plumbing.class_archive import class_archive_options
 from stedi_assets.plumbing.java import Java, find_java
 
@@ -46,6 +47,7 @@ _LAPTOP = {
     # Files are listed by the driver: a job of its own costs more than a local listing.
     "spark.sql.sources.parallelPartitionDiscovery.threshold": "10000",
 }
+_SCRATCH = "stedi-spark-"
 _STARTING = threading.Lock()
 
 
@@ -78,13 +80,22 @@ def _private_process(log_level: str) -> dict[str, str]:
     """Find a Java, and return the settings of a process that is this run's own."""
     java = find_java()
     os.environ["JAVA_HOME"] = str(java.home)
-    scratch = tempfile.mkdtemp(prefix="stedi-spark-")
-    atexit.register(shutil.rmtree, scratch, ignore_errors=True)
+    scratch = _scratch_folder()
     return {
         "spark.local.dir": scratch,
         "spark.sql.warehouse.dir": f"{scratch}/warehouse",
         "spark.driver.extraJavaOptions": " ".join(_java_options(java, scratch, log_level)),
     }
+
+
+def _scratch_folder() -> str:
+    """Make a private folder for what Spark writes meanwhile, and remove those of processes that died."""
+    temporary = Path(tempfile.gettempdir())
+    for folder in temporary.glob(f"{_SCRATCH}*"):
+        sweep(folder)
+    scratch = Draft(temporary / f"{_SCRATCH}{secrets.token_hex(8)}")
+    atexit.register(scratch.discard)
+    return str(scratch.folder)
 
 
 def _java_options(java: Java, scratch: str, log_level: str) -> list[str]:

@@ -4,6 +4,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from stedi_assets.contracts import MatchOn, Policy
+from stedi_assets.transforms.pseudonyms import with_subjects
 
 
 def customers_curated(customer_trusted: DataFrame, accelerometer_trusted: DataFrame) -> DataFrame:
@@ -21,24 +22,16 @@ def machine_learning_curated(
     """Return each trusted device reading with each trusted phone reading of the same person at the same instant.
 
     In: the two trusted tables; `hmac_pads`: one row, `inner_pad` and `outer_pad` BINARY, from
-    `stedi_assets.lake.pseudonym_key`. Out: the contract of `machine_learning_curated`. Where the policy matches on
-    the timestamp alone, the instant decides and the subject is the phone's person.
+    `stedi_assets.lake.keys`. Out: the contract of `machine_learning_curated`. Where the policy matches on
+    the timestamp alone, the instant decides and the subject is the phone's person. Instants are published as closely as
+    the policy says.
     """
     steps = step_trainer_trusted.select(F.col("sensorReadingTime").alias("timestamp"), "distanceFromObject", "user")
     if policy.match_on is MatchOn.TIMESTAMP:
-        steps, readings, on = steps.drop("user"), _with_subjects(accelerometer_trusted, hmac_pads), ["timestamp"]
+        steps, readings, on = steps.drop("user"), with_subjects(accelerometer_trusted, "user", hmac_pads), ["timestamp"]
     else:
         # A pseudonym for each device reading: there are several phone readings to each.
-        steps, readings, on = _with_subjects(steps, hmac_pads), accelerometer_trusted, ["user", "timestamp"]
+        steps, readings, on = with_subjects(steps, "user", hmac_pads), accelerometer_trusted, ["user", "timestamp"]
     pairs = steps.join(readings, on=on, how="inner")
-    return pairs.select("subject_id", "timestamp", "distanceFromObject", "x", "y", "z")
-
-
-def _with_subjects(readings: DataFrame, hmac_pads: DataFrame) -> DataFrame:
-    """Add `subject_id`: HMAC-SHA256 of `user`, as 64 hex digits.
-
-    Spark has no such function (seen in 4.1), so it is spelled out as in RFC 2104.
-    """
-    inner = F.unhex(F.sha2(F.concat("inner_pad", F.col("user").cast("binary")), 256))
-    subject = F.sha2(F.concat(F.col("outer_pad"), inner), 256).alias("subject_id")
-    return readings.crossJoin(F.broadcast(hmac_pads)).select(*readings.columns, subject)
+    instant = F.col("timestamp") - F.col("timestamp") % policy.published_time.milliseconds
+    return pairs.select("subject_id", instant.alias("timestamp"), "distanceFromObject", "x", "y", "z")

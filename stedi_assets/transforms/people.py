@@ -16,7 +16,7 @@ _JSON_TEXT = r'"([^"\\]*+(?:\\.[^"\\]*+){0,200}+)"'
 
 def normalised(name: str) -> Column:
     """Return an e-mail or serial number as it is compared: without blanks around it, in lower case."""
-    return _normalised_text(F.col(name))
+    return normalised_text(F.col(name))
 
 
 def chosen_records(customers: DataFrame, quarantined: DataFrame | None, policy: Policy, as_of: int) -> DataFrame:
@@ -72,22 +72,23 @@ def _people_of(quarantined: DataFrame) -> DataFrame:
     )
     named = records.select(
         "lastUpdateDate",
-        _texts_under("email").alias("emails"),
-        _texts_under("serialNumber").alias("serials"),
+        texts_under("email").alias("emails"),
+        texts_under("serialNumber").alias("serials"),
     )
     return named.select(
         "lastUpdateDate",
-        F.explode(F.transform("emails", _normalised_text)).alias("person"),
-        F.transform("serials", _normalised_text).alias("serials"),
+        F.explode(F.transform("emails", normalised_text)).alias("person"),
+        F.transform("serials", normalised_text).alias("serials"),
     )
 
 
-def _normalised_text(text: Column) -> Column:
+def normalised_text(text: Column) -> Column:
+    """Return a text as e-mails and serial numbers are compared."""
     return F.lower(F.when(text.rlike(_PLAIN), text).otherwise(F.regexp_replace(text, _EDGES, "")))
 
 
-def _texts_under(key: str) -> Column:
-    """Every text that stands under a key in raw text, its escapes resolved."""
+def texts_under(key: str) -> Column:
+    """Return every text that stands under a key in the raw text of the column `text`, its escapes resolved."""
     quoted = F.regexp_extract_all("text", F.lit(rf'(?i)"{_escapable(key)}"\s*:\s*{_JSON_TEXT}'), F.lit(1))
     resolved = F.transform(
         quoted,

@@ -13,16 +13,13 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from stedi_assets.contracts import Column, Form, Source
+from stedi_assets.contracts.rules import END_OF_INSTANTS, FIRST_INSTANT
 
 # What may stand between records: white space, commas, brackets around them, and byte-order marks.
 SEPARATORS = " \t\n\x0b\f\r,[]\ufeff\u0085\u00a0\u2028\u2029"
 
 # A variant holds at most 16 MiB (Spark 4.0); a larger record would stop the job instead of being quarantined.
 LARGEST_RECORD_BYTES = 16_000_000
-
-# The years 2001 to 2099. Seconds and microseconds of the same years lie outside, so they cannot pass for milliseconds.
-FIRST_INSTANT = 1_000_000_000_000
-END_OF_INSTANTS = 4_100_000_000_000
 
 # As JSON text: a number that is not finite is written in quotes, bare or not in the record.
 _NOT_FINITE = ", ".join(

@@ -51,20 +51,21 @@ def step_trainer_trusted(
             "user", F.lit(None).cast("string")
         )
     else:
-        owners = _owners(holders(customers, quarantined), phone_readings)
+        owners = _owners(customers, quarantined, phone_readings)
         owned = readings.join(owners, on=["serialNumber", "sensorReadingTime"], how="inner")
         theirs = _of_people(owned, customers_curated, policy, instant="sensorReadingTime")
     # Last, and not first: the join has brought the rows of an instant together already.
     return theirs.select(*readings.columns, "user").dropDuplicates(readings.columns)
 
 
-def _owners(holders: DataFrame, phone_readings: DataFrame) -> DataFrame:
+def _owners(customers: DataFrame, quarantined: DataFrame | None, phone_readings: DataFrame) -> DataFrame:
     """Return whose a device reading at an instant is: the one holder whose phone logged a reading just then.
 
+    In: customer_landing and its quarantine, accelerometer_landing.
     Columns out: `serialNumber`, `sensorReadingTime`, `user`; no row where several holders' phones did.
     """
     active = phone_readings.select(normalised("user").alias("person"), F.col("timestamp").alias("sensorReadingTime"))
-    evidence = active.join(holders, on="person", how="inner")
+    evidence = active.join(holders(customers, quarantined), on="person", how="inner")
     # One person exactly, repeats of the person included: the least and the greatest are the same.
     return (
         evidence.groupBy(F.col("serial").alias("serialNumber"), "sensorReadingTime")

@@ -1,4 +1,8 @@
-"""The secret that turns a person into a `subject_id`: where it is kept, and in which form Spark gets it."""
+"""The two secrets: where they are kept, and in which form Spark gets one.
+
+The pseudonym key turns a person into a `subject_id`. The suppression key hides who is on the list of erased people;
+it must never change, or the list would suppress nobody.
+"""
 
 import contextlib
 import hashlib
@@ -15,22 +19,26 @@ _BLOCK = hashlib.sha256().block_size
 LEAST_BYTES = 32
 
 
+def no_key() -> bytes:
+    """Stand for a key where none is expected to be needed."""
+    msg = "A key was needed where none was given. This is a defect of the software: please report it."
+    raise LakeError(msg)
+
+
 def pseudonym_key(configured: str | None, lake: Path) -> bytes:
     """Return the configured key, or the one of this user, which is made once.
 
     Raises `LakeError` where the key is too short, or would lie in the lake whose people it hides.
     """
-    if configured is not None:
-        key = os.fsencode(configured)
-        if len(key) < LEAST_BYTES:
-            msg = f"STEDI_PSEUDONYM_KEY has {len(key)} bytes; at least {LEAST_BYTES} are needed to keep people hidden."
-            raise LakeError(msg)
-        return key
-    path = _key_file()
-    if path.resolve().is_relative_to(lake.resolve()):
-        msg = f"The pseudonym key {path} would lie below the lake {lake}. Set STEDI_PSEUDONYM_KEY or XDG_CONFIG_HOME."
-        raise LakeError(msg)
-    return _read_or_make(path)
+    return _key("pseudonym", configured, lake)
+
+
+def suppression_key(configured: str | None, lake: Path) -> bytes:
+    """Return the configured key, or the one of this user, which is made once.
+
+    Raises `LakeError` where the key is too short, or would lie in the lake whose people it hides.
+    """
+    return _key("suppression", configured, lake)
 
 
 def hmac_pads(spark: SparkSession, key: bytes) -> DataFrame:
@@ -44,21 +52,27 @@ def hmac_pads(spark: SparkSession, key: bytes) -> DataFrame:
     return spark.createDataFrame(pa.table({"inner_pad": [inner], "outer_pad": [outer]}))
 
 
-def _key_file() -> Path:
-    home = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-    return Path(home).expanduser() / "stedi" / "pseudonym.key"
-
-
-def _read_or_make(path: Path) -> bytes:
+def _key(name: str, configured: str | None, lake: Path) -> bytes:
+    variable = f"STEDI_{name.upper()}_KEY"
+    if configured is not None:
+        key = os.fsencode(configured)
+        if len(key) < LEAST_BYTES:
+            msg = f"{variable} has {len(key)} bytes; at least {LEAST_BYTES} are needed to keep people hidden."
+            raise LakeError(msg)
+        return key
+    path = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser() / "stedi" / f"{name}.key"
+    if path.resolve().is_relative_to(lake.resolve()):
+        msg = f"The {name} key {path} would lie below the lake {lake}. Set {variable} or XDG_CONFIG_HOME."
+        raise LakeError(msg)
     try:
         if not path.exists():
             _make(path)
         key = path.read_bytes()
     except OSError as error:
-        msg = f"The pseudonym key {path} cannot be read or made: {error.strerror}. Set STEDI_PSEUDONYM_KEY instead."
+        msg = f"The {name} key {path} cannot be read or made: {error.strerror}. Set {variable} instead."
         raise LakeError(msg) from error
     if len(key) < LEAST_BYTES:
-        msg = f"The pseudonym key {path} has {len(key)} bytes; at least {LEAST_BYTES} are needed. Restore the old one."
+        msg = f"The {name} key {path} has {len(key)} bytes; at least {LEAST_BYTES} are needed. Restore the old one."
         raise LakeError(msg)
     return key
 

@@ -1,4 +1,4 @@
-"""The key that hides who a `subject_id` is: where it is kept, that it is made once, and when it is refused.
+"""The keys that hide who a person is: where they are kept, that they are made once, and when they are refused.
 
 Belongs here: the key itself. What Spark makes of it is tested with `machine_learning_curated`.
 """
@@ -16,8 +16,8 @@ from threading import Barrier
 import pytest
 
 from stedi_assets.lake.errors import LakeError
+from stedi_assets.lake.keys import LEAST_BYTES, pseudonym_key, suppression_key
 from stedi_assets.lake.layout import Lake
-from stedi_assets.lake.pseudonym_key import LEAST_BYTES, pseudonym_key
 
 _needs_permissions = pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 
@@ -53,6 +53,14 @@ def test_nothing_else_is_left_where_the_key_is_kept(key_file: Path, lake: Lake) 
         pseudonym_key(None, lake.root)
     assert list(key_file.parent.iterdir()) == [key_file]
     assert not lake.root.exists()
+
+
+def test_the_suppression_key_is_another(key_file: Path, lake: Lake) -> None:
+    suppression = suppression_key(None, lake.root)
+    assert suppression == key_file.with_name("suppression.key").read_bytes()
+    assert suppression != pseudonym_key(None, lake.root)
+    with pytest.raises(LakeError, match="STEDI_SUPPRESSION_KEY has 5 bytes"):
+        suppression_key("short", lake.root)
 
 
 def test_the_key_is_made_once(key_file: Path, lake: Lake, tmp_path: Path) -> None:
@@ -167,7 +175,7 @@ def test_where_no_key_can_be_made_the_error_says_what_to_set(
 def test_processes_that_make_the_key_at_once_get_the_same_one(tmp_path: Path, lake: Lake) -> None:
     script = (
         "import os, pathlib, sys, time\n"
-        "from stedi_assets.lake.pseudonym_key import pseudonym_key\n"
+        "from stedi_assets.lake.keys import pseudonym_key\n"
         "print('ready', flush=True)\n"
         "for line in sys.stdin:\n"
         "    start, home = line.strip().split(' ', 1)\n"

@@ -1,0 +1,262 @@
+"""What every table must keep: the rules that its asset checks report on, each with what to do when it is broken.
+
+A rule is an ERROR or a warning. ERROR blocks: a table that breaks it is not published where that shows beforehand, and
+nothing is made of the table. A rule is found kept or broken in one of three ways:
+
+- `holds`, an SQL expression that is true for every good row: Spark counts it while the table is written;
+- `breaches`, a query for the rows that break it, over `stored` (the table itself), the other published tables, and the
+  views of `stedi_assets.second_engine`: DuckDB counts those in what was written, before it is published;
+- neither: it is about files and pointers, and `stedi_assets.audit` says how it is found.
+
+All of it is SQL that Athena runs too, but for the backticks around names in `holds`. `{as_of}` is the instant the
+table was made for, in epoch milliseconds.
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from stedi_assets.contracts.policy import ConsentRecord, MatchOn
+
+
+class Severity(str, Enum):
+    """What a broken rule does: an ERROR blocks, a warning is only shown."""
+
+    ERROR = "error"
+    WARN = "warn"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule of a table. `says` is what is so when it is kept; `unless` is the policy under which it does not apply."""
+
+    name: str
+    says: str
+    what_to_do: str
+    severity: Severity = Severity.ERROR
+    holds: str | None = field(default=None, kw_only=True)
+    breaches: str | None = field(default=None, kw_only=True)
+    unless: ConsentRecord | MatchOn | None = field(default=None, kw_only=True)
+
+
+# The years 2001 to 2099. Seconds and microseconds of the same years lie outside, so they cannot pass for milliseconds.
+FIRST_INSTANT = 1_000_000_000_000
+END_OF_INSTANTS = 4_100_000_000_000
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """When a warning warns, as shares; and up to how many rows the second engine runs."""
+
+    quarantine_rate: float = 0.01
+    unattributed_share: float = 0.05
+    row_count_change: float = 0.5
+    second_engine_rows: int = 5_000_000
+
+
+_REBUILD = "Run rebuild_lakehouse; if it stays, look for the change to the transform that lets such rows through."
+_TAMPERED = "Somebody has changed the stored files: materialise the table again, and find out who."
+_WITHDRAWN = "Run rebuild_lakehouse at once: until then, data of people who no longer consent are stored here."
+
+# The sensors' range. Phones' accelerometers measure up to 16 g (Bosch BMI160, among others); 400 cm is the reach of
+# the HC-SR04, and 4,000 is the same in millimetres: the sources name no unit.
+_MOST_ACCELERATION = 16
+_MOST_DISTANCE = 4_000
+
+AS_PUBLISHED = Rule(
+    "as_published", "The stored files hold the contract's columns, and as many rows as were published.", _TAMPERED
+)
+ROW_COUNT_CHANGE = Rule(
+    "row_count_change",
+    "The number of rows is not far from that of the snapshot before.",
+    "See whether the source delivered what it should; if so, the next snapshot will be measured by this one.",
+    Severity.WARN,
+)
+POLICY_IS_DEFAULT = Rule(
+    "policy_is_default",
+    "The table was made under the default policy, which uses nobody's data without consent and mixes nobody.",
+    "Use this lake for comparisons only, or unset STEDI_CONSENT_RECORD, STEDI_READINGS and STEDI_MATCH_ON.",
+    Severity.WARN,
+)
+AGREES_WITH_SECOND_ENGINE = Rule(
+    "agrees_with_second_engine",
+    "DuckDB, which recomputes the table from the landing tables with SQL of its own, finds the same rows.",
+    "One of the two engines is wrong: compare the table's transform with the .sql file of its name.",
+)
+
+FILES_READABLE = Rule(
+    "files_readable",
+    "Every landing file could be read.",
+    "Have the named files delivered again, or name them in the run config forget_files.",
+)
+ROWS_ACCOUNTED_FOR = Rule(
+    "rows_accounted_for",
+    "Of every file, each record was accepted or quarantined, each byte belongs to a record or stands between two, and "
+    "the stored tables hold those records.",
+    _TAMPERED,
+)
+NOT_EMPTY = Rule(
+    "not_empty", "The source delivered at least one record that could be accepted.", "Ask the source for its records."
+)
+QUARANTINE_RATE = Rule(
+    "quarantine_rate",
+    "The share of records in quarantine is below STEDI_WARN_QUARANTINE_RATE.",
+    "Look at the reasons in the quarantine table, and tell the source.",
+    Severity.WARN,
+)
+UNKNOWN_FIELDS = Rule(
+    "unknown_fields",
+    "No record has fields that the contract does not know.",
+    "Ask the source what the named fields are; they were left out.",
+    Severity.WARN,
+)
+IGNORED_FILES = Rule(
+    "ignored_files",
+    "Every file in the landing folder that is not hidden has one of the known suffixes.",
+    "Rename the named files to .json, .jsonl or .ndjson (each also .gz), or move them away.",
+    Severity.WARN,
+)
+QUARANTINED_PEOPLE_KNOWN = Rule(
+    "quarantined_people_known",
+    "Of every customer record in quarantine, the e-mail can be read, so that it counts against its person.",
+    "Any of these records may be a withdrawal: have them delivered again.",
+    Severity.WARN,
+    breaches="""SELECT 1 FROM (SELECT row_number() OVER (ORDER BY raw) AS record FROM customer_quarantine) AS numbered
+        WHERE record NOT IN (SELECT record FROM quarantined_customers)""",
+)
+UNATTRIBUTED_SHARE = Rule(
+    "unattributed_share",
+    "The share of device readings that belong to nobody is below STEDI_WARN_UNATTRIBUTED_SHARE.",
+    "See whether customers, phone and device readings of the same days have all been delivered.",
+    Severity.WARN,
+    breaches="""SELECT 1 FROM device_readings WHERE NOT EXISTS (
+        SELECT 1 FROM owners
+        WHERE owners.serial = device_readings.serial AND owners."timestamp" = device_readings."sensorReadingTime")""",
+    unless=MatchOn.TIMESTAMP,
+)
+NO_MORE_ROWS_THAN_LANDING = Rule(
+    "no_more_rows_than_landing", "The table has no more rows than step_trainer_landing.", _REBUILD
+)
+
+EVERY_ROW_CONSENTS = Rule(
+    "every_row_consents",
+    "Every person's consent to research had been reached when the table was made.",
+    _WITHDRAWN,
+    holds="`shareWithResearchAsOfDate` <= {as_of} AND coalesce(`lastUpdateDate` <= {as_of}, TRUE)",
+)
+NO_WITHDRAWN_PEOPLE = Rule(
+    "no_withdrawn_people",
+    "No person has a record without consent that is as new as the one here, or has no date.",
+    _WITHDRAWN,
+    breaches="""SELECT 1 FROM stored WHERE EXISTS (
+        SELECT 1 FROM customer_records
+        WHERE customer_records.person = stored.email AND NOT customer_records.consents
+        AND coalesce(customer_records."lastUpdateDate" >= stored."lastUpdateDate", TRUE))""",
+    unless=ConsentRecord.ANY,
+)
+PEOPLE_HAVE_READINGS = Rule(
+    "people_have_readings",
+    "Every person has a reading in accelerometer_trusted.",
+    _REBUILD,
+    breaches='SELECT 1 FROM stored WHERE email NOT IN (SELECT "user" FROM accelerometer_trusted)',
+)
+ROWS_OF_CUSTOMER_TRUSTED = Rule(
+    "rows_of_customer_trusted",
+    "Every row stands in customer_trusted, the same in all columns.",
+    _REBUILD,
+    breaches="SELECT * FROM stored EXCEPT ALL SELECT * FROM customer_trusted",
+)
+ATTRIBUTED_TO_ONE_PERSON = Rule(
+    "attributed_to_one_person",
+    "Every reading belongs to a person in customers_curated whose phone took a reading at the same instant.",
+    _REBUILD,
+    breaches="""SELECT 1 FROM stored WHERE "user" IS NULL OR "user" NOT IN (SELECT email FROM customers_curated)
+        OR NOT EXISTS (
+            SELECT 1 FROM accelerometer_trusted AS phone
+            WHERE phone."user" = stored."user" AND phone."timestamp" = stored."sensorReadingTime")""",
+    unless=MatchOn.TIMESTAMP,
+)
+VALUES_ARE_FINITE = Rule(
+    "values_are_finite",
+    "No value is NaN or infinite.",
+    _REBUILD,
+    holds=" AND ".join(f"abs({axis}) < CAST('Infinity' AS DOUBLE)" for axis in "xyz"),
+)
+VALUES_IN_RANGE = Rule(
+    "values_in_range",
+    f"Every acceleration lies within {_MOST_ACCELERATION} either way, which is the sensors' range in g.",
+    "Ask the source which unit its readings have, or which phones are broken.",
+    Severity.WARN,
+    holds=f"greatest(abs(x), abs(y), abs(z)) <= {_MOST_ACCELERATION}",
+)
+DISTANCES_IN_RANGE = Rule(
+    "distances_in_range",
+    f"Every distance is more than 0 and at most {_MOST_DISTANCE:,}, which is the sensors' reach in millimetres.",
+    "Ask the source which unit its readings have, or which devices are broken.",
+    Severity.WARN,
+    holds=f"`distanceFromObject` > 0 AND `distanceFromObject` <= {_MOST_DISTANCE}",
+)
+INSTANTS_PLAUSIBLE = Rule(
+    "instants_plausible",
+    "Every reading is of this century, and not from after the table was made.",
+    "Have the clocks of the phones looked at.",
+    Severity.WARN,
+    holds=f"`timestamp` >= {FIRST_INSTANT} AND `timestamp` <= {{as_of}}",
+)
+SUBJECT_ID_IS_A_PSEUDONYM = Rule(
+    "subject_id_is_a_pseudonym",
+    "subject_id is 64 hex digits.",
+    _REBUILD,
+    holds="length(subject_id) = 64 AND regexp_like(subject_id, '^[0-9a-f]*$')",
+)
+NO_IDENTIFIERS = Rule(
+    "no_identifiers",
+    "No text equals an e-mail or serial number of the landing tables.",
+    _WITHDRAWN,
+    breaches="""SELECT 1 FROM stored WHERE subject_id IN (
+        SELECT email FROM customer_landing UNION ALL SELECT "serialNumber" FROM customer_landing UNION ALL
+        SELECT "user" FROM accelerometer_landing UNION ALL SELECT "serialNumber" FROM step_trainer_landing)""",
+)
+PAIRS_ARE_OF_ONE_PERSON = Rule(
+    "pairs_are_of_one_person",
+    "Both readings of every row are stored, of the same person and the same instant.",
+    _REBUILD,
+    breaches="""WITH phones AS (
+            SELECT subject_id, "timestamp" - "timestamp" % run.instant AS instant, x, y, z
+            FROM accelerometer_trusted INNER JOIN subjects ON person = "user" CROSS JOIN run
+        ), steps AS (
+            SELECT subject_id, "sensorReadingTime" - "sensorReadingTime" % run.instant AS instant, "distanceFromObject"
+            FROM step_trainer_trusted INNER JOIN subjects ON person = "user" CROSS JOIN run
+        )
+        SELECT 1 FROM stored
+        WHERE NOT EXISTS (
+            SELECT 1 FROM phones
+            WHERE phones.subject_id = stored.subject_id AND phones.instant = stored."timestamp"
+            AND phones.x = stored.x AND phones.y = stored.y AND phones.z = stored.z
+        ) OR NOT EXISTS (
+            SELECT 1 FROM steps
+            WHERE steps.subject_id = stored.subject_id AND steps.instant = stored."timestamp"
+            AND steps."distanceFromObject" = stored."distanceFromObject")""",
+    unless=MatchOn.TIMESTAMP,
+)
+
+
+def required_values(names: tuple[str, ...]) -> Rule:
+    """Return the rule that columns are never null."""
+    holds = " AND ".join(f"`{name}` IS NOT NULL" for name in names)
+    return Rule("required_values", f"Never null: {', '.join(names)}.", _REBUILD, holds=holds)
+
+
+def unique_key(names: tuple[str, ...]) -> Rule:
+    """Return the rule that no two rows share a key."""
+    key = ", ".join(f'"{name}"' for name in names)
+    breaches = f"SELECT 1 FROM stored GROUP BY {key} HAVING count(*) > 1"
+    return Rule("unique_key", f"No two rows share {', '.join(names)}.", _REBUILD, breaches=breaches)
+
+
+def consent_is_current(
+    column: str, people: str = "customer_trusted", person: str = "email", *, unless: MatchOn | None = None
+) -> Rule:
+    """Return the rule that a table holds nobody but who is in customer_trusted now; `column` names the person."""
+    breaches = f'SELECT 1 FROM stored WHERE "{column}" IS NULL OR "{column}" NOT IN (SELECT {person} FROM {people})'
+    says = "Nobody is here who is not in customer_trusted now."
+    return Rule("consent_is_current", says, _WITHDRAWN, breaches=breaches, unless=unless)

@@ -1,0 +1,142 @@
+"""Erasure: one person, known by a keyed hash alone, leaves every table, the quarantine and all old snapshots.
+
+First the person is put on the list of erased people, so that whatever happens next, no later run lets the person in
+again. The raw files are the sources' property: those that hold the person are named for their owner to clean.
+"""
+
+import json
+import re
+import secrets
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from stedi_assets.contracts import SOURCES, TABLES, Source
+from stedi_assets.lake.durable import write_private
+from stedi_assets.lake.errors import LakeError
+from stedi_assets.lake.landing import FILES, count_by_file, read_file_reports, without_suppressed
+from stedi_assets.lake.layout import Lake, masked
+from stedi_assets.lake.publishing import Provenance, republish
+from stedi_assets.lake.snapshots import Pointer, read_beside, read_pointer, read_quarantine, read_snapshot
+from stedi_assets.lake.suppression import Erased, SuppressionList, change_suppressed
+from stedi_assets.lake.withdrawal import let_leave
+from stedi_assets.transforms.pseudonyms import keyed_hash
+from stedi_assets.transforms.suppression import hashes_of_devices, hashes_of_readings
+
+_RECEIPTS = "_erasures"
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What an erasure removed. Nothing here tells whom: `removed` are rows by table."""
+
+    erased_at: str
+    run_id: str
+    removed: dict[str, int]
+    raw_files: tuple[str, ...]
+
+
+def erase(spark: SparkSession, lake: Lake, person: str, *, key: Callable[[], bytes], by: Provenance) -> Receipt:
+    """Remove a person from everything but the raw files, and keep the person out from now on.
+
+    `person` is the keyed hash that `stedi hash-person` prints; `key` gives the suppression key. Doing it twice does
+    no harm, and finishes what a run that died has left.
+
+    Raises `LakeError` where `person` is no such hash, or the key is not the list's, and `LostRace` where another run
+    publishes a table meanwhile.
+    """
+    if not re.fullmatch("[0-9a-f]{64}", person):
+        msg = "A person is erased by the 64 hex digits that `stedi hash-person` prints, and by nothing else."
+        raise LakeError(msg)
+    now = datetime.now(timezone.utc)
+    listed = change_suppressed(lake, key, lambda found: _with_person(spark, lake, found, person, now))
+    removed = _leave_trusted_and_curated(spark, lake, listed, person, by)
+    raw_files: set[str] = set()
+    for source in SOURCES.values():
+        removed |= _leave_landing(spark, lake, source, listed, by.run_id, raw_files)
+    receipt = Receipt(now.isoformat(), by.run_id, removed, tuple(sorted(raw_files)))
+    _keep(lake, receipt)
+    return receipt
+
+
+def _with_person(
+    spark: SparkSession, lake: Lake, listed: SuppressionList, person: str, now: datetime
+) -> SuppressionList:
+    """Put a person on the list, with the devices and readings that are the person's alone."""
+    known = listed.people.get(person, Erased(0))
+    devices, readings = set(known.devices), set(known.readings)
+    landed = {source.name: read_pointer(lake, source.landing) for source in SOURCES.values()}
+    if pointer := landed["customer"]:
+        pads = listed.pads(spark)
+        customers = _landing_rows(spark, lake, SOURCES["customer"], pointer)
+        doubtful = read_quarantine(spark, lake, SOURCES["customer"].landing, pointer)
+        devices |= _hashes(hashes_of_devices(customers, doubtful, pads, person))
+        if (phones := landed["accelerometer"]) and (steps := landed["step_trainer"]):
+            phone_readings = _landing_rows(spark, lake, SOURCES["accelerometer"], phones)
+            device_readings = _landing_rows(spark, lake, SOURCES["step_trainer"], steps)
+            readings |= _hashes(hashes_of_readings(customers, doubtful, phone_readings, device_readings, pads, person))
+    entry = Erased(int(now.timestamp() * 1000), None, tuple(sorted(devices)), tuple(sorted(readings)))
+    return replace(listed, people={**listed.people, person: entry})
+
+
+def _hashes(found: DataFrame) -> set[str]:
+    # Keyed hashes, of one person's devices and readings.
+    return {row["hash"] for row in found.collect()}
+
+
+def _leave_trusted_and_curated(
+    spark: SparkSession, lake: Lake, listed: SuppressionList, person: str, by: Provenance
+) -> dict[str, int]:
+    people = TABLES["customer_trusted"]
+    pointer = read_pointer(lake, people)
+    if pointer is None:
+        return {}
+    rows = read_snapshot(spark, lake, people, pointer.snapshot)
+    hashed = rows.crossJoin(F.broadcast(listed.pads(spark)))
+    staying = hashed.where(keyed_hash(F.col("email")) != person).select(*rows.columns)
+    return let_leave(lake, pointer, staying, by)
+
+
+def _leave_landing(
+    spark: SparkSession, lake: Lake, source: Source, listed: SuppressionList, run_id: str, raw_files: set[str]
+) -> dict[str, int]:
+    """Publish a landing table and its quarantine again without the records of erased people; return how many."""
+    pointer = read_pointer(lake, source.landing)
+    if pointer is None:
+        return {}
+    accepted = listed.accepted(_landing_rows(spark, lake, source, pointer), source)
+    doubtful = read_quarantine(spark, lake, source.landing, pointer)
+    quarantined = listed.quarantined(doubtful, source) if doubtful is not None else None
+
+    reports = read_file_reports(lake, source, pointer)
+    files = without_suppressed(reports, count_by_file(accepted, quarantined))
+    raw_files |= {
+        f"{source.raw_path}/{masked(file.path)}"
+        for file, before in zip(files, reports, strict=True)
+        if file.suppressed > before.suppressed
+    }
+    kept = read_pointer(lake, source.quarantine)
+    if quarantined is not None and kept is not None:
+        kept = republish(lake, source.quarantine, kept, quarantined, run_id=run_id)
+    inputs = {source.quarantine.name: kept.snapshot} if kept else pointer.inputs
+    beside = read_beside(lake, source.landing, pointer.snapshot, FILES)
+    beside = {FILES: {**beside, "files": [file.as_dict() for file in files]}}
+    fewer = republish(lake, source.landing, pointer, accepted, run_id=run_id, inputs=inputs, beside=beside)
+    gone = sum(file.quarantined for file in reports) - sum(file.quarantined for file in files)
+    return {source.landing.name: pointer.rows - fewer.rows, source.quarantine.name: gone}
+
+
+def _landing_rows(spark: SparkSession, lake: Lake, source: Source, pointer: Pointer) -> DataFrame:
+    return read_snapshot(spark, lake, source.landing, pointer.snapshot)
+
+
+def _keep(lake: Lake, receipt: Receipt) -> None:
+    """Write a receipt below the lake."""
+    folder: Path = lake.root / _RECEIPTS
+    folder.mkdir(mode=0o700, exist_ok=True)
+    name = f"{receipt.erased_at.replace(':', '')[:17]}-{secrets.token_hex(4)}.json"
+    write_private(folder / name, json.dumps(asdict(receipt), indent=1))

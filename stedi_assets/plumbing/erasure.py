@@ -1,0 +1,40 @@
+"""The job `erase_person`: thin, for what it does is in `stedi_assets.lake.erasure`.
+
+Dagster keeps run config in its database for ever, so that the person comes as a keyed hash.
+"""
+
+import dagster as dg
+from pydantic import Field
+
+from stedi_assets.lake.erasure import erase
+from stedi_assets.lake.publishing import Provenance
+from stedi_assets.plumbing.failures import explained
+from stedi_assets.plumbing.lake import LakeResource
+from stedi_assets.plumbing.spark import SparkResource
+
+
+class ErasureConfig(dg.Config):
+    """Who is to be erased."""
+
+    person: str = Field(description="The 64 hex digits that `stedi hash-person` prints. Never an e-mail.")
+
+
+@dg.op(description="Remove a person from every table, quarantine and old snapshot, and keep the person out.")
+def erase_from_lake(
+    context: dg.OpExecutionContext, config: ErasureConfig, lake: LakeResource, spark: SparkResource
+) -> None:
+    """Erase the person and say what was removed, in counts."""
+    with explained():
+        by = Provenance(context.run_id, lake.purpose, key=lake.pseudonym_key)
+        receipt = erase(spark.spark_session, lake.lake, config.person, key=lake.suppression_key, by=by)
+    removed = ", ".join(f"{rows:,} of {table}" for table, rows in receipt.removed.items()) or "nothing"
+    context.log.info(f"Erased: {removed}")
+    for path in receipt.raw_files:
+        context.log.warning(f"The owner of the source must clean {path}: it holds the person still")
+    context.add_output_metadata({**receipt.removed, "raw files to clean": len(receipt.raw_files)})
+
+
+@dg.job(description="Erase one person, by the keyed hash that `stedi hash-person` prints.")
+def erase_person() -> None:
+    """Erase one person."""
+    erase_from_lake()

@@ -1,0 +1,139 @@
+"""DuckDB, with the tables and views that a query needs, and nothing else within its reach."""
+
+import hashlib
+import hmac
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.resources import files
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from stedi_assets.contracts import SOURCES, TABLES, Policy
+
+if TYPE_CHECKING:
+    import duckdb
+
+QUARANTINE = SOURCES["customer"].quarantine.name
+_RUN, _SUBJECTS = "run", "subjects"
+
+# What each table and view is computed from, in an order that they can be made in. Its `.sql` file says how; only the
+# subjects have none, because their key must not stand in SQL.
+_READS = {
+    "quarantined_members": (QUARANTINE,),
+    "quarantined_customers": ("quarantined_members",),
+    "customer_records": ("customer_landing", "quarantined_customers", _RUN),
+    "phone_readings": ("accelerometer_landing",),
+    "device_readings": ("step_trainer_landing",),
+    "owners": ("customer_records", "phone_readings"),
+    "customer_trusted": ("customer_records", _RUN),
+    "accelerometer_trusted": ("phone_readings", "customer_trusted", _RUN),
+    "customers_curated": ("customer_trusted", "accelerometer_trusted"),
+    "step_trainer_trusted": ("device_readings", "owners", "customers_curated", _RUN),
+    _SUBJECTS: ("customer_trusted",),
+    "machine_learning_curated": ("step_trainer_trusted", "accelerometer_trusted", _SUBJECTS, _RUN),
+}
+_NAMES = {*_READS, *TABLES, QUARANTINE, _RUN}
+
+
+class SecondEngineFailed(Exception):
+    """DuckDB could not answer. What it said is left out: it can quote a person's value."""
+
+    def __init__(self, table: str, kind: str) -> None:
+        """Name the table and the class of DuckDB's error."""
+        super().__init__(
+            f"{table} could not be checked by the second engine: DuckDB stopped with {kind}. The published table stays "
+            "as it is. See that the tables it is made of are whole (check_lakehouse), then run again."
+        )
+        self.table, self.kind = table, kind
+
+
+@dataclass(frozen=True)
+class Given:
+    """What an engine is given: tables by name, and the run they were made in.
+
+    `table` opens a table. `as_of` is in epoch milliseconds, None in the landing zone. `key` is the secret behind
+    `subject_id`; it is asked for where subjects are needed.
+    """
+
+    table: Callable[[str], ds.Dataset]
+    policy: Policy
+    as_of: int | None
+    key: Callable[[], bytes] = field(repr=False)
+
+
+@contextmanager
+def engine_for(
+    table: str, queries: Iterable[str], given: Given, tables: Iterable[str]
+) -> Iterator["duckdb.DuckDBPyConnection"]:
+    """Open a DuckDB with all that queries about a table name: `tables` as they are given, everything else computed.
+
+    Raises `SecondEngineFailed` where DuckDB stops, here or in what is done with the engine.
+    """
+    import duckdb  # noqa: PLC0415  (loads in 0.2 s, and only where rules are counted)
+
+    as_given = {*tables, _RUN}
+    needed = _needed({name for query in queries for name in re.findall(r"\w+", query)} & _NAMES, as_given)
+    try:
+        with _engine() as engine:
+            run = {"as_of": given.as_of, **given.policy.as_dict(), "instant": given.policy.published_time.milliseconds}
+            engine.register(_RUN, pa.Table.from_pylist([run]))
+            for name in sorted(needed & as_given - {_RUN}):
+                engine.register(name, _as_text(given.table(name)) if name == QUARANTINE else given.table(name))
+            for name in (name for name in _READS if name in needed - as_given):
+                if name == _SUBJECTS:
+                    engine.register(_SUBJECTS, _subjects(engine, given.key()))
+                else:
+                    engine.execute(f"CREATE TABLE {name} AS {_sql(name)}")
+            yield engine
+    except duckdb.Error as error:
+        raise SecondEngineFailed(table, type(error).__name__) from None
+
+
+def read_by(name: str, tables: Iterable[str]) -> set[str]:
+    """Return which of the tables a computed one is made of, near or far."""
+    return _needed(set(_READS[name]), {*tables, _RUN}) & set(tables)
+
+
+def _needed(names: set[str], as_given: set[str]) -> set[str]:
+    """Return the names, and those of all that they are computed from."""
+    return names.union(*(_needed(set(_READS[name]), as_given) for name in names - as_given))
+
+
+@contextmanager
+def _engine() -> Iterator["duckdb.DuckDBPyConnection"]:
+    """Open a DuckDB that reaches nothing but what it is given, with a private folder for what memory cannot hold."""
+    import duckdb  # noqa: PLC0415  (as above)
+
+    with TemporaryDirectory(prefix="stedi-") as folder:
+        config: dict[str, str | bool | int | float | list[str]] = {
+            "temp_directory": folder,
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+        }
+        with duckdb.connect(":memory:", config=config) as engine:
+            engine.execute("SET enable_external_access = false")
+            engine.execute(_sql("duckdb"))
+            yield engine
+
+
+def _as_text(quarantine: ds.Dataset) -> pa.Table:
+    """Return quarantined records with their bytes as text, for DuckDB, which refuses any that are not UTF-8."""
+    records = quarantine.to_table(columns=["reasons", "raw"])
+    texts = [raw.decode(errors="replace") for raw in records["raw"].to_pylist()]
+    return pa.table({"reasons": records["reasons"], "raw": pa.array(texts, pa.large_string())})
+
+
+def _subjects(engine: "duckdb.DuckDBPyConnection", key: bytes) -> pa.Table:
+    """Return each person of customer_trusted, and their pseudonym: `person`, `subject_id`."""
+    people = [person for (person,) in engine.execute("SELECT email FROM customer_trusted").fetchall()]
+    pseudonyms = [hmac.digest(key, person.encode(), hashlib.sha256).hex() for person in people]
+    return pa.table({"person": pa.array(people, pa.string()), "subject_id": pa.array(pseudonyms, pa.string())})
+
+
+def _sql(name: str) -> str:
+    return (files(__package__) / f"{name}.sql").read_text("utf-8")

@@ -1,0 +1,141 @@
+"""Erased people: which records are theirs, told by keyed hashes alone.
+
+A person's hash is that of the normalised e-mail. A device that nobody else holds is the person's too; of a device
+that others hold, only the readings at which the person's phone was active. `stedi_assets.lake.suppression` keeps the
+list of hashes.
+
+`pads` everywhere: one row, `inner_pad` and `outer_pad` BINARY, from `stedi_assets.lake.keys`. `erased` everywhere:
+`hash`, and `back_since`, a consent from after the erasure in epoch milliseconds, null where there is none.
+"""
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from stedi_assets.contracts import Source
+from stedi_assets.transforms.people import holders, normalised, normalised_text, texts_under
+from stedi_assets.transforms.pseudonyms import keyed_hash
+from stedi_assets.transforms.records import readable_instant
+
+_CONSENT = "shareWithResearchAsOfDate"
+_INSTANTS = {"customer": "lastUpdateDate", "accelerometer": "timestamp", "step_trainer": "sensorReadingTime"}
+# What looks like an e-mail, wherever in a broken record.
+_EMAIL = r"""([^\s\p{Z}\p{C}"'<>,;:(){}\[\]\\]+@[^\s\p{Z}\p{C}"'<>,;:(){}\[\]\\]+)"""
+
+
+def unsuppressed(accepted: DataFrame, source: Source, pads: DataFrame, erased: DataFrame) -> DataFrame:
+    """Return the accepted records that are nobody's who was erased, or are from after such a person came back.
+
+    In and out: the columns of `accepted`, the source's record columns among them.
+    """
+    instant = F.col(_INSTANTS[source.name])
+    if source.name == "customer":
+        # The record that brings the consent may have no date of its own.
+        instant = F.greatest(instant, F.col(_CONSENT))
+    kept = accepted.crossJoin(F.broadcast(pads))
+    for text in _texts(source):
+        listed = erased.select(F.col("hash").alias("erased_hash"), F.col("back_since").alias("erased_until"))
+        theirs = (keyed_hash(text) == F.col("erased_hash")) & _before(instant, F.col("erased_until"))
+        kept = kept.join(F.broadcast(listed), on=theirs, how="left_anti")
+    return kept.select(*accepted.columns)
+
+
+def unsuppressed_quarantine(quarantined: DataFrame, source: Source, pads: DataFrame, erased: DataFrame) -> DataFrame:
+    """Return the quarantined records that name nobody who was erased, as far as they can be read.
+
+    In and out: the columns of `quarantined`, `raw` BINARY among them.
+    """
+    text = F.make_valid_utf8(F.col("raw").cast("string"))
+    named = quarantined.select("*", text.alias("text")).select(
+        "*",
+        F.concat(texts_under("email"), texts_under("user"), F.regexp_extract_all("text", F.lit(_EMAIL))).alias(
+            "people"
+        ),
+        texts_under("serialNumber").alias("serials"),
+        F.expr(readable_instant(_INSTANTS[source.name])).alias("instant"),
+    )
+    listed = erased.agg(F.collect_list(F.struct("hash", "back_since")).alias("listed"))
+    hashes = F.concat(
+        F.transform("people", lambda email: keyed_hash(normalised_text(email))),
+        F.transform("serials", lambda serial: keyed_hash(_device(normalised_text(serial)))),
+    )
+    theirs = F.exists(
+        F.filter("listed", lambda entry: _before(F.col("instant"), entry["back_since"])),
+        lambda entry: F.array_contains(hashes, entry["hash"]),
+    )
+    kept = named.crossJoin(F.broadcast(pads)).crossJoin(F.broadcast(listed)).where(~theirs)
+    return kept.select(*quarantined.columns)
+
+
+def came_back(customers: DataFrame, pads: DataFrame, erased: DataFrame, as_of: int) -> DataFrame:
+    """Return who of the erased has consented since: `hash`, `back_since`, the first such consent.
+
+    `customers`: customer records. `erased`: `hash`, `erased_at` in epoch milliseconds. A consent from after `as_of` is
+    none yet.
+    """
+    consents = customers.crossJoin(F.broadcast(pads)).select(
+        keyed_hash(normalised("email")).alias("hash"), F.col(_CONSENT).alias("consent")
+    )
+    since = consents.where(F.col("consent") <= as_of).join(F.broadcast(erased), on="hash", how="inner")
+    return since.where("consent > erased_at").groupBy("hash").agg(F.min("consent").alias("back_since"))
+
+
+def hashes_of_devices(customers: DataFrame, quarantined: DataFrame | None, pads: DataFrame, person: str) -> DataFrame:
+    """Return the devices that only the person with that hash holds: `hash`."""
+    theirs, others = _held(customers, quarantined, pads, person)
+    sole = theirs.join(others, on="serial", how="left_anti")
+    return sole.crossJoin(F.broadcast(pads)).select(keyed_hash(_device(F.col("serial"))).alias("hash"))
+
+
+def hashes_of_readings(
+    customers: DataFrame,
+    quarantined: DataFrame | None,
+    phone_readings: DataFrame,
+    device_readings: DataFrame,
+    pads: DataFrame,
+    person: str,
+) -> DataFrame:
+    """Return the readings of devices that others hold too, from when the phone of that person was active: `hash`.
+
+    In: the landing tables, and the quarantine of the customers' (None where it is empty).
+    """
+    theirs, others = _held(customers, quarantined, pads, person)
+    shared = theirs.join(others, on="serial", how="left_semi")
+    active = phone_readings.crossJoin(F.broadcast(pads)).where(keyed_hash(normalised("user")) == person)
+    readings = device_readings.select(normalised("serialNumber").alias("serial"), "sensorReadingTime")
+    of_shared = readings.join(shared, on="serial", how="left_semi").join(
+        active, on=readings["sensorReadingTime"] == active["timestamp"], how="left_semi"
+    )
+    hashed = keyed_hash(_reading(F.col("serial"), F.col("sensorReadingTime"))).alias("hash")
+    return of_shared.dropDuplicates(["serial", "sensorReadingTime"]).crossJoin(F.broadcast(pads)).select(hashed)
+
+
+def _held(
+    customers: DataFrame, quarantined: DataFrame | None, pads: DataFrame, person: str
+) -> tuple[DataFrame, DataFrame]:
+    """Return the serial numbers that the person with that hash holds, and those that others do: `serial`."""
+    held = holders(customers, quarantined).crossJoin(F.broadcast(pads))
+    theirs = keyed_hash(F.col("person")) == person
+    return held.where(theirs).select("serial"), held.where(~theirs).select("serial")
+
+
+def _texts(source: Source) -> list[Column]:
+    """Return what of a source's record is hashed to know whose it is."""
+    if source.name == "customer":
+        return [normalised("email")]
+    if source.name == "accelerometer":
+        return [normalised("user")]
+    serial = normalised("serialNumber")
+    return [_device(serial), _reading(serial, F.col("sensorReadingTime"))]
+
+
+def _device(serial: Column) -> Column:
+    return F.concat(F.lit("device "), serial)
+
+
+def _reading(serial: Column, instant: Column) -> Column:
+    return F.concat(F.lit("reading "), serial, F.lit(" "), instant.cast("string"))
+
+
+def _before(instant: Column, back_since: Column) -> Column:
+    """Whether a record is from before its person came back; in doubt it is."""
+    return ~F.coalesce(instant >= back_since, F.lit(False))

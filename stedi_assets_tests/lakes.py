@@ -1,0 +1,118 @@
+"""What tests need of a lake that Dagster works on: two people, its resources, whole runs, and what those reported."""
+
+import json
+from typing import Any
+
+import dagster as dg
+
+from stedi_assets.contracts import Policy, Purpose
+from stedi_assets.lake.layout import Lake
+from stedi_assets.plumbing.assets import ASSETS, LANDING_IO, PARQUET_IO
+from stedi_assets.plumbing.checks import CHECKS, ThresholdsResource
+from stedi_assets.plumbing.lake import LakeResource, LandingIOManager, ParquetIOManager
+from stedi_assets.plumbing.spark import SparkResource
+
+DEFAULT = Policy()
+CONSENTED = 1_600_000_000_000
+INSTANTS = [1_655_564_376_361, 1_655_564_376_461]
+
+
+def lines(*records: dict[str, object]) -> bytes:
+    """Return records as a landing file holds them."""
+    return "".join(json.dumps(record) + "\n" for record in records).encode()
+
+
+def customer(person: str, updated: int, consent: int | None, device: str | None = None) -> dict[str, object]:
+    """Return a customer record; each person has a device unless it names another."""
+    record = {
+        "customerName": f"{person} lovelace",
+        "email": f"{person}@example.com",
+        "phone": f"555-{person}",
+        "serialNumber": device or f"device-of-{person}",
+        "lastUpdateDate": updated,
+    }
+    return record | ({"shareWithResearchAsOfDate": consent} if consent else {})
+
+
+def phone_reading(person: str, instant: int) -> dict[str, object]:
+    """Return a reading of a person's phone."""
+    return {"user": f"{person}@example.com", "timestamp": instant, "x": 0.5, "y": 0, "z": -1}
+
+
+def device_reading(device: str, instant: int) -> dict[str, object]:
+    """Return a reading of a device."""
+    return {"sensorReadingTime": instant, "serialNumber": device, "distanceFromObject": 250}
+
+
+def write_ada_and_ben(lake: Lake) -> None:
+    """Write the landing files of two people who consent, each with two readings of the phone and of the device."""
+    people = ("ada", "ben")
+    for source, records in {
+        "customer": [customer(person, CONSENTED, CONSENTED) for person in people],
+        "accelerometer": [phone_reading(person, instant) for person in people for instant in INSTANTS],
+        "step_trainer": [device_reading(f"device-of-{person}", t) for person in people for t in INSTANTS],
+    }.items():
+        landing = lake.root / source / "landing"
+        landing.mkdir(parents=True)
+        (landing / "one.json").write_bytes(lines(*records))
+
+
+def resources(lake: Lake, spark: SparkResource, policy: Policy = DEFAULT, **thresholds: Any) -> dict[str, Any]:
+    """Return the resources of the definitions, for a lake and a policy of the test's."""
+    resource = LakeResource(
+        location=str(lake.root),
+        consent_record=policy.consent_record,
+        readings=policy.readings,
+        match_on=policy.match_on,
+        published_time=policy.published_time,
+        purpose=Purpose.COMPARISON if policy.needs_comparison else Purpose.PRODUCTION,
+    )
+    return {
+        "lake": resource,
+        "spark": spark,
+        "thresholds": ThresholdsResource(**thresholds),
+        LANDING_IO: LandingIOManager(lake=resource, spark=spark),
+        PARQUET_IO: ParquetIOManager(lake=resource, spark=spark),
+    }
+
+
+def materialise(
+    lake: Lake,
+    spark: SparkResource,
+    policy: Policy = DEFAULT,
+    *,
+    as_of: int | None = None,
+    tables: dg.AssetSelection | None = None,
+    forget: tuple[str, ...] = (),
+    **options: Any,
+) -> dg.ExecuteInProcessResult:
+    """Materialise tables, all eight if none are named, with their checks, as Dagster does it; it may fail."""
+    config = {
+        **({"customer_trusted": {"config": {"as_of": as_of}}} if as_of else {}),
+        **({"customer_landing": {"config": {"forget_files": list(forget)}}} if forget else {}),
+    }
+    return dg.materialize(
+        [*ASSETS, *CHECKS],
+        selection=tables,
+        resources=resources(lake, spark, policy, **options),
+        run_config={"ops": config},
+        raise_on_error=False,
+    )
+
+
+def check(lake: Lake, spark: SparkResource, policy: Policy = DEFAULT, **options: Any) -> dg.ExecuteInProcessResult:
+    """Hold what is stored against every check, as the job `check_lakehouse` does."""
+    job = dg.define_asset_job("check_lakehouse", selection=dg.AssetSelection.all_asset_checks())
+    defs = dg.Definitions(
+        assets=ASSETS,
+        asset_checks=CHECKS,
+        jobs=[job],
+        resources=resources(lake, spark, policy, **options),
+        executor=dg.in_process_executor,
+    )
+    return defs.resolve_job_def("check_lakehouse").execute_in_process(raise_on_error=False)
+
+
+def failed_checks(result: dg.ExecuteInProcessResult) -> set[tuple[str, str]]:
+    """Return the table and name of each check that failed, whatever its severity."""
+    return {(c.asset_key.path[-1], c.check_name) for c in result.get_asset_check_evaluations() if not c.passed}

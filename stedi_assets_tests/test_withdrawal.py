@@ -1,0 +1,200 @@
+"""Withdrawal: whoever takes consent back is in no trusted or curated table after the next run, whatever else is broken.
+
+Looked for as an intruder would: in the bytes of every file below the trusted and curated folders.
+"""
+
+import gzip
+import hashlib
+import hmac
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+
+from stedi_assets.contracts import TABLES, Zone
+from stedi_assets.lake import withdrawal
+from stedi_assets.lake.errors import LakeError
+from stedi_assets.lake.layout import Lake
+from stedi_assets.lake.publishing import republish
+from stedi_assets.lake.snapshots import current, read_pointer
+from stedi_assets.plumbing.spark import SparkResource
+from stedi_assets.transforms import curated, trusted
+from stedi_assets_tests.lakes import CONSENTED, check, customer, failed_checks, lines, materialise, write_ada_and_ben
+
+KEY = b"a pseudonym key for tests, 32 bytes and more"
+WITHDREW = 1_650_000_000_000
+MADE_OF_PEOPLE = [table for table in TABLES.values() if table.zone is not Zone.LANDING]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _pseudonym_key() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("STEDI_PSEUDONYM_KEY", KEY.decode())
+        yield
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory, spark_resource: SparkResource) -> Path:
+    """The root of a lake in which ada and ben consent and have readings, twice built: old snapshots are kept."""
+    lake = Lake(tmp_path_factory.mktemp("built") / "lake")
+    write_ada_and_ben(lake)
+    for _ in range(2):
+        assert materialise(lake, spark_resource).success
+    assert holders_of_ada(lake) == {table.name for table in MADE_OF_PEOPLE}
+    return lake.root
+
+
+@pytest.fixture
+def folder(built: Path, lake: Lake) -> Path:
+    """The root of the test's own copy of that lake."""
+    shutil.copytree(built, lake.root)
+    return lake.root
+
+
+def withdraw(folder: Path) -> None:
+    (folder / "customer" / "landing" / "later.json").write_bytes(lines(customer("ada", WITHDREW, None)))
+
+
+def holders_of_ada(lake: Lake) -> set[str]:
+    """Return the trusted and curated tables that have ada in any file of any snapshot, by name or as a subject."""
+    subject = hmac.new(KEY, b"ada@example.com", hashlib.sha256).hexdigest()
+    found = set()
+    for table in MADE_OF_PEOPLE:
+        for file in lake.table_folder(table).rglob("*"):
+            if file.is_file():
+                text = str(pq.read_table(file).to_pylist()) if file.suffix == ".parquet" else file.read_text("latin-1")
+                if "ada" in text.replace("metadata", "") or subject in text:
+                    found.add(table.name)
+    return found
+
+
+def rows(lake: Lake) -> dict[str, int]:
+    return {table.name: current(lake, table).rows for table in MADE_OF_PEOPLE}
+
+
+ONLY_BEN = {
+    "customer_trusted": 1,
+    "accelerometer_trusted": 2,
+    "customers_curated": 1,
+    "step_trainer_trusted": 2,
+    "machine_learning_curated": 2,
+}
+
+
+def test_who_withdraws_is_gone_after_one_run(folder: Path, lake: Lake, spark_resource: SparkResource) -> None:
+    withdraw(folder)
+    assert materialise(lake, spark_resource).success
+    assert holders_of_ada(lake) == set()
+    assert rows(lake) == ONLY_BEN
+    checked = check(lake, spark_resource)
+    assert checked.success
+    # Half of them left, which is not far enough for a warning.
+    assert failed_checks(checked) == set()
+
+
+def _cut_off(folder: Path, source: str) -> None:
+    (folder / source / "landing" / "cut.json.gz").write_bytes(gzip.compress(b"{}" * 100)[:-4])
+
+
+def _gone(folder: Path, source: str) -> None:
+    (folder / source / "landing" / "one.json").unlink()
+
+
+def _all_quarantined(folder: Path, source: str) -> None:
+    (folder / source / "landing" / "one.json").write_bytes(b"<html>" * 5)
+
+
+@pytest.mark.parametrize(
+    ("source", "breaking"),
+    [
+        ("accelerometer", _gone),
+        ("step_trainer", _cut_off),
+        ("customer", _gone),
+        ("customer", _cut_off),
+        pytest.param("accelerometer", _cut_off, marks=pytest.mark.matrix),
+        pytest.param("accelerometer", _all_quarantined, marks=pytest.mark.matrix),
+        pytest.param("step_trainer", _gone, marks=pytest.mark.matrix),
+        pytest.param("step_trainer", _all_quarantined, marks=pytest.mark.matrix),
+        pytest.param("customer", _all_quarantined, marks=pytest.mark.matrix),
+    ],
+)
+def test_a_broken_source_does_not_hold_it_up(
+    breaking: Callable[[Path, str], None], source: str, folder: Path, lake: Lake, spark_resource: SparkResource
+) -> None:
+    withdraw(folder)
+    breaking(folder, source)
+    failed = materialise(lake, spark_resource)
+    # A customers' file that now holds one broken line is another delivery, and a whole one.
+    assert failed.success == (breaking is _all_quarantined and source == "customer")
+    assert holders_of_ada(lake) == set()
+    if not failed.success:
+        assert rows(lake) == ONLY_BEN
+
+
+@pytest.mark.parametrize(
+    ("module", "transform"),
+    [
+        (trusted, "customer_trusted"),
+        (trusted, "accelerometer_trusted"),
+        pytest.param(trusted, "step_trainer_trusted", marks=pytest.mark.matrix),
+        pytest.param(curated, "customers_curated", marks=pytest.mark.matrix),
+        pytest.param(curated, "machine_learning_curated", marks=pytest.mark.matrix),
+    ],
+)
+def test_a_table_that_breaks_its_contract_does_not_hold_it_up(
+    module: object,
+    transform: str,
+    folder: Path,
+    lake: Lake,
+    spark_resource: SparkResource,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    original: Callable[..., DataFrame] = getattr(module, transform)
+    monkeypatch.setattr(module, transform, lambda *inputs: original(*inputs).selectExpr("*", "1 AS further"))
+    withdraw(folder)
+    assert not materialise(lake, spark_resource).success
+    assert holders_of_ada(lake) == set()
+    assert rows(lake) == ONLY_BEN
+
+
+def test_who_is_in_no_file_any_more_is_gone_too(folder: Path, lake: Lake, spark_resource: SparkResource) -> None:
+    """Without a withdrawal, because the file was replaced, and with the source that comes after broken."""
+    (folder / "customer" / "landing" / "one.json").write_bytes(lines(customer("ben", CONSENTED, CONSENTED)))
+    _gone(folder, "step_trainer")
+    assert not materialise(lake, spark_resource).success
+    assert holders_of_ada(lake) == set()
+
+
+def test_a_withdrawal_that_dies_half_way_is_made_good_by_the_next_run(
+    folder: Path, lake: Lake, spark_resource: SparkResource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[object] = []
+
+    def dying(*arguments: object, **options: object) -> object:
+        if len(done) == 2:
+            raise LakeError("killed")
+        done.append(arguments)
+        return republish(*arguments, **options)  # type: ignore[arg-type]  # passed on as they came
+
+    withdraw(folder)
+    with monkeypatch.context() as dies:
+        dies.setattr(withdrawal, "republish", dying)
+        assert not materialise(lake, spark_resource).success
+    assert holders_of_ada(lake)
+    _gone(folder, "accelerometer")
+    assert not materialise(lake, spark_resource).success
+    assert holders_of_ada(lake) == set()
+
+
+def test_nothing_is_published_again_where_nobody_left(
+    folder: Path, lake: Lake, spark: SparkSession, spark_resource: SparkResource
+) -> None:
+    (folder / "customer" / "landing" / "more.json").write_bytes(lines(customer("cleo", CONSENTED, CONSENTED)))
+    assert materialise(lake, spark_resource).success
+    for table in MADE_OF_PEOPLE:
+        pointer = read_pointer(lake, table)
+        assert pointer
+        assert len(pointer.replaced) == 2, "the snapshots before stay for their readers"
