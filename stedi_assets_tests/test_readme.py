@@ -13,7 +13,8 @@ README = (PROJECT / "README.md").read_text()
 
 
 def commands() -> list[str]:
-    return [line for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
+    blocks = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+    return [line.strip() for block in blocks for line in block.splitlines() if line.strip()]
 
 
 def test_the_table_list_is_that_of_the_contracts() -> None:
@@ -53,5 +54,5 @@ def test_every_command_of_the_readme_runs(tmp_path: Path) -> None:
         )
         assert done.returncode == 0, f"{without_install}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
         ran += 1
-    assert ran == 6
+    assert ran == 7
     assert (tmp_path / "mylake" / "step_trainer" / "curated" / "_current.json").is_file()

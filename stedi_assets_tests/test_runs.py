@@ -85,8 +85,19 @@ def test_the_checks_pass_on_what_is_stored_and_fail_on_what_was_tampered_with(
     (stored / f"again-{part.name}").write_bytes(part.read_bytes())
     tampered = run(check, folder, path_without_java, DAGSTER_HOME=home)
     assert tampered.returncode == 1
-    failed = re.findall(r"Asset check '(\w+)' on '(\w+)' did not pass", tampered.stdout + tampered.stderr)
-    assert sorted(failed) == [("rows_as_published", "customers_curated"), ("unique_key", "customers_curated")]
+    printed = tampered.stdout + tampered.stderr
+    failed = re.findall(r"Asset check '(\w+)' on '(\w+)' did not pass", printed)
+    assert sorted(failed) == [
+        ("agrees_with_second_engine", "customers_curated"),
+        ("as_published", "customers_curated"),
+        ("rows_of_customer_trusted", "customers_curated"),
+        ("unique_key", "customers_curated"),
+    ]
+    # Every table's block is there all the same, the broken table's with what to do.
+    blocks = dict(re.findall(r"(\w+): (\d+ of \d+) checks passed", printed))
+    assert set(blocks) == set(TABLES)
+    assert blocks["customers_curated"] == "4 of 8"
+    assert "Somebody has changed the stored files" in printed
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 -- Each trusted device reading with each trusted phone reading of the same person at the same instant; or, where the
 -- instant alone decides and a device reading has nobody, with each at the same instant. Nothing is deduplicated.
 -- Instants are published as closely as the policy says: `run.instant` milliseconds are one instant, their first.
--- Instants are published as closely as the run says: `instant` is in milliseconds.
 -- `subjects` has the pseudonym of each person. It is made outside of SQL, where its key cannot be seen.
 WITH pairs AS (
     SELECT

@@ -8,7 +8,7 @@
 WITH records AS (
     SELECT
         row_number() OVER (ORDER BY raw) AS record,
-        from_utf8(raw) AS content,
+        split(from_utf8(raw), '"') AS pieces,
         NOT arrays_overlap(
             reasons, ARRAY['malformed_json', 'duplicate_key', 'invalid_utf8', 'record_too_large']
         ) AS is_clear
@@ -22,9 +22,9 @@ pieces AS (
         cut.place,
         cut.piece,
         -- Backslashes escape one another in pairs. One that is left over escapes the quotation mark after it.
-        CASE WHEN (length(cut.piece) - length(trim(TRAILING '\' FROM cut.piece))) % 2 = 1 THEN 0 ELSE 1 END AS ends
+        CASE WHEN (length(cut.piece) - length(trim(TRAILING chr(92) FROM cut.piece))) % 2 = 1 THEN 0 ELSE 1 END AS ends
     FROM records
-    CROSS JOIN UNNEST(split(records.content, '"')) WITH ORDINALITY AS cut (piece, place)
+    CROSS JOIN UNNEST(records.pieces) WITH ORDINALITY AS cut (piece, place)
 ),
 
 numbered AS (
