@@ -302,6 +302,8 @@ DOUBTS = [
     Doubt("older, blanks around", broken(email=ADA, lastUpdateDate=OLDER).replace(b": 1", b"\t:\n1"), counts=False),
     Doubt("date of something inside", broken(email=ADA, before={"lastUpdateDate": OLDER}), counts=True),
     Doubt("older, after brackets", broken(email=ADA, a={"b": ["}", [1]]}, lastUpdateDate=OLDER), counts=False),
+    Doubt("older, after a backslash", broken(email=ADA, a="b\\", lastUpdateDate=OLDER), counts=False),
+    Doubt("older, after a quotation mark", broken(email=ADA, a='b"', lastUpdateDate=OLDER), counts=False),
     Doubt("older, its name also a value", broken(email=ADA, a="lastUpdateDate", lastUpdateDate=OLDER), counts=False),
     Doubt("date quoted in a text", broken(email=ADA, a=f'"lastUpdateDate": {OLDER}'), counts=True),
     Doubt("older, with NaN", broken(email=ADA, a=float("nan"), lastUpdateDate=OLDER), counts=False),
@@ -335,7 +337,7 @@ DOUBTS = [
     Doubt("behind an escaped quotation mark", rb'{"a": "b \"email": "ada@example.com"', counts=True),
     Doubt("behind a backslash at the end of a text", b'{"a": "b\\\\", "email": "ada@example.com"', counts=True),
     Doubt("behind an escape that is none", rb'{"a": "\q", "email": "ada@example.com"}', counts=True),
-    Doubt("not as a name", b'{email": "ada@example.com"}', counts=False),
+    Doubt("not as a name", b'email": "ada@example.com"', counts=False),
     Doubt("name is longer", b'{"her email": "ada@example.com"', counts=False),
     Doubt("quotation marks in it", broken(email='"a"@example.com'), counts=True, person='"a"@example.com'),
     Doubt(
@@ -505,7 +507,7 @@ def test_the_key_is_in_nothing_that_duckdb_gets(monkeypatch: pytest.MonkeyPatch,
 
 def test_duckdb_reaches_nothing_that_it_was_not_given(tmp_path: Path) -> None:
     (tmp_path / "some.csv").write_text("a\n1\n")
-    with module._engine() as engine:
+    with module.engine_for("a table") as engine:
         for statement in (f"FROM read_csv('{tmp_path}/some.csv')", "INSTALL httpfs", "LOAD httpfs"):
             with pytest.raises(duckdb.PermissionException):
                 engine.execute(statement)
@@ -573,7 +575,7 @@ def test_sql_uses_only_functions_that_both_engines_have(name: str) -> None:
 
 
 def test_nothing_is_given_to_duckdb_that_the_sql_does_not_use() -> None:
-    with module._engine() as engine:
+    with module.engine_for("a table") as engine:
         macros = engine.execute(
             "SELECT DISTINCT function_name FROM duckdb_functions() WHERE function_type = 'macro' AND NOT internal"
         ).fetchall()

@@ -202,7 +202,7 @@ def _stored_by_file(audit: Audit) -> dict[str, tuple[int, int]]:
     quarantine = audit.source.quarantine
     rejected = snapshot_folder(audit.lake, quarantine, audit.pointer.inputs[quarantine.name])
     good, bad = (
-        count_by(table, dataset(table, folder), "_source_file", audit.given)
+        count_by(table, dataset(table, folder), "_source_file")
         for table, folder in ((audit.table, audit.folder), (quarantine, rejected))
     )
     return {path: (good.get(path, 0), bad.get(path, 0)) for path in good.keys() | bad.keys()}

@@ -38,7 +38,6 @@ from stedi_assets.lake.snapshots import (
     data_files,
     dataset,
     read_pointer,
-    rows_in,
     table_named,
 )
 from stedi_assets.second_engine.breaches import count_breaches
@@ -95,14 +94,14 @@ def publish(
     inputs: Mapping[str, Pointer],
     beside: Mapping[str, Any] | None = None,
     retention: Retention,
-    before_switch: Callable[[DataFrame], bool] = lambda _: False,
+    before_switch: Callable[[Path], bool] = lambda _: False,
 ) -> Published:
     """Write a table's new snapshot, hold it against its contract, and make it current.
 
     `rows` may be None, where it is known that there are none: Spark would take as long for them as for a few.
     `expected` is the table's pointer and `inputs` those of its inputs as they were when the step began. `beside` are
-    JSON files to lie in the snapshot, by name. `before_switch` is given the rows as they were written, before they
-    are current, and returns whether every older snapshot has to go with the switch.
+    JSON files to lie in the snapshot, by name. `before_switch` is given the folder of what was written, before it
+    is current, and returns whether every older snapshot has to go with the switch.
 
     Raises `ContractBroken` where a rule does not hold, `LostRace` where the table or an input has moved,
     and `LakeError` where the lake's purpose is another. What the disk refuses comes as Python and Spark raise it.
@@ -116,7 +115,7 @@ def publish(
         counts |= count_breaches(table, dataset(table, folder), given)
         _require_rules(table, counts)
         _finish(folder, {**(beside or {}), COUNTS: counts})
-        if rows is not None and before_switch(rows_in(rows.sparkSession, table, folder)):
+        if before_switch(folder):
             retention = NOTHING_OLD
         pointer = Pointer(
             snapshot=folder.name,
@@ -142,7 +141,7 @@ def republish(
     run_id: str,
     inputs: Mapping[str, str] | None = None,
     beside: Mapping[str, Any] | None = None,
-    before_switch: Callable[[DataFrame], None] = lambda _: None,
+    before_switch: Callable[[Path], None] = lambda _: None,
 ) -> Pointer:
     """Make fewer rows of a table's current snapshot its next one, and remove every older one.
 
@@ -155,7 +154,7 @@ def republish(
         counts = _write(table, rows, folder, pointer.as_of)
         _read_back(table, folder, counts["rows"])
         _finish(folder, {**(beside or {}), COUNTS: counts})
-        before_switch(rows_in(rows.sparkSession, table, folder))
+        before_switch(folder)
         fewer = replace(
             pointer,
             snapshot=folder.name,

@@ -5,6 +5,8 @@ the people who left, whatever is wrong with other sources. Those furthest down g
 that a run that dies half-way is made good by the next one.
 """
 
+from pathlib import Path
+
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -13,7 +15,16 @@ from stedi_assets.lake.keys import hmac_pads
 from stedi_assets.lake.landing import Landing, read_file_reports, together
 from stedi_assets.lake.layout import Lake
 from stedi_assets.lake.publishing import Provenance, republish
-from stedi_assets.lake.snapshots import Pointer, read_pointer, read_quarantine, read_snapshot
+from stedi_assets.lake.snapshots import (
+    Pointer,
+    current_dataset,
+    dataset,
+    read_pointer,
+    read_quarantine,
+    read_snapshot,
+    rows_in,
+)
+from stedi_assets.second_engine.breaches import count_missing
 from stedi_assets.transforms.people import chosen_records
 from stedi_assets.transforms.pseudonyms import with_subjects
 
@@ -37,7 +48,7 @@ def withdraw_first(spark: SparkSession, lake: Lake, landing: Landing, by: Proven
     policy = Policy.from_dict(pointer.policy) if pointer.policy else Policy()
     stay = chosen_records(accepted, quarantined, policy, by.as_of).select("email", "serialNumber")
     people = read_snapshot(spark, lake, _PEOPLE, pointer.snapshot)
-    if not (left := _count_leaving(people, stay)):
+    if not (left := people.join(stay, on="email", how="left_anti").count()):
         return 0
     let_leave(lake, pointer, people.join(stay, on="email", how="left_semi").select(*people.columns), by)
     return left
@@ -55,23 +66,25 @@ def let_leave(lake: Lake, pointer: Pointer, staying: DataFrame, by: Provenance) 
         pointer,
         staying,
         run_id=by.run_id,
-        before_switch=lambda written: removed.update(_leave_what_was_made(lake, written, by)),
+        before_switch=lambda folder: removed.update(
+            _leave_what_was_made(lake, rows_in(staying.sparkSession, _PEOPLE, folder), by)
+        ),
     )
     return {**removed, _PEOPLE.name: pointer.rows - fewer.rows}
 
 
-def leave_with(lake: Lake, people: DataFrame, by: Provenance) -> bool:
-    """Before `people` become customer_trusted: remove all others from what was made of it; return if there were any."""
-    spark = people.sparkSession
-    pointer = read_pointer(lake, _PEOPLE)
-    if pointer is None or not _count_leaving(read_snapshot(spark, lake, _PEOPLE, pointer.snapshot), people):
+def leave_with(spark: SparkSession, lake: Lake, folder: Path, by: Provenance) -> bool:
+    """Before what a folder holds becomes customer_trusted: remove all others from what was made of that.
+
+    Returns whether there were any.
+    """
+    if read_pointer(lake, _PEOPLE) is None:
         return False
-    _leave_what_was_made(lake, people, by)
+    before, after = current_dataset(lake, _PEOPLE.name), dataset(_PEOPLE, folder)
+    if not count_missing(_PEOPLE.name, "email", before, after):
+        return False
+    _leave_what_was_made(lake, rows_in(spark, _PEOPLE, folder), by)
     return True
-
-
-def _count_leaving(people: DataFrame, stay: DataFrame) -> int:
-    return people.join(stay, on="email", how="left_anti").count()
 
 
 def _leave_what_was_made(lake: Lake, stay: DataFrame, by: Provenance) -> dict[str, int]:

@@ -134,8 +134,9 @@ class ParquetIOManager(_TableIOManager):
         table = TABLES[context.asset_key.path[-1]]
         known = [stored.pointer.as_of for stored in obj.inputs if stored.pointer.as_of is not None]
         as_of = obj.as_of if obj.as_of is not None else max(known)
-        lake = self.lake.lake
+        lake, spark = self.lake.lake, self.spark.spark_session
         by = Provenance(context.run_id, self.lake.purpose, as_of, self.lake.policy, self.lake.pseudonym_key)
+        is_people = table is TABLES["customer_trusted"]
         with explained():
             published = publish(
                 lake,
@@ -145,7 +146,7 @@ class ParquetIOManager(_TableIOManager):
                 expected=read_pointer(lake, table),
                 inputs={stored.table.name: stored.pointer for stored in obj.inputs},
                 retention=self.lake.retention,
-                before_switch=lambda rows: table is TABLES["customer_trusted"] and leave_with(lake, rows, by),
+                before_switch=lambda folder: is_people and leave_with(spark, lake, folder, by),
             )
         self._report(context, published)
 

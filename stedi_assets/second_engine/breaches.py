@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import pyarrow.dataset as ds
 
 from stedi_assets.contracts import QUARANTINE_TABLES, TABLES, Policy, Rule, Table
-from stedi_assets.second_engine.engine import Given, engine_for
+from stedi_assets.second_engine.engine import Given, engine_for, provide
 
 STORED = "stored"
 
@@ -35,12 +35,21 @@ def recount(table: Table, stored: ds.Dataset, given: Given) -> dict[str, int]:
     return _counted(table, stored, given, {**rows, **broken, **queried})
 
 
-def count_by(table: Table, stored: ds.Dataset, column: str, given: Given) -> dict[str, int]:
+def count_by(table: Table, stored: ds.Dataset, column: str) -> dict[str, int]:
     """Count the rows of a table by the values of a column. Raises `SecondEngineFailed` where DuckDB stops."""
     query = f'SELECT "{column}", count(*) FROM {STORED} GROUP BY "{column}"'
-    with engine_for(table.name, [], given, []) as engine:
+    with engine_for(table.name) as engine:
         engine.register(STORED, stored)
         return dict(engine.execute(query).fetchall())
+
+
+def count_missing(table: str, column: str, before: ds.Dataset, after: ds.Dataset) -> int:
+    """Count the values of a column that were there before and are not after. Raises `SecondEngineFailed`."""
+    query = f'SELECT count(*) FROM before WHERE "{column}" NOT IN (SELECT "{column}" FROM after)'
+    with engine_for(table) as engine:
+        engine.register("before", before)
+        engine.register("after", after)
+        return int((engine.execute(query).fetchone() or (0,))[0])
 
 
 def applies(rule: Rule, policy: Policy) -> bool:
@@ -65,7 +74,8 @@ def _counted(table: Table, stored: ds.Dataset, given: Given, queries: dict[str, 
     if not queries:
         return {}
     counts = [f"(SELECT count(*) FROM ({query}) AS broken)" for query in queries.values()]
-    with engine_for(table.name, queries.values(), given, [*TABLES, *QUARANTINE_TABLES]) as engine:
+    with engine_for(table.name) as engine:
+        provide(engine, queries.values(), given, [*TABLES, *QUARANTINE_TABLES])
         engine.register(STORED, stored)
         row = engine.execute(f"SELECT {', '.join(counts)}").fetchone() or ()
     return dict(zip(queries, row, strict=True))

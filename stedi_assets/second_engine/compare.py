@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pyarrow.dataset as ds
 
 from stedi_assets.contracts import LANDING_TABLES, Table
-from stedi_assets.second_engine.engine import QUARANTINE, Given, engine_for, read_by
+from stedi_assets.second_engine.engine import QUARANTINE, Given, engine_for, provide, read_by
 
 if TYPE_CHECKING:
     import duckdb
@@ -45,7 +45,8 @@ def compare(table: Table, published: ds.Dataset, given: Given) -> Comparison:
     """
     columns = ", ".join(f'"{name}"' for name in table.column_names)
     ours, theirs = f"SELECT {columns} FROM {table.name}", f"SELECT {columns} FROM {_PUBLISHED}"
-    with engine_for(table.name, [ours], given, _LANDED) as engine:
+    with engine_for(table.name) as engine:
+        provide(engine, [ours], given, _LANDED)
         engine.register(_PUBLISHED, published)
         return Comparison(
             published=_count(engine, theirs),

@@ -67,31 +67,42 @@ class Given:
 
 
 @contextmanager
-def engine_for(
-    table: str, queries: Iterable[str], given: Given, tables: Iterable[str]
-) -> Iterator["duckdb.DuckDBPyConnection"]:
-    """Open a DuckDB with all that queries about a table name: `tables` as they are given, everything else computed.
+def engine_for(table: str) -> Iterator["duckdb.DuckDBPyConnection"]:
+    """Open a DuckDB that reaches nothing but what it is given, with a private folder for what memory cannot hold.
 
-    Raises `SecondEngineFailed` where DuckDB stops, here or in what is done with the engine.
+    Raises `SecondEngineFailed`, which names `table`, where DuckDB stops in what is done with it.
     """
-    import duckdb  # noqa: PLC0415  (loads in 0.2 s, and only where rules are counted)
+    import duckdb  # noqa: PLC0415  (loads in 0.2 s, and only where something is counted)
 
-    as_given = {*tables, _RUN}
-    needed = _needed({name for query in queries for name in re.findall(r"\w+", query)} & _NAMES, as_given)
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+    }
     try:
-        with _engine() as engine:
-            run = {"as_of": given.as_of, **given.policy.as_dict(), "instant": given.policy.published_time.milliseconds}
-            engine.register(_RUN, pa.Table.from_pylist([run]))
-            for name in sorted(needed & as_given - {_RUN}):
-                engine.register(name, _as_text(given.table(name)) if name == QUARANTINE else given.table(name))
-            for name in (name for name in _READS if name in needed - as_given):
-                if name == _SUBJECTS:
-                    engine.register(_SUBJECTS, _subjects(engine, given.key()))
-                else:
-                    engine.execute(f"CREATE TABLE {name} AS {_sql(name)}")
+        with (
+            TemporaryDirectory(prefix="stedi-") as folder,
+            duckdb.connect(":memory:", config={**config, "temp_directory": folder}) as engine,
+        ):
+            engine.execute("SET enable_external_access = false")
+            engine.execute(_sql("duckdb"))
             yield engine
     except duckdb.Error as error:
         raise SecondEngineFailed(table, type(error).__name__) from None
+
+
+def provide(engine: "duckdb.DuckDBPyConnection", queries: Iterable[str], given: Given, as_given: Iterable[str]) -> None:
+    """Provide all that queries name: some tables as they are given, every other table and view computed."""
+    known = {*as_given, _RUN}
+    needed = _needed({name for query in queries for name in re.findall(r"\w+", query)} & _NAMES, known)
+    run = {"as_of": given.as_of, **given.policy.as_dict(), "instant": given.policy.published_time.milliseconds}
+    engine.register(_RUN, pa.Table.from_pylist([run]))
+    for name in sorted(needed & known - {_RUN}):
+        engine.register(name, _as_text(given.table(name)) if name == QUARANTINE else given.table(name))
+    for name in (name for name in _READS if name in needed - known):
+        if name == _SUBJECTS:
+            engine.register(_SUBJECTS, _subjects(engine, given.key()))
+        else:
+            engine.execute(f"CREATE TABLE {name} AS {_sql(name)}")
 
 
 def read_by(name: str, tables: Iterable[str]) -> set[str]:
@@ -102,23 +113,6 @@ def read_by(name: str, tables: Iterable[str]) -> set[str]:
 def _needed(names: set[str], as_given: set[str]) -> set[str]:
     """Return the names, and those of all that they are computed from."""
     return names.union(*(_needed(set(_READS[name]), as_given) for name in names - as_given))
-
-
-@contextmanager
-def _engine() -> Iterator["duckdb.DuckDBPyConnection"]:
-    """Open a DuckDB that reaches nothing but what it is given, with a private folder for what memory cannot hold."""
-    import duckdb  # noqa: PLC0415  (as above)
-
-    with TemporaryDirectory(prefix="stedi-") as folder:
-        config: dict[str, str | bool | int | float | list[str]] = {
-            "temp_directory": folder,
-            "autoinstall_known_extensions": False,
-            "autoload_known_extensions": False,
-        }
-        with duckdb.connect(":memory:", config=config) as engine:
-            engine.execute("SET enable_external_access = false")
-            engine.execute(_sql("duckdb"))
-            yield engine
 
 
 def _as_text(quarantine: ds.Dataset) -> pa.Table:
