@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 
 def replace_whole(path: Path, text: str) -> None:
@@ -15,8 +16,13 @@ def replace_whole(path: Path, text: str) -> None:
 
 def write_private(path: Path, text: str) -> None:
     """Write a file that only its owner can read."""
-    with os.fdopen(os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "w") as file:
-        file.write(text)
+    with private_file(path) as file:
+        file.write(text.encode())
+
+
+def private_file(path: Path) -> BinaryIO:
+    """Open a file to write that only its owner can read."""
+    return os.fdopen(os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "wb")
 
 
 def sync(path: Path) -> None:

@@ -22,6 +22,7 @@ from pyspark.sql import functions as F
 
 from stedi_assets.contracts import Source, Table
 from stedi_assets.lake.drafts import Draft
+from stedi_assets.lake.durable import private_file
 from stedi_assets.lake.errors import ContractBroken, LakeError, VanishedFiles
 from stedi_assets.lake.keys import no_key
 from stedi_assets.lake.landing_files import (
@@ -286,7 +287,7 @@ def _split_exactly(
 ) -> _Part:
     """Stage the records of files as the exact splitter finds them."""
     split = stage / "split.parquet"
-    with pq.ParquetWriter(split, _SPLIT_ROWS) as writer:
+    with private_file(split) as open_file, pq.ParquetWriter(open_file, _SPLIT_ROWS) as writer:
         for file in files:
             for rows in _split_rows(folder, file):
                 writer.write_table(rows)

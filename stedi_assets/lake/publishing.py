@@ -23,7 +23,7 @@ from pyspark.sql import functions as F
 from stedi_assets.contracts import Policy, Purpose, Severity, Table
 from stedi_assets.contracts.rules import AS_PUBLISHED
 from stedi_assets.lake.drafts import Draft, finish, is_draft, locked, sweep
-from stedi_assets.lake.durable import replace_whole, sync, write_private
+from stedi_assets.lake.durable import private_file, replace_whole, sync, write_private
 from stedi_assets.lake.errors import ContractBroken, LakeError, LostRace
 from stedi_assets.lake.keys import no_key
 from stedi_assets.lake.layout import Lake
@@ -225,7 +225,8 @@ def _broken(table: Table, as_of: int | None) -> Iterator[Column]:
 def _write_empty(table: Table, folder: Path) -> dict[str, int]:
     """Write a file without rows and return its counts."""
     schema = pa.schema([(column.name, ARROW_TYPES[column.type]) for column in table.columns])
-    pq.write_table(schema.empty_table(), folder / "empty.parquet")
+    with private_file(folder / "empty.parquet") as file:
+        pq.write_table(schema.empty_table(), file)
     return dict.fromkeys(["rows", *(rule.name for rule in table.rules if rule.holds)], 0)
 
 

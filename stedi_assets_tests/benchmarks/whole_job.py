@@ -1,4 +1,4 @@
-"""The whole job, as the command of this project and as Dagster's, against a plain PySpark script.
+"""The whole job, as the command of this project and as Dagster's, with checks and without, against a plain script.
 
 All are cold, whole processes, in turns.
 
@@ -28,6 +28,10 @@ COMMANDS = {
     "dagster job": [
         *(str(_BIN / "dagster"), "job", "execute"),
         *("-m", "stedi_assets.definitions", "-j", "rebuild_lakehouse"),
+    ],
+    "without checks": [
+        *(str(_BIN / "dagster"), "job", "execute"),
+        *("-f", str(Path(__file__).with_name("without_checks.py")), "-j", "rebuild_without_checks"),
     ],
 }
 
@@ -125,6 +129,8 @@ def _print(costs: dict[str, list[Cost]]) -> None:
     for name, cost in medians.items():
         ratios = f"{cost.wall / plain.wall:10.2f}{cost.cpu / plain.cpu:10.2f}{cost.memory / plain.memory:10.2f}"
         print(f"{name:14}{cost.wall:9.1f}{cost.cpu:9.1f}{cost.memory:9.0f}{ratios}")
+    share = medians["dagster job"].wall / medians["without checks"].wall
+    print(f"dagster job takes {share:.2f} of what it takes without checks")
     print(f"medians of {runs.pop()} alternating runs, {os.cpu_count()} cores")
 
 
