@@ -1,10 +1,12 @@
 """The lakehouse as its users run it: whole commands in their own processes, their exit codes and what they print."""
 
+import base64
 import os
 import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,9 @@ import pytest
 from stedi_assets.contracts import TABLES
 from stedi_assets.lake.layout import Lake
 from stedi_assets.lake.snapshots import current, snapshot_folder
+from stedi_assets.lake.suppression import Erased, change_suppressed, person_hash
 from stedi_assets.sample_data import write_sample
+from stedi_assets_tests.lakes import CONSENTED, write_ada_and_ben
 from stedi_assets_tests.malformed_cases import CASES
 
 JAVA_TRACES = re.compile(r"^\s+at (org|java|scala)\.|py4j\.protocol|Traceback", re.MULTILINE)
@@ -167,3 +171,24 @@ def test_broken_files_leave_no_value_in_what_is_printed(tmp_path: Path) -> None:
         path.read_bytes().decode("latin-1") for path in (tmp_path / ".dagster").rglob("*") if path.is_file()
     )
     assert not re.search(r"@example|Ada Example|80155501", stored, re.IGNORECASE)
+
+
+def test_no_key_is_in_a_plan_a_log_the_metadata_or_the_lake(tmp_path: Path) -> None:
+    """Spark's whole log is on, plans included; looked for are the keys and the pads that Spark gets of them."""
+    lake = Lake(tmp_path / "lake")
+    write_ada_and_ben(lake)
+    keys = {"STEDI_PSEUDONYM_KEY": "p" * 8 + "seudonym key of 32 bytes or more", "STEDI_SUPPRESSION_KEY": "s" * 40}
+    erased = {person_hash("ada@example.com", keys["STEDI_SUPPRESSION_KEY"].encode()): Erased(erased_at=CONSENTED)}
+    change_suppressed(lake, keys["STEDI_SUPPRESSION_KEY"].encode, lambda found: replace(found, people=erased))
+    done = run(START, tmp_path, os.environ["PATH"], STEDI_SPARK_LOG="info", **keys)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert current(lake, TABLES["machine_learning_curated"]).rows == 2
+    written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    everything = b"\n".join([done.stdout.encode(), done.stderr.encode(), *written])
+    assert b"HashAggregate" in everything or b"WholeStageCodegen" in everything, "Spark's log shows no plan"
+    for key in keys.values():
+        padded = key.encode().ljust(64, b"\0")
+        pads = [bytes(byte ^ pad for byte in padded) for pad in (0x36, 0x5C)]
+        for secret in (key.encode(), *pads):
+            forms = [secret, secret.hex().encode(), secret.hex(" ").encode(), base64.b64encode(secret)]
+            assert not [form for form in forms if form.lower() in everything.lower()]
