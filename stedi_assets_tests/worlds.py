@@ -13,7 +13,7 @@ from stedi_assets.lake.layout import Lake
 
 AS_OF = 1_700_000_000_000
 _INSTANTS = [AS_OF - 4_000, AS_OF - 3_000, AS_OF - 2_000, AS_OF - 1_000, AS_OF, AS_OF + 1, AS_OF + 1_000]
-_BLANKS = ["", "", "", " ", "\t", "\u00a0", "\u200b", "\u2003"]
+_BLANKS = ["", "", "", " ", "\t", "\u00a0", "\u200b", "\u2003", "\n", "\r\n", "\u2028"]
 
 
 def write_worlds(lake: Lake, rng: random.Random, *, count: int) -> int:
@@ -75,6 +75,9 @@ def _broken(rng: random.Random, text: str) -> str:
             text.replace('"email"', '"e\\u006dail"')[:-1] + ', "shareWithPublicAsOfDate": {}}\n',
             "\n" + text[: text.index('"serialNumber"') + 20] + "\n",
             "\n" + text[: text.index('"email"') + 12] + "\n",
+            '\n{"email": "ben@exa' + text + "\n",
+            "\n" + text.replace('"email": ', '"email": "email": ') + "\n",
+            "\n" + text.replace("@", "\\u0040").replace(".com", ".com\x02") + "\n",
         )
     )
 

@@ -7,11 +7,11 @@ from stedi_assets.contracts import SOURCES, ConsentRecord, Policy
 from stedi_assets.transforms.records import readable_instant
 
 _CONSENT = "shareWithResearchAsOfDate"
-_EDGES = r"^[\s\p{Z}\p{C}]+|[\s\p{Z}\p{C}]+$"
+_EDGES = r"^[\s\p{Z}\p{C}]+|[\s\p{Z}\p{C}]+\z"
 # Nothing to trim, as nearly always. Classes of Unicode characters take Java many times as long.
-_PLAIN = "^[!-~]*$"
+_PLAIN = r"^[!-~]*\z"
 # Possessive and bounded, so that hostile text can neither make it backtrack nor exhaust the stack.
-_JSON_TEXT = r'"([^"\\]*+(?:\\.[^"\\]*+){0,200}+)"'
+_JSON_TEXT = r'"([^"\\]*+(?:\\.[^"\\]*+){0,1000}+)"'
 
 
 def normalised(name: str) -> Column:
@@ -89,12 +89,16 @@ def normalised_text(text: Column) -> Column:
 
 def texts_under(key: str) -> Column:
     """Return every text that stands under a key in the raw text of the column `text`, its escapes resolved."""
-    quoted = F.regexp_extract_all("text", F.lit(rf'(?i)"{_escapable(key)}"\s*:\s*{_JSON_TEXT}'), F.lit(1))
-    resolved = F.transform(
-        quoted,
-        lambda text: F.coalesce(F.get(F.from_json(F.concat(F.lit('["'), text, F.lit('"]')), "array<string>"), 0), text),
-    )
+    # The text itself is looked at and not passed over: in broken records it can hold the next key.
+    quoted = F.regexp_extract_all("text", F.lit(rf'(?i)"{_escapable(key)}"\s*:\s*(?={_JSON_TEXT})'), F.lit(1))
+    resolved = F.transform(quoted, lambda text: F.coalesce(_unescaped(text), text))
     return F.array_compact(resolved)
+
+
+def _unescaped(text: Column) -> Column:
+    """Resolve the escapes of a JSON text. It has no control characters; in a broken one they are blanks."""
+    quoted = F.concat(F.lit('["'), F.regexp_replace(text, r"[\x00-\x1f]", " "), F.lit('"]'))
+    return F.get(F.from_json(quoted, "array<string>"), 0)
 
 
 def _escapable(key: str) -> str:
