@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     start.add_argument(
         "--sample-data", action="store_true", help="make sample landing files also in a lake that STEDI_LAKE names"
     )
-    commands.add_parser("hash-person", help="print what stands for a person in the job erase_person; reads the e-mail")
+    commands.add_parser("hash-person", help="print the run config of erase_person for the e-mail it reads")
     chosen = parser.parse_args(arguments)
     if chosen.command == "hash-person":
         return hash_person()
@@ -72,7 +72,7 @@ def start_lakehouse(*, sample_data: bool) -> int:
 
 
 def hash_person() -> int:
-    """Read an e-mail from standard input, and print the keyed hash that stands for its person."""
+    """Read an e-mail from standard input, and print the run config that erases its person, by a keyed hash."""
     from stedi_assets.lake.keys import suppression_key  # noqa: PLC0415  (loads pyspark)
     from stedi_assets.lake.suppression import person_hash  # noqa: PLC0415  (loads pyspark)
 
@@ -87,7 +87,7 @@ def hash_person() -> int:
     if email.count("@") != 1:
         print("That is not one e-mail address. Write one, and nothing else, to standard input.", file=sys.stderr)
         return 1
-    print(person_hash(email, key))
+    print(f'ops: {{erase_from_lake: {{config: {{person: "{person_hash(email, key)}"}}}}}}')
     return 0
 
 

@@ -1,6 +1,7 @@
 """What `stedi start` does once everything is prepared: one run of everything, and a summary for people."""
 
 import logging
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -74,7 +75,8 @@ def _messages(result: dg.ExecuteInProcessResult) -> Iterator[str]:
             yield event.step_failure_data.user_failure_data.description or ""
         elif event.is_step_failure and event.step_failure_data.error:
             error = event.step_failure_data.error
-            yield (error.cause or error).message.strip()
+            # Dagster's own errors say what they are; their class says it to Dagster.
+            yield re.sub(r"^dagster\._core\.errors\.\w+: ", "", (error.cause or error).message.strip())
 
 
 def _outcomes(result: dg.ExecuteInProcessResult) -> dict[str, _TableOutcome]:

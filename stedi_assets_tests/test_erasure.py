@@ -213,6 +213,7 @@ def test_the_command_prints_the_hash_of_what_it_reads(tmp_path: Path) -> None:
             command, input=text, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
         )
 
-    assert answer("\u00a0 Ada@Example.COM\t\n").stdout == f"{ADA}\n"
+    printed = answer("\u00a0 Ada@Example.COM\t\n").stdout
+    assert printed == f'ops: {{erase_from_lake: {{config: {{person: "{ADA}"}}}}}}\n'
     assert answer("nobody\n").returncode == 1
     assert list(tmp_path.iterdir()) == []

@@ -22,6 +22,11 @@ def test_the_table_list_is_that_of_the_contracts() -> None:
         assert f"| `{name}` | {table.row} | `{table.path}` |" in README
 
 
+def test_it_counts_the_checks_right() -> None:
+    rules = [rule.name for table in TABLES.values() for rule in table.rules]
+    assert f"asset checks, {len(rules)} in all of {len(set(rules))} kinds" in README
+
+
 def test_ci_runs_the_test_command_word_for_word() -> None:
     found = re.search(r"<!-- test command -->\n```bash\n(.*)\n```", README)
     assert found
@@ -54,5 +59,5 @@ def test_every_command_of_the_readme_runs(tmp_path: Path) -> None:
         )
         assert done.returncode == 0, f"{without_install}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
         ran += 1
-    assert ran == 7
+    assert ran == 8
     assert (tmp_path / "mylake" / "step_trainer" / "curated" / "_current.json").is_file()

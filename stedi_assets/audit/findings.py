@@ -214,7 +214,7 @@ def _quarantine_rate(audit: Audit, rule: Rule) -> Finding:
 
 def _unknown_fields(audit: Audit, rule: Rule) -> Finding:
     unknown = sorted({masked(name) for file in audit.files for name in file.unknown_fields})
-    return _judged(rule, audit.records, len(unknown), fields=", ".join(unknown))
+    return _judged(rule, audit.records, len(unknown), **({"fields": ", ".join(unknown)} if unknown else {}))
 
 
 def _ignored_files(audit: Audit, rule: Rule) -> Finding:

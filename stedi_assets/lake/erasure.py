@@ -32,12 +32,13 @@ _RECEIPTS = "_erasures"
 
 @dataclass(frozen=True)
 class Receipt:
-    """What an erasure removed. Nothing here tells whom: `removed` are rows by table."""
+    """What an erasure removed. Nothing here tells whom: `removed` are rows by table; `path` is its own."""
 
     erased_at: str
     run_id: str
     removed: dict[str, int]
     raw_files: tuple[str, ...]
+    path: Path
 
 
 def erase(spark: SparkSession, lake: Lake, person: str, *, key: Callable[[], bytes], by: Provenance) -> Receipt:
@@ -58,8 +59,10 @@ def erase(spark: SparkSession, lake: Lake, person: str, *, key: Callable[[], byt
     raw_files: set[str] = set()
     for source in SOURCES.values():
         removed |= _leave_landing(spark, lake, source, listed, by.run_id, raw_files)
-    receipt = Receipt(now.isoformat(), by.run_id, removed, tuple(sorted(raw_files)))
-    _keep(lake, receipt)
+    name = f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}.json"
+    receipt = Receipt(now.isoformat(), by.run_id, removed, tuple(sorted(raw_files)), lake.root / _RECEIPTS / name)
+    receipt.path.parent.mkdir(mode=0o700, exist_ok=True)
+    write_private(receipt.path, json.dumps({**asdict(receipt), "path": str(receipt.path)}, indent=1))
     return receipt
 
 
@@ -132,11 +135,3 @@ def _leave_landing(
 
 def _landing_rows(spark: SparkSession, lake: Lake, source: Source, pointer: Pointer) -> DataFrame:
     return read_snapshot(spark, lake, source.landing, pointer.snapshot)
-
-
-def _keep(lake: Lake, receipt: Receipt) -> None:
-    """Write a receipt below the lake."""
-    folder: Path = lake.root / _RECEIPTS
-    folder.mkdir(mode=0o700, exist_ok=True)
-    name = f"{receipt.erased_at.replace(':', '')[:17]}-{secrets.token_hex(4)}.json"
-    write_private(folder / name, json.dumps(asdict(receipt), indent=1))

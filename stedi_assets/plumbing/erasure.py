@@ -12,6 +12,8 @@ from stedi_assets.plumbing.failures import explained
 from stedi_assets.plumbing.lake import LakeResource
 from stedi_assets.plumbing.spark import SparkResource
 
+_NAMES_SHOWN = 20
+
 
 class ErasureConfig(dg.Config):
     """Who is to be erased."""
@@ -29,8 +31,11 @@ def erase_from_lake(
         receipt = erase(spark.spark_session, lake.lake, config.person, key=lake.suppression_key, by=by)
     removed = ", ".join(f"{rows:,} of {table}" for table, rows in receipt.removed.items()) or "nothing"
     context.log.info(f"Erased: {removed}")
-    for path in receipt.raw_files:
-        context.log.warning(f"The owner of the source must clean {path}: it holds the person still")
+    if receipt.raw_files:
+        first, more = receipt.raw_files[:_NAMES_SHOWN], len(receipt.raw_files) - _NAMES_SHOWN
+        also = f" and {more:,} more, which the receipt names" if more > 0 else ""
+        context.log.warning(f"Raw files that hold the person still, for their owner to clean: {', '.join(first)}{also}")
+    context.log.info(f"The receipt, without a word of whom: {receipt.path}")
     context.add_output_metadata({**receipt.removed, "raw files to clean": len(receipt.raw_files)})
 
 
