@@ -168,6 +168,18 @@ def test_who_is_in_no_file_any_more_is_gone_too(folder: Path, lake: Lake, spark_
     assert holders_of_ada(lake) == set()
 
 
+def test_a_withdrawal_counts_where_nothing_else_can_be_read(
+    folder: Path, lake: Lake, spark_resource: SparkResource
+) -> None:
+    """The delivery is replaced by one broken record that still names ada: she leaves, and ben's data stay."""
+    (folder / "customer" / "landing" / "one.json").write_bytes(b'{"email": "ada@example.com", "serialNumber": 5}')
+    failed = materialise(lake, spark_resource)
+    assert not failed.success
+    assert ("customer_landing", "not_empty") in failed_checks(failed)
+    assert holders_of_ada(lake) == set()
+    assert rows(lake) == ONLY_BEN
+
+
 def test_a_withdrawal_that_dies_half_way_is_made_good_by_the_next_run(
     folder: Path, lake: Lake, spark_resource: SparkResource, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -121,13 +121,18 @@ def _changed(lake: Lake, landing: Landing) -> bool:
 
 
 def _all_delivered(spark: SparkSession, lake: Lake, landing: Landing) -> tuple[DataFrame | None, DataFrame | None]:
-    """Return all accepted and quarantined records: those that landed now, and the last ones of files that are gone."""
-    if landing.previous is None or not landing.gone:
+    """Return all accepted and quarantined records: those that landed now, and the last ones of files that are gone.
+
+    Where nothing that landed can be accepted, no file of the last time counts as replaced.
+    """
+    if landing.previous is None or (landing.accepted is not None and not landing.gone):
         return landing.accepted, landing.quarantined
     before = read_snapshot(spark, lake, _CUSTOMERS.landing, landing.previous.snapshot)
     doubtful = read_quarantine(spark, lake, _CUSTOMERS.landing, landing.previous)
-    gone = F.col("_source_file").isin(*landing.gone)
+    if landing.accepted is not None:
+        gone = F.col("_source_file").isin(*landing.gone)
+        before, doubtful = before.where(gone), doubtful.where(gone) if doubtful is not None else None
     return (
-        together(_CUSTOMERS.landing, [landing.accepted, before.where(gone)]),
-        together(_CUSTOMERS.quarantine, [landing.quarantined, doubtful.where(gone) if doubtful is not None else None]),
+        together(_CUSTOMERS.landing, [landing.accepted, before]),
+        together(_CUSTOMERS.quarantine, [landing.quarantined, doubtful]),
     )
