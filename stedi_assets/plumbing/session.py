@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pyspark.errors import PySparkRuntimeError
+from pyspark.logger import PySparkLogger
 from pyspark.sql import SparkSession
 
 from stedi_assets.lake.drafts import Draft, sweep
@@ -47,6 +48,8 @@ _LAPTOP = {
     # Files are listed by the driver: a job of its own costs more than a local listing.
     "spark.sql.sources.parallelPartitionDiscovery.threshold": "10000",
 }
+# PySpark's own, beside Spark's log: on an error in a query they print its message, which can quote a record.
+_QUOTING_LOGGERS = ("DataFrameQueryContextLogger", "SQLQueryContextLogger")
 _SCRATCH = "stedi-spark-"
 _STARTING = threading.Lock()
 
@@ -60,6 +63,8 @@ def spark_session(master: str, log_level: str, further: Mapping[str, str]) -> Sp
     Raises `NoJavaError` where there is no Java that Spark runs on.
     """
     with _STARTING:
+        for name in _QUOTING_LOGGERS:
+            PySparkLogger.getLogger(name).disabled = log_level == "off"
         settings = _MEANING | _WRITING
         if not _is_running():
             settings |= {"spark.app.name": "stedi", "spark.master": master}
