@@ -1,6 +1,7 @@
 """The asset checks as a whole: what is declared, what blocks, what a result says, and that all always report."""
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from stedi_assets.audit.findings import _MEASURES
 from stedi_assets.contracts import QUARANTINE_TABLES, TABLES, Rule, Severity
 from stedi_assets.lake.layout import Lake
 from stedi_assets.lake.snapshots import current, snapshot_folder
+from stedi_assets.plumbing.assets import ASSETS
 from stedi_assets.plumbing.checks import CHECKS
 from stedi_assets.plumbing.spark import SparkResource
 from stedi_assets_tests.lakes import check, failed_checks, lines, materialise, phone_reading, write_ada_and_ben
@@ -36,6 +38,16 @@ def copy(built: Lake, lake: Lake) -> Lake:
     """The test's own copy of that lake."""
     shutil.copytree(built.root, lake.root)
     return lake
+
+
+def test_every_column_says_whose_data_it_holds() -> None:
+    for table in (*TABLES.values(), *QUARANTINE_TABLES.values()):
+        for column in table.columns:
+            assert re.fullmatch(r"(user|system)(\.[a-z_]+)*", column.personal_data), (table.name, column.name)
+    shown = {asset.key.path[-1]: asset.metadata_by_key[asset.key] for asset in ASSETS}
+    for name, table in TABLES.items():
+        tags = [column.tags for column in shown[name]["dagster/column_schema"].columns]
+        assert tags == [{"personal_data": column.personal_data} for column in table.columns]
 
 
 def test_there_are_some_thirty_rules_and_each_is_found_in_one_way() -> None:

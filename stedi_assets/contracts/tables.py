@@ -43,13 +43,16 @@ class Form(str, Enum):
 
 @dataclass(frozen=True)
 class Column:
-    """A column. `form` is how a landing file writes it; only landing columns have one."""
+    """A column. `form` is how a landing file writes it; only landing columns have one.
+
+    `personal_data` is its kind of data, in the words of the Fides taxonomy: `user…` is a person's, `system…` is not.
+    """
 
     name: str
     type: Type
     description: str
     required: bool = False
-    personal_data: str | None = None
+    personal_data: str = "user"
     form: Form | None = None
 
 
@@ -117,16 +120,17 @@ _EMAIL = "user.contact.email"
 _DEVICE = "user.device.serial_number"
 _SENSOR = "user.sensor"
 _SERVICE = "user.consent"
+_OPERATIONS = "system.operations"
 
 _SOURCE_FILE = Column(
-    "_source_file", Type.STRING, "Path of the raw file below the source's landing folder", required=True
+    "_source_file", Type.STRING, "Path of the raw file below the source's landing folder", True, _OPERATIONS
 )
 
 
-def _instant(name: str, description: str, *, required: bool = False, share: bool = False) -> Column:
+def _instant(name: str, description: str, *, reading: bool = False, share: bool = False) -> Column:
     form = Form.SHARE_INSTANT if share else Form.INSTANT
-    tag = _SERVICE if share else "user.account.date"
-    return Column(name, Type.BIGINT, f"{description}, in epoch milliseconds", required, tag, form)
+    tag = _SERVICE if share else _SENSOR if reading else "user.account.date"
+    return Column(name, Type.BIGINT, f"{description}, in epoch milliseconds", reading, tag, form)
 
 
 _CUSTOMER = (
@@ -150,14 +154,14 @@ _CUSTOMER = (
 
 _PHONE = (
     Column("user", Type.STRING, "E-mail address of the phone's owner", True, _EMAIL, Form.EMAIL),
-    _instant("timestamp", "When the phone took the reading", required=True),
+    _instant("timestamp", "When the phone took the reading", reading=True),
     Column("x", Type.DOUBLE, "Acceleration along the phone's x axis", True, _SENSOR, Form.NUMBER),
     Column("y", Type.DOUBLE, "Acceleration along the phone's y axis", True, _SENSOR, Form.NUMBER),
     Column("z", Type.DOUBLE, "Acceleration along the phone's z axis", True, _SENSOR, Form.NUMBER),
 )
 
 _DEVICE_READING = (
-    _instant("sensorReadingTime", "When the device took the reading", required=True),
+    _instant("sensorReadingTime", "When the device took the reading", reading=True),
     Column("serialNumber", Type.STRING, "Serial number of the device", True, _DEVICE, Form.TEXT),
     Column(
         "distanceFromObject", Type.DOUBLE, "Distance from the object the device points at", True, _SENSOR, Form.NUMBER
@@ -197,7 +201,7 @@ def _source(name: str, columns: tuple[Column, ...], row: str, *own_rules: Rule) 
         row="one record that the landing table could not accept",
         columns=(
             _SOURCE_FILE,
-            Column("reasons", Type.STRINGS, "Every reason by name, sorted", required=True),
+            Column("reasons", Type.STRINGS, "Every reason by name, sorted", True, _OPERATIONS),
             Column("raw", Type.BINARY, "The record's bytes as they came", required=True, personal_data="user"),
         ),
     )
@@ -305,7 +309,7 @@ _machine_learning_curated = Table(
             True,
             "user.unique_id.pseudonymous",
         ),
-        Column("timestamp", Type.BIGINT, "Instant of both readings, in epoch milliseconds", True, "user.sensor"),
+        Column("timestamp", Type.BIGINT, "Instant of both readings, in epoch milliseconds", True, _SENSOR),
         *(c for c in _stored(_DEVICE_READING) if c.name == "distanceFromObject"),
         *(c for c in _stored(_PHONE) if c.name in {"x", "y", "z"}),
     ),

@@ -56,7 +56,7 @@ def _column(column: Column) -> dg.TableColumn:
         column.type.value,
         column.description,
         constraints=dg.TableColumnConstraints(nullable=not column.required),
-        tags={"personal_data": column.personal_data} if column.personal_data else {},
+        tags={"personal_data": column.personal_data},
     )
 
 
