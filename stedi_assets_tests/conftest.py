@@ -22,7 +22,7 @@ def _own_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.fixture(scope="session")
 def spark_resource() -> SparkResource:
     """The Spark resource, with the session that every test uses."""
-    return SparkResource(spark_config={"spark.sql.shuffle.partitions": "2"})
+    return SparkResource(spark_config={"spark.sql.shuffle.partitions": "2", "spark.driver.memory": "3g"})
 
 
 @pytest.fixture(scope="session")

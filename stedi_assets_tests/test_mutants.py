@@ -323,7 +323,9 @@ def _write_rare_cases(lake: Lake) -> None:
             customer("quin", later, CONSENTED) | {"EMAIL": "other@example.com"},
         ],
         "accelerometer": [phone_reading("duo", INSTANTS[0])],
-        "step_trainer": [device_reading(f"device-{number}-of-duo", INSTANTS[0]) for number in (1, 2)],
+        "step_trainer": [device_reading(f"device-{number}-of-duo", INSTANTS[0]) for number in (1, 2)]
+        # Without anybody's phone.
+        + [device_reading("device-2-of-duo", INSTANTS[0] + 1)],
     }
     for source, found in more.items():
         (lake.root / source / "landing" / "rare.json").write_bytes(lines(*found))
@@ -337,7 +339,7 @@ def landed(tmp_path_factory: pytest.TempPathFactory, spark_resource: SparkResour
     def of(policy: Policy) -> Path:
         if policy.needs_comparison not in roots:
             lake = Lake(tmp_path_factory.mktemp("landed") / "lake")
-            write_worlds(lake, random.Random("mutants"), count=120)
+            write_worlds(lake, random.Random("mutants"), count=300)
             _write_rare_cases(lake)
             assert materialise(lake, spark_resource, policy, tables=_LANDING).success
             roots[policy.needs_comparison] = lake.root

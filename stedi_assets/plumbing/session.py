@@ -41,6 +41,10 @@ _WRITING = {
 _LAPTOP = {
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
+    # What the UI would show of jobs long done. A process that runs many would fill its memory with their plans.
+    "spark.ui.retainedJobs": "20",
+    "spark.ui.retainedStages": "20",
+    "spark.sql.ui.retainedExecutions": "20",
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
     # Spark's 200 are for clusters: each map task would open 200 files for a few rows each.
