@@ -2,11 +2,11 @@
 
 import dagster as dg
 
-from stedi_assets.definitions import defs as whole
+from stedi_assets import definitions
 
 defs = dg.Definitions(
-    assets=whole.assets,
-    resources=whole.resources,
-    executor=whole.executor,
+    assets=definitions.defs.assets,
+    resources=definitions.defs.resources,
+    executor=definitions.defs.executor,
     jobs=[dg.define_asset_job("rebuild_without_checks", dg.AssetSelection.all())],
 )
