@@ -309,23 +309,35 @@ def killer(result: dg.ExecuteInProcessResult) -> str | None:
 
 
 def _write_rare_cases(lake: Lake) -> None:
-    """Write what random worlds hardly ever hold."""
-    later = CONSENTED + 1
+    """Write what random worlds hold by chance only: a case for each mutant that would otherwise depend on the draw."""
+    later, at = CONSENTED + 1, INSTANTS[0]
+    customers = [
+        # Of one instant, both consenting; and registered on two days.
+        *(customer("tia", CONSENTED, CONSENTED) | {"customerName": name} for name in ("Tia A", "Tia B")),
+        *(customer("reg", CONSENTED, CONSENTED) | {"registrationDate": day, "phone": f"{day}"} for day in INSTANTS),
+        # With two devices.
+        customer("duo", CONSENTED, CONSENTED, "device-1-of-duo"),
+        customer("duo", later, CONSENTED, "device-2-of-duo"),
+        # In quarantine with two e-mails; and with a date, from before the consent.
+        customer("quin", CONSENTED, CONSENTED),
+        customer("quin", later, CONSENTED) | {"EMAIL": "other@example.com"},
+        customer("dan", CONSENTED, None) | {"serialNumber": 5},
+        customer("dan", later, CONSENTED),
+        # Two holders of a device whose phones are active at once: both consent; one does not; one is in quarantine.
+        *(customer(person, CONSENTED, CONSENTED, "device-of-two") for person in ("eva", "fay")),
+        customer("gus", CONSENTED, CONSENTED, "device-of-one"),
+        customer("hal", CONSENTED, None, "device-of-one"),
+        customer("ida", CONSENTED, CONSENTED, "device-in-doubt"),
+        customer("jon", 12, None, "device-in-doubt"),
+    ]
+    active = ("duo", "eva", "fay", "gus", "hal", "ida", "jon")
+    devices = ("device-1-of-duo", "device-2-of-duo", "device-of-two", "device-of-one", "device-in-doubt")
+    readings = [device_reading(device, at) for device in devices]
     more = {
-        "customer": [
-            # Of one instant, both consenting.
-            *(customer("tia", CONSENTED, CONSENTED) | {"customerName": name} for name in ("Tia A", "Tia B")),
-            # With two devices.
-            customer("duo", CONSENTED, CONSENTED, "device-1-of-duo"),
-            customer("duo", later, CONSENTED, "device-2-of-duo"),
-            customer("quin", CONSENTED, CONSENTED),
-            # In quarantine, with two e-mails.
-            customer("quin", later, CONSENTED) | {"EMAIL": "other@example.com"},
-        ],
-        "accelerometer": [phone_reading("duo", INSTANTS[0])],
-        "step_trainer": [device_reading(f"device-{number}-of-duo", INSTANTS[0]) for number in (1, 2)]
-        # Without anybody's phone.
-        + [device_reading("device-2-of-duo", INSTANTS[0] + 1)],
+        "customer": customers,
+        "accelerometer": [phone_reading(person, at) for person in active],
+        # The last one is without anybody's phone.
+        "step_trainer": [*readings, device_reading("device-2-of-duo", at + 1)],
     }
     for source, found in more.items():
         (lake.root / source / "landing" / "rare.json").write_bytes(lines(*found))

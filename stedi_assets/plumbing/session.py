@@ -115,6 +115,8 @@ def _java_options(java: Java, scratch: str, log_level: str) -> list[str]:
         f"-Dderby.system.home={scratch}",
         "-XX:+UseSerialGC",
         "-XX:TieredStopAtLevel=1",
+        # C1 alone reserves 48 MB: after some hundred queries in one process nothing more would be compiled.
+        "-XX:ReservedCodeCacheSize=240m",
         # Spark loads some 25,000 classes: without this, each growth is a collection of everything.
         "-XX:MetaspaceSize=256m",
         "-Xms768m",
