@@ -38,6 +38,8 @@ setup(
             "pytest>=8.4,<10",
             # Properties of the splitter and of the people rules, against the oracle.
             "hypothesis>=6.130,<7",
+            # S3 and the Glue catalog over HTTP, on this machine.
+            "moto[server]>=5.2.5,<6",
             # Reads the second engine's SQL as Athena would.
             "sqlglot>=27,<31",
             "ruff>=0.14,<0.18",

@@ -5,14 +5,17 @@ import contextlib
 import gc
 import os
 import sys
+import tempfile
 import threading
 import time
+from collections.abc import Callable
 from getpass import getpass
 from pathlib import Path
 
-from stedi_assets.contracts import SOURCES
+from stedi_assets.contracts import QUARANTINE_TABLES, SOURCES, TABLES
 from stedi_assets.lake.errors import LakeError
-from stedi_assets.lake.layout import Lake
+from stedi_assets.lake.layout import Lake, masked
+from stedi_assets.plumbing.java import NoJavaError
 from stedi_assets.sample_data import write_sample
 from stedi_assets.settings import DEFAULT_LAKE, Settings, SettingsError, read_settings
 
@@ -37,29 +40,29 @@ def main(arguments: list[str] | None = None) -> int:
     start.add_argument(
         "--sample-data", action="store_true", help="make sample landing files also in a lake that STEDI_LAKE names"
     )
-    commands.add_parser("hash-person", help="print the run config of erase_person for the e-mail it reads")
+    for name, command in _COMMANDS.items():
+        commands.add_parser(name, help=command.__doc__, description=command.__doc__)
     chosen = parser.parse_args(arguments)
-    if chosen.command == "hash-person":
-        return hash_person()
-    return start_lakehouse(sample_data=chosen.sample_data)
+    if chosen.command == "start":
+        return start_lakehouse(sample_data=chosen.sample_data)
+    _read_dotenv(Path.cwd())
+    return _told(lambda: _COMMANDS[chosen.command](read_settings()))
 
 
 def start_lakehouse(*, sample_data: bool) -> int:
     """Prepare this folder, materialise the eight tables through Dagster, and print what came of it."""
     began = time.monotonic()
     _prepare_dagster(Path.cwd())
-    try:
-        settings = read_settings()
-        lake = Lake.at(settings.lake)
-        lake.require_writable()
-        if (sample_data or settings.lake == DEFAULT_LAKE) and not _has_landing_files(lake):
-            sample = write_sample(lake.root)
-            print(f"Made sample landing files of {sample.customers:,} customers in {lake.root}")
-    except (SettingsError, LakeError) as error:
-        print(f"\nNot built. {error}", file=sys.stderr)
-        return 1
+    return _told(lambda: _build(read_settings(), began, sample_data=sample_data), "\nNot built. ")
 
-    print(f"Building the tables of {lake.root}. Starting Spark takes some seconds.")
+
+def _build(settings: Settings, began: float, *, sample_data: bool) -> int:
+    lake = _lake(settings)
+    lake.storage.require_writable()
+    if (sample_data or settings.lake == DEFAULT_LAKE) and not _has_landing_files(lake):
+        print(f"Made sample landing files of {_write_sample(lake):,} customers in {lake.location}")
+
+    print(f"Building the tables of {lake.location}. Starting Spark takes some seconds.")
     # Spark and Dagster take seconds each to load, and a core each.
     threading.Thread(target=_start_spark, args=[settings], daemon=True).start()
     # What Dagster loads is no garbage. Not to look for any saves a fifth of the loading, and a second at the end.
@@ -71,18 +74,12 @@ def start_lakehouse(*, sample_data: bool) -> int:
     return quickstart.build(lake, began)
 
 
-def hash_person() -> int:
+def hash_person(settings: Settings) -> int:
     """Read an e-mail from standard input, and print the run config that erases its person, by a keyed hash."""
     from stedi_assets.lake.keys import suppression_key  # noqa: PLC0415  (loads pyspark)
     from stedi_assets.lake.suppression import person_hash  # noqa: PLC0415  (loads pyspark)
 
-    _read_dotenv(Path.cwd())
-    try:
-        settings = read_settings()
-        key = suppression_key(settings.suppression_key, Lake.at(settings.lake).root)
-    except (SettingsError, LakeError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    key = suppression_key(settings.suppression_key, _lake(settings))
     email = (getpass("E-mail: ") if sys.stdin.isatty() else sys.stdin.readline()).strip()
     if email.count("@") != 1:
         print("That is not one e-mail address. Write one, and nothing else, to standard input.", file=sys.stderr)
@@ -91,17 +88,97 @@ def hash_person() -> int:
     return 0
 
 
+def repair_lake(settings: Settings) -> int:
+    """Go back to the newest whole snapshot of each table whose pointer or current snapshot is damaged."""
+    from stedi_assets.lake.keys import pseudonym_key, suppression_key  # noqa: PLC0415  (loads pyspark)
+    from stedi_assets.lake.repair import Keys, repair  # noqa: PLC0415  (loads pyspark)
+
+    lake = _lake(settings)
+    keys = Keys(
+        lambda: pseudonym_key(settings.pseudonym_key, lake), lambda: suppression_key(settings.suppression_key, lake)
+    )
+    done = repair(lake, keys)
+    for found in done:
+        print(found.damage)
+        if found.pointer:
+            print(f"  repaired: {found.table.name} is {found.pointer.snapshot} again, {found.pointer.rows:,} rows")
+        else:
+            print(f"  no whole snapshot of {found.table.name} may stand again: materialise it")
+    print(f"{len(done)} damaged tables in {lake.location}")
+    return 0 if all(found.pointer for found in done) else 1
+
+
+def register_tables(settings: Settings) -> int:
+    """Register every table as it is published now in the Glue database that STEDI_GLUE_DATABASE names."""
+    from stedi_assets.lake.publishing import register  # noqa: PLC0415  (loads pyspark)
+    from stedi_assets.lake.snapshots import read_pointer  # noqa: PLC0415  (loads pyspark)
+
+    lake = _lake(settings)
+    if lake.catalog is None:
+        print("There is no catalog to register tables in. Set STEDI_GLUE_DATABASE.", file=sys.stderr)
+        return 1
+    for table in (*TABLES.values(), *QUARANTINE_TABLES.values()):
+        if pointer := read_pointer(lake, table):
+            register(lake, table, pointer)
+            print(f"{table.name}: {pointer.snapshot}, {pointer.rows:,} rows")
+    return 0
+
+
+def fetch_s3(_: Settings) -> int:
+    """Fetch what Spark needs for a lake on S3, some 650 MB, from Maven Central; it is fetched once."""
+    from stedi_assets.plumbing.java import find_java  # noqa: PLC0415  (loads pyspark)
+    from stedi_assets.plumbing.s3a import s3a_jars  # noqa: PLC0415  (loads pyspark)
+
+    print(f"Spark finds S3A in {s3a_jars(find_java())}")
+    return 0
+
+
+_COMMANDS = {
+    "hash-person": hash_person,
+    "repair": repair_lake,
+    "register": register_tables,
+    "fetch-s3": fetch_s3,
+}
+
+
+def _lake(settings: Settings) -> Lake:
+    return Lake.at(settings.lake, kms_key=settings.s3_kms_key, glue_database=settings.glue_database)
+
+
+def _told(command: Callable[[], int], before: str = "") -> int:
+    """Run a command and return its exit code; what stands in its way is told in one message."""
+    try:
+        return command()
+    except (SettingsError, LakeError, NoJavaError) as error:
+        print(f"{before}{error}", file=sys.stderr)
+    except OSError as error:
+        print(f"{before}{error.strerror}: {masked(str(error.filename))}", file=sys.stderr)
+    return 1
+
+
 def _start_spark(settings: Settings) -> None:
     # Whatever goes wrong will go wrong again where the session is asked for, and be told there.
     with contextlib.suppress(Exception):
         from stedi_assets.plumbing.session import spark_session  # noqa: PLC0415  (loads pyspark)
 
-        spark_session(settings.spark_master, settings.spark_log_level, {})
+        spark_session(
+            settings.spark_master, settings.spark_log_level, {}, lake=settings.lake, kms_key=settings.s3_kms_key
+        )
 
 
 def _has_landing_files(lake: Lake) -> bool:
-    folders = [lake.raw_folder(source) for source in SOURCES.values()]
-    return any(path.is_file() and path.name[0] not in "._" for folder in folders for path in folder.rglob("*"))
+    return any(entry.is_file for source in SOURCES.values() for entry in lake.storage.entries(source.raw_path))
+
+
+def _write_sample(lake: Lake) -> int:
+    """Write sample landing files into the lake, and return of how many customers."""
+    with tempfile.TemporaryDirectory() as folder:
+        sample = write_sample(Path(folder))
+        for path in Path(folder).rglob("*"):
+            if path.is_file():
+                with lake.storage.writing(path.relative_to(folder).as_posix()) as file:
+                    file.write(path.read_bytes())
+    return sample.customers
 
 
 def _read_dotenv(folder: Path) -> Path:

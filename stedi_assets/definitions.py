@@ -1,9 +1,12 @@
 """The code location that Dagster loads: the eight assets, their checks, the jobs, and the resources they share."""
 
 from dataclasses import asdict
+from typing import Any
 
 import dagster as dg
 
+from stedi_assets.lake.layout import is_on_s3
+from stedi_assets.lake.storage import ATTEMPTS
 from stedi_assets.plumbing.assets import ASSETS, LANDING_IO, PARQUET_IO
 from stedi_assets.plumbing.checks import CHECKS, ThresholdsResource
 from stedi_assets.plumbing.erasure import erase_person
@@ -12,17 +15,38 @@ from stedi_assets.plumbing.spark import SparkResource
 from stedi_assets.settings import read_settings
 
 _settings = read_settings()
-_lake = LakeResource(
-    location=_settings.lake,
-    consent_record=_settings.policy.consent_record,
-    readings=_settings.policy.readings,
-    match_on=_settings.policy.match_on,
-    published_time=_settings.policy.published_time,
-    purpose=_settings.purpose,
-    kept_snapshots=_settings.kept_snapshots,
-    kept_for_readers_minutes=_settings.kept_for_readers_minutes,
+
+
+def _lake_resource() -> LakeResource:
+    common: dict[str, Any] = {
+        "location": _settings.lake,
+        **vars(_settings.policy),
+        "purpose": _settings.purpose,
+        "kept_snapshots": _settings.kept_snapshots,
+        "kept_for_readers_minutes": _settings.kept_for_readers_minutes,
+    }
+    if not is_on_s3(_settings.lake):
+        return LakeResource(**common)
+    from dagster_aws.s3 import S3Resource  # noqa: PLC0415  (loads boto3)
+
+    from stedi_assets.plumbing.s3_lake import S3LakeResource  # noqa: PLC0415  (loads boto3)
+
+    return S3LakeResource(
+        **common,
+        # What may be repeated is repeated for longer than by default.
+        s3=S3Resource(max_attempts=ATTEMPTS),
+        kms_key=_settings.s3_kms_key,
+        glue_database=_settings.glue_database,
+    )
+
+
+_lake = _lake_resource()
+_spark = SparkResource(
+    master=_settings.spark_master,
+    log_level=_settings.spark_log_level,
+    lake=_settings.lake,
+    s3_kms_key=_settings.s3_kms_key,
 )
-_spark = SparkResource(master=_settings.spark_master, log_level=_settings.spark_log_level)
 
 rebuild_lakehouse = dg.define_asset_job(
     "rebuild_lakehouse",

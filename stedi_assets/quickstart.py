@@ -97,5 +97,5 @@ def _print_summary(lake: Lake, outcomes: dict[str, _TableOutcome]) -> None:
     for name, outcome in outcomes.items():
         pointer = current(lake, TABLES[name])
         checks = f"{outcome.passed} of {outcome.passed + outcome.failed}"
-        folder = snapshot_folder(lake, TABLES[name], pointer.snapshot)
+        folder = lake.storage.shown(snapshot_folder(TABLES[name], pointer.snapshot))
         print(f"{name:{width}}  {pointer.rows:>9,}  {checks:>9}  {outcome.seconds:>7.1f}  {folder}")

@@ -28,7 +28,9 @@ class SettingsError(Exception):
 class Settings:
     """Everything that the environment decides. The field comments name the variables."""
 
-    lake: str  # STEDI_LAKE: a folder
+    lake: str  # STEDI_LAKE: a folder, or s3://bucket/prefix
+    s3_kms_key: str | None  # STEDI_S3_KMS_KEY
+    glue_database: str | None  # STEDI_GLUE_DATABASE
     policy: Policy  # STEDI_CONSENT_RECORD, STEDI_READINGS, STEDI_MATCH_ON, STEDI_PUBLISHED_TIME
     purpose: Purpose  # STEDI_PURPOSE
     pseudonym_key: str | None = field(repr=False)  # STEDI_PSEUDONYM_KEY
@@ -56,8 +58,14 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
             "reproduce published counts. They need STEDI_PURPOSE=comparison and a lake of their own."
         )
         raise SettingsError(msg)
+    lake, glue_database = found.get("STEDI_LAKE") or DEFAULT_LAKE, found.get("STEDI_GLUE_DATABASE") or None
+    if glue_database and not lake.startswith(("s3://", "s3a://")):
+        msg = f"STEDI_GLUE_DATABASE={glue_database} needs a lake on S3. STEDI_LAKE is {lake}: set it to s3://bucket/prefix."
+        raise SettingsError(msg)
     return Settings(
-        lake=found.get("STEDI_LAKE") or DEFAULT_LAKE,
+        lake=lake,
+        s3_kms_key=found.get("STEDI_S3_KMS_KEY") or None,
+        glue_database=glue_database,
         policy=policy,
         purpose=purpose,
         pseudonym_key=found.get("STEDI_PSEUDONYM_KEY") or None,

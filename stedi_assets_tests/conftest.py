@@ -1,5 +1,6 @@
 """What all tests share: one Spark session for the whole suite, and lakes in temporary folders."""
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,8 +8,12 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
+from stedi_assets.lake.errors import LakeError
 from stedi_assets.lake.layout import Lake
+from stedi_assets.plumbing.java import NoJavaError, find_java
+from stedi_assets.plumbing.s3a import s3a_jars
 from stedi_assets.plumbing.spark import SparkResource
+from stedi_assets_tests.lakes import local_lake
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -25,6 +30,20 @@ def spark_resource() -> SparkResource:
     return SparkResource(spark_config={"spark.sql.shuffle.partitions": "2", "spark.driver.memory": "3g"})
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _s3a_for_spark() -> None:
+    """Put S3A on the class path of the suite's one session; tests that need it ask for `s3a`."""
+    with contextlib.suppress(LakeError, NoJavaError):
+        os.environ["SPARK_DIST_CLASSPATH"] = s3a_jars(find_java())
+
+
+@pytest.fixture(scope="session")
+def s3a() -> None:
+    """Skip where Spark's way to S3 could not be fetched."""
+    if "SPARK_DIST_CLASSPATH" not in os.environ:
+        pytest.skip("hadoop-aws could not be fetched from Maven Central")
+
+
 @pytest.fixture(scope="session")
 def spark(spark_resource: SparkResource) -> Iterator[SparkSession]:
     """The one Spark session of the suite."""
@@ -36,4 +55,4 @@ def spark(spark_resource: SparkResource) -> Iterator[SparkSession]:
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
     """An empty lake."""
-    return Lake(tmp_path / "lake")
+    return local_lake(tmp_path / "lake")

@@ -1,6 +1,7 @@
 """What tests need of a lake that Dagster works on: two people, its resources, whole runs, and what those reported."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -11,6 +12,17 @@ from stedi_assets.plumbing.assets import ASSETS, LANDING_IO, PARQUET_IO
 from stedi_assets.plumbing.checks import CHECKS, ThresholdsResource
 from stedi_assets.plumbing.lake import LakeResource, LandingIOManager, ParquetIOManager
 from stedi_assets.plumbing.spark import SparkResource
+
+
+def local_lake(folder: Path) -> Lake:
+    """Return the lake in a folder."""
+    return Lake.at(str(folder))
+
+
+def root_of(lake: Lake) -> Path:
+    """Return the folder of a local lake."""
+    return Path(lake.location)
+
 
 DEFAULT = Policy()
 CONSENTED = 1_600_000_000_000
@@ -52,7 +64,7 @@ def write_ada_and_ben(lake: Lake) -> None:
         "accelerometer": [phone_reading(person, instant) for person in people for instant in INSTANTS],
         "step_trainer": [device_reading(f"device-of-{person}", t) for person in people for t in INSTANTS],
     }.items():
-        landing = lake.root / source / "landing"
+        landing = root_of(lake) / source / "landing"
         landing.mkdir(parents=True)
         (landing / "one.json").write_bytes(lines(*records))
 
@@ -60,7 +72,7 @@ def write_ada_and_ben(lake: Lake) -> None:
 def resources(lake: Lake, spark: SparkResource, policy: Policy = DEFAULT, **thresholds: Any) -> dict[str, Any]:
     """Return the resources of the definitions, for a lake and a policy of the test's."""
     resource = LakeResource(
-        location=str(lake.root),
+        location=lake.location,
         consent_record=policy.consent_record,
         readings=policy.readings,
         match_on=policy.match_on,

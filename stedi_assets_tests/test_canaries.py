@@ -35,9 +35,11 @@ from stedi_assets_tests.lakes import (
     device_reading,
     failed_checks,
     lines,
+    local_lake,
     materialise,
     phone_reading,
     resources,
+    root_of,
     write_ada_and_ben,
 )
 
@@ -96,7 +98,7 @@ def write_canaries(lake: Lake) -> None:
         "accelerometer": lines(*phones, phone_reading("kanari.never", INSTANTS[0]) | {MAIL: 1}) + broken,
         "step_trainer": lines(*devices) + b'{"serialNumber": "kanari", "sensorReadingTime": "kanari"}',
     }.items():
-        folder = lake.root / source / "landing" / MAIL
+        folder = root_of(lake) / source / "landing" / MAIL
         folder.mkdir()
         (folder / f"{MAIL}.json").write_bytes(content)
         # Ignored, and unreadable.
@@ -106,12 +108,12 @@ def write_canaries(lake: Lake) -> None:
 @pytest.fixture(scope="module")
 def landed(tmp_path_factory: pytest.TempPathFactory, spark_resource: SparkResource) -> Path:
     """The root of a lake in which the canaries have landed."""
-    lake = Lake(tmp_path_factory.mktemp("landed") / "lake")
+    lake = local_lake(tmp_path_factory.mktemp("landed") / "lake")
     write_canaries(lake)
     # Some of their files cannot be read, which fails a check of each table and publishes it all the same.
     materialise(lake, spark_resource, tables=dg.AssetSelection.groups("landing"))
     assert all(current(lake, source.landing).rows for source in SOURCES.values())
-    return lake.root
+    return root_of(lake)
 
 
 Breaking = Callable[[Lake, pytest.MonkeyPatch], None]
@@ -125,7 +127,7 @@ def cut_off(source: str) -> Breaking:
     """Deliver a file of the source that cannot be read."""
 
     def breaking(lake: Lake, patch: pytest.MonkeyPatch) -> None:
-        file = lake.root / source / "landing" / MAIL / f"cut.{MAIL}.json.gz"
+        file = root_of(lake) / source / "landing" / MAIL / f"cut.{MAIL}.json.gz"
         file.write_bytes(gzip.compress(_customers() * 50)[:-4])
 
     return breaking
@@ -135,9 +137,9 @@ def all_quarantined(source: str) -> Breaking:
     """Leave the source nothing but records that cannot be read."""
 
     def breaking(lake: Lake, patch: pytest.MonkeyPatch) -> None:
-        shutil.rmtree(lake.root / source / "landing")
-        (lake.root / source / "landing").mkdir()
-        (lake.root / source / "landing" / f"{MAIL}.json").write_bytes(b'{"email": "kanari@example.com"\n' * 5)
+        shutil.rmtree(root_of(lake) / source / "landing")
+        (root_of(lake) / source / "landing").mkdir()
+        (root_of(lake) / source / "landing" / f"{MAIL}.json").write_bytes(b'{"email": "kanari@example.com"\n' * 5)
 
     return breaking
 
@@ -318,7 +320,7 @@ def test_whatever_goes_wrong_nobody_gets_out(
     if case.tables is _ALL:
         write_canaries(lake)
     else:
-        shutil.copytree(request.getfixturevalue("landed"), lake.root)
+        shutil.copytree(request.getfixturevalue("landed"), root_of(lake))
     home = tmp_path / "dagster"
     home.mkdir()
     case.breaks(lake, monkeypatch)
@@ -332,7 +334,7 @@ def test_whatever_goes_wrong_nobody_gets_out(
     shown.append(("logged", caplog.text.encode()))
     shown += [("an event", repr(event).encode()) for result in results for event in result.all_events]
     shown += [(f"Dagster's {path}", content) for path, content in contents(home)]
-    stored = dict(contents(lake.root))
+    stored = dict(contents(root_of(lake)))
     # The search finds what is there.
     assert any(CANARY.search(content) for path, content in stored.items() if in_landing_zone(path))
 

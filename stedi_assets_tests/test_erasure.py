@@ -30,9 +30,11 @@ from stedi_assets_tests.lakes import (
     device_reading,
     failed_checks,
     lines,
+    local_lake,
     materialise,
     phone_reading,
     resources,
+    root_of,
     write_ada_and_ben,
 )
 
@@ -55,9 +57,9 @@ def _keys() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory, spark_resource: SparkResource) -> Lake:
     """A lake with ada in every table and, in several ways, in the quarantine; ben and she have shared a device."""
-    lake = Lake(tmp_path_factory.mktemp("first") / "lake")
+    lake = local_lake(tmp_path_factory.mktemp("first") / "lake")
     write_ada_and_ben(lake)
-    more = lake.root / "customer" / "landing" / "more.json"
+    more = root_of(lake) / "customer" / "landing" / "more.json"
     shared = [customer(person, CONSENTED - 1, None, SHARED) for person in ("ada", "ben")]
     more.write_bytes(
         lines(*shared)
@@ -66,9 +68,9 @@ def first(tmp_path_factory: pytest.TempPathFactory, spark_resource: SparkResourc
         + b'{"name": "ada lovelace" "contact" ada@example.com\n'
     )
     broken = b'{"user": "ada@example.com", "timestamp": "yesterday"}\n'
-    (lake.root / "accelerometer" / "landing" / "more.json").write_bytes(broken)
+    (root_of(lake) / "accelerometer" / "landing" / "more.json").write_bytes(broken)
     together = lines(*(device_reading(SHARED, instant) for instant in (*INSTANTS, INSTANTS[1] + 500)))
-    (lake.root / "step_trainer" / "landing" / "more.json").write_bytes(together)
+    (root_of(lake) / "step_trainer" / "landing" / "more.json").write_bytes(together)
     # Twice, so that old snapshots are kept.
     for _ in range(2):
         assert materialise(lake, spark_resource).success
@@ -78,7 +80,7 @@ def first(tmp_path_factory: pytest.TempPathFactory, spark_resource: SparkResourc
 @pytest.fixture
 def built(first: Lake, lake: Lake) -> Lake:
     """The test's own copy of that lake."""
-    shutil.copytree(first.root, lake.root)
+    shutil.copytree(root_of(first), root_of(lake))
     return lake
 
 
@@ -111,12 +113,12 @@ def test_an_erased_person_is_in_no_byte_and_stays_out(
     built: Lake, spark_resource: SparkResource, tmp_path: Path
 ) -> None:
     before = {name: current(built, table).rows for name, table in TABLES.items()}
-    assert places_of_ada(built.root)
+    assert places_of_ada(root_of(built))
     home = tmp_path / "dagster"
     home.mkdir()
     result = erase(built, spark_resource, ADA, home)
     assert result.success
-    assert places_of_ada(built.root, home) == []
+    assert places_of_ada(root_of(built), home) == []
 
     removed = {name: rows - current(built, TABLES[name]).rows for name, rows in before.items()}
     assert removed == {
@@ -130,7 +132,7 @@ def test_an_erased_person_is_in_no_byte_and_stays_out(
         "step_trainer_trusted": 2,
         "machine_learning_curated": 2,
     }
-    receipt = json.loads(next((built.root / "_erasures").iterdir()).read_text())
+    receipt = json.loads(next((root_of(built) / "_erasures").iterdir()).read_text())
     assert {name: receipt["removed"][name] for name in TABLES} == removed
     assert receipt["removed"]["customer_quarantine"] == 2
     assert receipt["removed"]["accelerometer_quarantine"] == 1
@@ -149,7 +151,7 @@ def test_an_erased_person_is_in_no_byte_and_stays_out(
 
     # The sources still deliver her.
     assert materialise(built, spark_resource).success
-    assert places_of_ada(built.root) == []
+    assert places_of_ada(root_of(built)) == []
     suppressed = {
         source.name: sum(f.suppressed for f in read_file_reports(built, source, current(built, source.landing)))
         for source in SOURCES.values()
@@ -163,17 +165,17 @@ def test_the_way_back_is_a_consent_from_after_the_erasure(
     built: Lake, spark_resource: SparkResource, tmp_path: Path
 ) -> None:
     assert erase(built, spark_resource, ADA, tmp_path).success
-    erased_at = json.loads((built.root / "_suppressed.json").read_text())["people"][ADA]["erased_at"]
+    erased_at = json.loads((root_of(built) / "_suppressed.json").read_text())["people"][ADA]["erased_at"]
 
     def delivers(source: str, name: str, *records: dict[str, object]) -> None:
-        (built.root / source / "landing" / f"{name}.json").write_bytes(lines(*records))
+        (root_of(built) / source / "landing" / f"{name}.json").write_bytes(lines(*records))
 
     # Later records alone, whatever they consent to, are no way back.
     delivers("customer", "later", customer("ada", erased_at + 1, CONSENTED))
     delivers("accelerometer", "later", phone_reading("ada", erased_at + 1), phone_reading("ada", erased_at + 2))
     delivers("step_trainer", "later", device_reading("device-of-ada", erased_at + 2))
     assert materialise(built, spark_resource).success
-    assert places_of_ada(built.root) == []
+    assert places_of_ada(root_of(built)) == []
 
     delivers("customer", "back", customer("ada", erased_at + 2, erased_at + 2))
     # The customers are landed last, so that the others know of it a run later.
@@ -194,14 +196,14 @@ def test_another_suppression_key_is_refused(
     assert data
     assert data.user_failure_data
     assert "suppression key is not the one" in (data.user_failure_data.description or "")
-    assert places_of_ada(built.root) == []
+    assert places_of_ada(root_of(built)) == []
 
 
 @pytest.mark.parametrize("person", ["ada@example.com", ADA.upper(), ADA[:-1], ""])
 def test_only_a_hash_is_taken(person: str, lake: Lake, spark_resource: SparkResource, tmp_path: Path) -> None:
     refused = erase(lake, spark_resource, person, tmp_path)
     assert not refused.success
-    assert not (lake.root / "_suppressed.json").exists()
+    assert not (root_of(lake) / "_suppressed.json").exists()
 
 
 def test_the_command_prints_the_hash_of_what_it_reads(tmp_path: Path) -> None:

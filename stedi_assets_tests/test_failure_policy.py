@@ -22,8 +22,10 @@ from stedi_assets_tests.lakes import (
     device_reading,
     failed_checks,
     lines,
+    local_lake,
     materialise,
     phone_reading,
+    root_of,
     write_ada_and_ben,
 )
 
@@ -61,7 +63,7 @@ ALL_RULES = {rule.name for table in TABLES.values() for rule in table.rules}
 
 
 def _deliver(lake: Lake, path: str, content: bytes) -> None:
-    (lake.root / path).write_bytes(content)
+    (root_of(lake) / path).write_bytes(content)
 
 
 def _deliver_later(path: str, content: bytes) -> Callable[[Lake, pytest.MonkeyPatch], None]:
@@ -89,7 +91,7 @@ def _transform_is_wrong(_: Lake, change: pytest.MonkeyPatch) -> None:
 
 def _tamper(lake: Lake, _: pytest.MonkeyPatch) -> None:
     table = TABLES["customers_curated"]
-    folder = snapshot_folder(lake, table, current(lake, table).snapshot)
+    folder = root_of(lake) / snapshot_folder(table, current(lake, table).snapshot)
     file = next(folder.glob("*.parquet"))
     shutil.copy(file, folder / f"again-{file.name}")
 
@@ -212,7 +214,7 @@ CASES = [
         "The landing table stays as it was",
         "the error names the file",
         "ERROR",
-        lambda lake, _: (lake.root / "step_trainer/landing/one.json").unlink(),
+        lambda lake, _: (root_of(lake) / "step_trainer/landing/one.json").unlink(),
         ALL,
     ),
     Case(
@@ -232,7 +234,7 @@ SECOND_RUNS = {case.what for case in CASES[-4:]}
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory, spark_resource: SparkResource) -> Lake:
     """A good lake."""
-    lake = Lake(tmp_path_factory.mktemp("built") / "lake")
+    lake = local_lake(tmp_path_factory.mktemp("built") / "lake")
     write_ada_and_ben(lake)
     assert materialise(lake, spark_resource).success
     return lake
@@ -243,7 +245,7 @@ def test_it_goes_as_the_readme_says(
     case: Case, built: Lake, lake: Lake, spark_resource: SparkResource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if case.what in SECOND_RUNS:
-        shutil.copytree(built.root, lake.root)
+        shutil.copytree(root_of(built), root_of(lake))
     else:
         write_ada_and_ben(lake)
     case.done(lake, monkeypatch)

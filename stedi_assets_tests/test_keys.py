@@ -18,6 +18,7 @@ import pytest
 from stedi_assets.lake.errors import LakeError
 from stedi_assets.lake.keys import LEAST_BYTES, pseudonym_key, suppression_key
 from stedi_assets.lake.layout import Lake
+from stedi_assets_tests.lakes import local_lake, root_of
 
 _needs_permissions = pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 
@@ -30,7 +31,7 @@ def key_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def test_a_key_is_made_that_only_its_owner_can_read(key_file: Path, lake: Lake) -> None:
-    key = pseudonym_key(None, lake.root)
+    key = pseudonym_key(None, lake)
     assert key_file.read_bytes() == key
     assert stat.S_IMODE(key_file.stat().st_mode) == 0o600
     assert stat.S_IMODE(key_file.parent.stat().st_mode) == 0o700
@@ -40,7 +41,7 @@ def test_a_key_is_made_that_only_its_owner_can_read(key_file: Path, lake: Lake) 
 def test_a_key_has_as_many_random_bytes_as_are_asked_of_others(key_file: Path, lake: Lake) -> None:
     keys = set()
     for _ in range(20):
-        keys.add(pseudonym_key(None, lake.root))
+        keys.add(pseudonym_key(None, lake))
         key_file.unlink()
     assert len(keys) == 20
     # Written as hex digits, two for each random byte, in the letters of one case.
@@ -50,29 +51,29 @@ def test_a_key_has_as_many_random_bytes_as_are_asked_of_others(key_file: Path, l
 
 def test_nothing_else_is_left_where_the_key_is_kept(key_file: Path, lake: Lake) -> None:
     for _ in range(3):
-        pseudonym_key(None, lake.root)
+        pseudonym_key(None, lake)
     assert list(key_file.parent.iterdir()) == [key_file]
-    assert not lake.root.exists()
+    assert not root_of(lake).exists()
 
 
 def test_the_suppression_key_is_another(key_file: Path, lake: Lake) -> None:
-    suppression = suppression_key(None, lake.root)
+    suppression = suppression_key(None, lake)
     assert suppression == key_file.with_name("suppression.key").read_bytes()
-    assert suppression != pseudonym_key(None, lake.root)
+    assert suppression != pseudonym_key(None, lake)
     with pytest.raises(LakeError, match="STEDI_SUPPRESSION_KEY has 5 bytes"):
-        suppression_key("short", lake.root)
+        suppression_key("short", lake)
 
 
 def test_the_key_is_made_once(key_file: Path, lake: Lake, tmp_path: Path) -> None:
-    first = pseudonym_key(None, lake.root)
-    assert pseudonym_key(None, lake.root) == first
-    assert pseudonym_key(None, tmp_path / "another lake") == first
+    first = pseudonym_key(None, lake)
+    assert pseudonym_key(None, lake) == first
+    assert pseudonym_key(None, local_lake(tmp_path / "another lake")) == first
 
 
 def test_a_key_that_is_there_is_taken_as_it_is(key_file: Path, lake: Lake) -> None:
     key_file.parent.mkdir(parents=True)
     key_file.write_bytes(b"k" * LEAST_BYTES)
-    assert pseudonym_key(None, lake.root) == b"k" * LEAST_BYTES
+    assert pseudonym_key(None, lake) == b"k" * LEAST_BYTES
     assert key_file.read_bytes() == b"k" * LEAST_BYTES
 
 
@@ -82,28 +83,28 @@ def test_the_key_is_kept_in_the_home_folder_where_nothing_else_is_said(
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     kept = tmp_path / "home" / ".config" / "stedi" / "pseudonym.key"
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
-    key = pseudonym_key(None, lake.root)
+    key = pseudonym_key(None, lake)
     assert kept.read_bytes() == key
     monkeypatch.setenv("XDG_CONFIG_HOME", "")
-    assert pseudonym_key(None, lake.root) == key
+    assert pseudonym_key(None, lake) == key
 
 
 def test_a_configured_key_is_used_and_none_is_made(key_file: Path, lake: Lake) -> None:
-    assert pseudonym_key("k" * LEAST_BYTES, lake.root) == b"k" * LEAST_BYTES
-    assert pseudonym_key("\u00e9" * LEAST_BYTES, lake.root) == "\u00e9".encode() * LEAST_BYTES
+    assert pseudonym_key("k" * LEAST_BYTES, lake) == b"k" * LEAST_BYTES
+    assert pseudonym_key("\u00e9" * LEAST_BYTES, lake) == "\u00e9".encode() * LEAST_BYTES
     assert not key_file.exists()
 
 
 def test_a_configured_key_wins_over_the_one_that_is_kept(key_file: Path, lake: Lake) -> None:
-    kept = pseudonym_key(None, lake.root)
-    assert pseudonym_key("k" * LEAST_BYTES, lake.root) == b"k" * LEAST_BYTES
-    assert pseudonym_key(None, lake.root) == kept
+    kept = pseudonym_key(None, lake)
+    assert pseudonym_key("k" * LEAST_BYTES, lake) == b"k" * LEAST_BYTES
+    assert pseudonym_key(None, lake) == kept
 
 
 @pytest.mark.parametrize("key", ["", "secret", "k" * (LEAST_BYTES - 1)])
 def test_a_configured_key_that_is_too_short_is_refused_and_not_shown(key_file: Path, lake: Lake, key: str) -> None:
     with pytest.raises(LakeError) as refused:
-        pseudonym_key(key, lake.root)
+        pseudonym_key(key, lake)
     assert f"STEDI_PSEUDONYM_KEY has {len(key)} bytes; at least {LEAST_BYTES} are needed" in str(refused.value)
     assert not key or key not in str(refused.value)
     assert not key_file.exists()
@@ -111,9 +112,9 @@ def test_a_configured_key_that_is_too_short_is_refused_and_not_shown(key_file: P
 
 def test_the_length_of_a_configured_key_counts_in_bytes(key_file: Path, lake: Lake) -> None:
     half = "\u00e9" * (LEAST_BYTES // 2)
-    assert len(pseudonym_key(half, lake.root)) == LEAST_BYTES
+    assert len(pseudonym_key(half, lake)) == LEAST_BYTES
     with pytest.raises(LakeError, match=f"has {LEAST_BYTES - 2} bytes"):
-        pseudonym_key(half[1:], lake.root)
+        pseudonym_key(half[1:], lake)
 
 
 @pytest.mark.parametrize("content", [b"", b"secret", b"k" * (LEAST_BYTES - 1)])
@@ -123,7 +124,7 @@ def test_a_kept_key_that_is_too_short_is_refused_not_shown_and_not_replaced(
     key_file.parent.mkdir(parents=True)
     key_file.write_bytes(content)
     with pytest.raises(LakeError) as refused:
-        pseudonym_key(None, lake.root)
+        pseudonym_key(None, lake)
     assert f"{key_file} has {len(content)} bytes; at least {LEAST_BYTES} are needed" in str(refused.value)
     assert not content or content.decode() not in str(refused.value)
     assert key_file.read_bytes() == content
@@ -131,35 +132,35 @@ def test_a_kept_key_that_is_too_short_is_refused_not_shown_and_not_replaced(
 
 @pytest.mark.parametrize("below", ["", "config", "customer/landing", "../lake/config"])
 def test_a_key_below_the_lake_is_refused(monkeypatch: pytest.MonkeyPatch, lake: Lake, below: str) -> None:
-    lake.root.mkdir()
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(lake.root / below))
+    root_of(lake).mkdir()
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(root_of(lake) / below))
     with pytest.raises(LakeError, match=r"would lie below the lake .* Set STEDI_PSEUDONYM_KEY or XDG_CONFIG_HOME"):
-        pseudonym_key(None, lake.root)
-    assert list(lake.root.iterdir()) == []
-    assert pseudonym_key("k" * LEAST_BYTES, lake.root) == b"k" * LEAST_BYTES
+        pseudonym_key(None, lake)
+    assert list(root_of(lake).iterdir()) == []
+    assert pseudonym_key("k" * LEAST_BYTES, lake) == b"k" * LEAST_BYTES
 
 
 def test_a_key_below_the_lake_is_refused_by_way_of_a_link_too(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lake: Lake
 ) -> None:
-    (lake.root / "config").mkdir(parents=True)
-    (tmp_path / "to the lake").symlink_to(lake.root)
-    (tmp_path / "to the config").symlink_to(lake.root / "config")
+    (root_of(lake) / "config").mkdir(parents=True)
+    (tmp_path / "to the lake").symlink_to(root_of(lake))
+    (tmp_path / "to the config").symlink_to(root_of(lake) / "config")
     for home, root in (
-        (tmp_path / "to the config", lake.root),
-        (tmp_path / "to the lake" / "config", lake.root),
-        (lake.root / "config", tmp_path / "to the lake"),
+        (tmp_path / "to the config", root_of(lake)),
+        (tmp_path / "to the lake" / "config", root_of(lake)),
+        (root_of(lake) / "config", tmp_path / "to the lake"),
     ):
         monkeypatch.setenv("XDG_CONFIG_HOME", str(home))
         with pytest.raises(LakeError, match="would lie below the lake"):
-            pseudonym_key(None, root)
+            pseudonym_key(None, local_lake(root))
 
 
 def test_a_key_beside_a_lake_of_a_similar_name_is_not_below_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lake: Lake
 ) -> None:
-    monkeypatch.setenv("XDG_CONFIG_HOME", f"{lake.root}-config")
-    pseudonym_key(None, lake.root)
+    monkeypatch.setenv("XDG_CONFIG_HOME", f"{root_of(lake)}-config")
+    pseudonym_key(None, lake)
     assert (tmp_path / "lake-config" / "stedi" / "pseudonym.key").exists()
 
 
@@ -169,22 +170,23 @@ def test_where_no_key_can_be_made_the_error_says_what_to_set(
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "file"))
     with pytest.raises(LakeError, match=r"cannot be read or made: .* Set STEDI_PSEUDONYM_KEY instead"):
-        pseudonym_key(None, lake.root)
+        pseudonym_key(None, lake)
 
 
 def test_processes_that_make_the_key_at_once_get_the_same_one(tmp_path: Path, lake: Lake) -> None:
     script = (
-        "import os, pathlib, sys, time\n"
+        "import os, sys, time\n"
         "from stedi_assets.lake.keys import pseudonym_key\n"
+        "from stedi_assets.lake.layout import Lake\n"
         "print('ready', flush=True)\n"
         "for line in sys.stdin:\n"
         "    start, home = line.strip().split(' ', 1)\n"
         "    os.environ['XDG_CONFIG_HOME'] = home\n"
         "    while time.time() < float(start):\n"
         "        pass\n"
-        "    print(pseudonym_key(None, pathlib.Path(sys.argv[1])).decode(), flush=True)\n"
+        "    print(pseudonym_key(None, Lake.at(sys.argv[1])).decode(), flush=True)\n"
     )
-    command = [sys.executable, "-c", script, str(lake.root)]
+    command = [sys.executable, "-c", script, lake.location]
     with ExitStack() as running:
         started = [
             running.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
@@ -212,7 +214,7 @@ def test_threads_that_make_the_key_at_once_get_the_same_one(key_file: Path, lake
 
         def make(start: Barrier = start) -> bytes:
             start.wait()
-            return pseudonym_key(None, lake.root)
+            return pseudonym_key(None, lake)
 
         with ThreadPoolExecutor(at_once) as pool:
             keys = {made.result() for made in [pool.submit(make) for _ in range(at_once)]}
@@ -224,7 +226,7 @@ def test_what_a_dead_process_of_the_same_number_left_does_not_matter(key_file: P
     # In a container every run has the same process number.
     key_file.parent.mkdir(parents=True)
     key_file.with_name(f"pseudonym.key.{os.getpid()}").write_bytes(b"half a k")
-    key = pseudonym_key(None, lake.root)
+    key = pseudonym_key(None, lake)
     assert key == key_file.read_bytes()
     assert len(key) >= LEAST_BYTES
 
@@ -236,19 +238,19 @@ def test_a_key_that_may_be_read_but_not_written_is_enough(key_file: Path, lake: 
     key_file.chmod(0o400)
     key_file.parent.chmod(0o500)
     try:
-        assert pseudonym_key(None, lake.root) == b"k" * LEAST_BYTES
+        assert pseudonym_key(None, lake) == b"k" * LEAST_BYTES
     finally:
         key_file.parent.chmod(0o700)
 
 
 def test_a_kept_key_is_read_without_writing_beside_it(key_file: Path, lake: Lake) -> None:
-    kept = pseudonym_key(None, lake.root)
+    kept = pseudonym_key(None, lake)
     os.utime(key_file.parent, (0, 0))
-    assert pseudonym_key(None, lake.root) == kept
+    assert pseudonym_key(None, lake) == kept
     assert key_file.parent.stat().st_mtime == 0
 
 
 def test_a_configured_key_may_be_of_any_bytes(lake: Lake) -> None:
     key = bytes(range(128, 128 + LEAST_BYTES))
     # As Python shows a variable of the environment.
-    assert pseudonym_key(os.fsdecode(key), lake.root) == key
+    assert pseudonym_key(os.fsdecode(key), lake) == key

@@ -20,12 +20,14 @@ from stedi_assets.lake import landing_files
 from stedi_assets.lake.landing_files import (
     FileReport,
     LandingFile,
+    Listing,
     changed_since,
-    fingerprint_of,
     list_landing_files,
     open_content,
 )
 from stedi_assets.lake.layout import masked
+from stedi_assets.lake.local import LocalFolder, fingerprint_of
+from stedi_assets.lake.storage import Entry
 
 _RECORD = b'{"user":"ada@example.com","x":1.5}\n'
 _CUT_OFF = "its gzip data are cut off"
@@ -34,6 +36,16 @@ _WIDE = "it is UTF-16 or UTF-32; the sources deliver UTF-8"
 _FORBIDDEN = "no permission to read it"
 
 _needs_permissions = pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+
+
+def listing_of(folder: Path, known: dict[str, FileReport]) -> Listing:
+    """Return the listing of a local folder."""
+    return list_landing_files(LocalFolder(folder.parent), folder.name, known)
+
+
+def has_changed(folder: Path, file: LandingFile) -> bool:
+    """Whether a file of a local folder has changed since it was listed."""
+    return file.path in changed_since(LocalFolder(folder.parent), folder.name, [file])
 
 
 def put(folder: Path, *names: str, content: bytes = _RECORD) -> Path:
@@ -47,13 +59,13 @@ def put(folder: Path, *names: str, content: bytes = _RECORD) -> Path:
 
 def listed(folder: Path) -> list[str]:
     """Return the paths of the files that are to be read."""
-    return [file.path for file in list_landing_files(folder, {}).files]
+    return [file.path for file in listing_of(folder, {}).files]
 
 
 def looked_at(folder: Path, content: bytes, name: str = "a.json") -> LandingFile:
     """Put a file alone into a folder, and return what is seen of it."""
     put(folder, name, content=content)
-    (file,) = list_landing_files(folder, {}).files
+    (file,) = listing_of(folder, {}).files
     return file
 
 
@@ -87,7 +99,7 @@ def wait_for_the_clock_of(path: Path) -> None:
 
 def test_a_folder_that_does_not_exist_or_is_empty_holds_nothing(tmp_path: Path) -> None:
     for folder in (tmp_path / "gone", tmp_path):
-        listing = list_landing_files(folder, {})
+        listing = listing_of(folder, {})
         assert (listing.files, listing.ignored, listing.hidden) == ((), (), ())
 
 
@@ -108,14 +120,14 @@ def test_a_suffix_counts_in_any_letter_case(tmp_path: Path, suffix: str, packed:
 def test_what_has_another_suffix_or_none_is_ignored_by_name(tmp_path: Path) -> None:
     names = ["a", "a.csv", "a.gz", "a.json.bak", "a.json.gz.gz", "a.json.zip", "a.jsonx", "ajson", "b/readme.txt"]
     put(tmp_path, *names)
-    listing = list_landing_files(tmp_path, {})
+    listing = listing_of(tmp_path, {})
     assert listing.files == ()
     assert listing.ignored == tuple(names)
 
 
 def test_what_is_hidden_is_named_once_and_not_looked_into(tmp_path: Path) -> None:
     put(tmp_path, ".a.json", "_b.json", ".git/c.json", "_temporary/0/d.json", "e/.f.json", "e/_g/h.json", "e/i.json")
-    listing = list_landing_files(tmp_path, {})
+    listing = listing_of(tmp_path, {})
     assert [file.path for file in listing.files] == ["e/i.json"]
     assert listing.hidden == (".a.json", ".git", "_b.json", "_temporary", "e/.f.json", "e/_g")
     assert listing.ignored == ()
@@ -133,7 +145,7 @@ def test_a_name_that_is_no_utf_8_is_read(tmp_path: Path) -> None:
         put(tmp_path, name)
     except OSError:
         pytest.skip("this file system has no such names")
-    (file,) = list_landing_files(tmp_path, {}).files
+    (file,) = listing_of(tmp_path, {}).files
     assert (file.path, file.error) == (name, None)
 
 
@@ -145,7 +157,7 @@ def test_a_link_to_a_file_is_read_and_a_link_to_a_folder_is_ignored(tmp_path: Pa
     (folder / "linked").symlink_to(elsewhere, target_is_directory=True)
     (folder / "linked.json").symlink_to(elsewhere, target_is_directory=True)
     (folder / "round").symlink_to(folder, target_is_directory=True)
-    listing = list_landing_files(folder, {})
+    listing = listing_of(folder, {})
     assert [(file.path, file.bytes, file.error) for file in listing.files] == [("link.json", len(_RECORD), None)]
     assert listing.ignored == ("linked", "linked.json", "round")
 
@@ -155,7 +167,7 @@ def test_what_is_no_file_is_ignored(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.chdir(tmp_path)  # the path of a socket must be short
     with socket.socket(socket.AF_UNIX) as endpoint:
         endpoint.bind("socket.json")
-        listing = list_landing_files(tmp_path, {})
+        listing = listing_of(tmp_path, {})
     assert listing.files == ()
     assert listing.ignored == ("broken.json", "socket.json")
 
@@ -164,7 +176,7 @@ def test_what_is_no_file_is_ignored(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 def test_a_file_that_may_not_be_read_is_an_error_and_the_others_are_read(tmp_path: Path) -> None:
     put(tmp_path, "a.json", "c.json")
     put(tmp_path, "b.json").chmod(0)
-    found = {file.path: file.error for file in list_landing_files(tmp_path, {}).files}
+    found = {file.path: file.error for file in listing_of(tmp_path, {}).files}
     assert found == {"a.json": None, "b.json": _FORBIDDEN, "c.json": None}
 
 
@@ -174,7 +186,7 @@ def test_a_folder_that_may_not_be_listed_is_an_error_and_the_others_are_read(tmp
     closed = put(tmp_path, "closed/b.json").parent
     closed.chmod(0)
     try:
-        found = {file.path: file.error for file in list_landing_files(tmp_path, {}).files}
+        found = {file.path: file.error for file in listing_of(tmp_path, {}).files}
     finally:
         closed.chmod(0o700)
     assert found == {"a.json": None, "closed": "the folder cannot be listed: no permission"}
@@ -185,15 +197,15 @@ def test_files_of_a_folder_that_may_be_listed_but_not_entered_are_accounted_for(
     closed = put(tmp_path, "closed/b.json").parent
     closed.chmod(0o600)
     try:
-        listing = list_landing_files(tmp_path, {})
+        listing = listing_of(tmp_path, {})
     finally:
         closed.chmod(0o700)
     assert [(file.path, file.error) for file in listing.files] == [("closed/b.json", _FORBIDDEN)]
 
 
 def test_a_file_that_goes_while_the_folder_is_listed_is_an_error(tmp_path: Path) -> None:
-    with mock.patch.object(landing_files, "_entries", return_value=[("gone.json", "read")]):
-        (file,) = list_landing_files(tmp_path, {}).files
+    with mock.patch.object(LocalFolder, "entries", return_value=[Entry("gone.json", is_file=True)]):
+        (file,) = listing_of(tmp_path, {}).files
     assert file.path == "gone.json"
     assert file.error == "it cannot be read: No such file or directory"
 
@@ -236,7 +248,7 @@ def test_content_decides_what_is_gzip_and_not_the_name(
     file = looked_at(tmp_path, content, name)
     assert (file.size, file.bytes, file.error) == (len(content), len(_RECORD), None)
     assert (file.gzip, file.named_for_its_content) == (packed, named_for_it)
-    with open_content(tmp_path, file) as opened:
+    with open_content(LocalFolder(tmp_path.parent), tmp_path.name, file) as opened:
         assert opened.read() == _RECORD
 
 
@@ -258,7 +270,7 @@ def test_gzip_of_any_number_of_members_is_whole(tmp_path: Path, content: bytes, 
         file = looked_at(tmp_path, content)
     assert (file.gzip, file.error) == (True, None)
     assert file.bytes == len(gzip.decompress(content))
-    with open_content(tmp_path, file) as opened:
+    with open_content(LocalFolder(tmp_path.parent), tmp_path.name, file) as opened:
         assert opened.read() == gzip.decompress(content)
 
 
@@ -337,7 +349,7 @@ def test_the_digest_tells_files_apart_as_they_lie(tmp_path: Path) -> None:
     put(tmp_path, "a.json", "copy/b.json")
     put(tmp_path, "c.json", content=_RECORD[:-1])
     put(tmp_path, "d.json", content=gzip.compress(_RECORD))
-    digests = {file.path: file.digest for file in list_landing_files(tmp_path, {}).files}
+    digests = {file.path: file.digest for file in listing_of(tmp_path, {}).files}
     assert digests["a.json"] == digests["copy/b.json"]
     assert len(set(digests.values())) == 3
 
@@ -349,21 +361,21 @@ def test_the_digest_tells_files_apart_as_they_lie(tmp_path: Path) -> None:
 def test_a_file_that_is_known_is_not_read_again(tmp_path: Path, content: bytes) -> None:
     file = looked_at(tmp_path, content)
     with mock.patch.object(landing_files, "_measured", side_effect=AssertionError("it was read")):
-        listing = list_landing_files(tmp_path, {file.path: report_of(file)})
+        listing = listing_of(tmp_path, {file.path: report_of(file)})
     assert listing.files == (file,)
 
 
 def test_a_file_that_was_unreadable_is_read_again(tmp_path: Path) -> None:
     file = looked_at(tmp_path, _RECORD)
     unreadable = replace(report_of(file), bytes=0, digest="", error="its gzip data are cut off")
-    assert list_landing_files(tmp_path, {file.path: unreadable}).files == (file,)
+    assert listing_of(tmp_path, {file.path: unreadable}).files == (file,)
 
 
 def test_a_file_that_has_changed_since_it_was_known_is_read_again(tmp_path: Path) -> None:
     file = looked_at(tmp_path, _RECORD)
     wait_for_the_clock_of(tmp_path / file.path)
     put(tmp_path, file.path, content=_RECORD[::-1])
-    (again,) = list_landing_files(tmp_path, {file.path: report_of(file)}).files
+    (again,) = listing_of(tmp_path, {file.path: report_of(file)}).files
     assert again.size == file.size
     assert again.digest != file.digest
     assert again.fingerprint != file.fingerprint
@@ -372,7 +384,7 @@ def test_a_file_that_has_changed_since_it_was_known_is_read_again(tmp_path: Path
 def test_what_is_known_of_one_file_is_not_taken_for_another(tmp_path: Path) -> None:
     first = looked_at(tmp_path, _RECORD)
     put(tmp_path, "b.json", content=_RECORD * 2)
-    (_, second) = list_landing_files(tmp_path, {"a.json": report_of(first), "b.json": report_of(first)}).files
+    (_, second) = listing_of(tmp_path, {"a.json": report_of(first), "b.json": report_of(first)}).files
     assert (second.path, second.bytes) == ("b.json", 2 * len(_RECORD))
 
 
@@ -384,7 +396,7 @@ def test_a_file_that_is_let_be_has_not_changed(tmp_path: Path) -> None:
     wait_for_the_clock_of(tmp_path / file.path)
     (tmp_path / file.path).read_bytes()
     put(tmp_path, "b.json")
-    assert not changed_since(tmp_path, file)
+    assert not has_changed(tmp_path, file)
 
 
 def _replace(path: Path) -> None:
@@ -437,7 +449,7 @@ def test_a_file_that_is_touched_in_any_way_has_changed(
     change(path)
     if keep_times and path.exists():
         os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert changed_since(tmp_path, file)
+    assert has_changed(tmp_path, file)
 
 
 @pytest.mark.parametrize("changed", ["st_size", "st_mtime_ns", "st_ctime_ns", "st_ino"])
@@ -454,9 +466,9 @@ def test_another_file_of_the_same_size_and_times_has_changed_even_within_one_tic
     before = os.stat(path)
     _replace(path)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert changed_since(tmp_path, file)
+    assert has_changed(tmp_path, file)
 
 
 def test_a_file_that_could_not_be_read_counts_as_changed(tmp_path: Path) -> None:
     put(tmp_path, "a.json")
-    assert changed_since(tmp_path, LandingFile("a.json", 0, "", error="no permission to read it"))
+    assert has_changed(tmp_path, LandingFile("a.json", 0, "", error="no permission to read it"))

@@ -24,6 +24,7 @@ from stedi_assets.lake.landing_files import FileReport
 from stedi_assets.lake.layout import Lake
 from stedi_assets.transforms.records import judge, read_plain
 from stedi_assets_tests import oracle
+from stedi_assets_tests.lakes import local_lake, root_of
 from stedi_assets_tests.malformed_cases import CASES, MalformedCase
 
 GOOD = b'{"user":"a@example.com","timestamp":1655564376361,"x":1,"y":2,"z":3}\n'
@@ -73,9 +74,9 @@ def write(folder: Path, files: Iterable[tuple[str, bytes]]) -> None:
 @pytest.fixture(scope="module")
 def each_case(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Landed]:
     """All cases landed, each in a folder of its own."""
-    lake = Lake(tmp_path_factory.mktemp("cases"))
+    lake = local_lake(tmp_path_factory.mktemp("cases"))
     for number, case in enumerate(CASES):
-        write(lake.raw_folder(SOURCES[case.source]), [(f"{number}/{case.file_name}", case.content)])
+        write(root_of(lake) / SOURCES[case.source].raw_path, [(f"{number}/{case.file_name}", case.content)])
     return {source: landed(spark, lake, source) for source in SOURCES}
 
 
@@ -173,7 +174,7 @@ def test_pairs_of_cases_in_one_file_are_those_of_the_reference(
     spark: SparkSession, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Two broken deliveries after each other, with and without a line break between, every case with some others."""
-    lake = Lake(tmp_path_factory.mktemp("pairs"))
+    lake = local_lake(tmp_path_factory.mktemp("pairs"))
     contents: dict[str, dict[str, bytes]] = {source: {} for source in SOURCES}
     for source in SOURCES:
         cases = [c for c in CASES if c.source == source and not c.file_error and len(c.content) < 10_000]
@@ -185,7 +186,7 @@ def test_pairs_of_cases_in_one_file_are_those_of_the_reference(
                 contents[source][f"{first}-{second}.json"] = a.content + between + b.content
 
     for source in SOURCES:
-        write(lake.raw_folder(SOURCES[source]), contents[source].items())
+        write(root_of(lake) / SOURCES[source].raw_path, contents[source].items())
         assert_as_the_reference(source, contents[source], landed(spark, lake, source))
         assert len(contents[source]) > 200
 
@@ -203,7 +204,7 @@ def lose_one(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_record_that_the_quick_way_loses_is_read_by_the_exact_one(
     spark: SparkSession, lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write(lake.raw_folder(SOURCES["accelerometer"]), [("a.json", GOOD * 3)])
+    write(root_of(lake) / SOURCES["accelerometer"].raw_path, [("a.json", GOOD * 3)])
     lose_one("read_plain", monkeypatch)
     found = landed(spark, lake, "accelerometer")
     assert len(found.accepted["a.json"]) == found.files["a.json"].records == 3
@@ -211,11 +212,11 @@ def test_a_record_that_the_quick_way_loses_is_read_by_the_exact_one(
 
 def test_a_lost_record_is_found(spark: SparkSession, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     """Drop one candidate between splitting and judging, and the bytes do not add up."""
-    write(lake.raw_folder(SOURCES["accelerometer"]), [("a.json", GOOD * 3 + b"{broken\n")])
+    write(root_of(lake) / SOURCES["accelerometer"].raw_path, [("a.json", GOOD * 3 + b"{broken\n")])
     lose_one("judge", monkeypatch)
     with pytest.raises(ContractBroken, match="rows_accounted_for"):
         land(spark, lake, SOURCES["accelerometer"])
-    assert list(lake.table_folder(SOURCES["accelerometer"].landing).glob("_stage*")) == []
+    assert list((root_of(lake) / SOURCES["accelerometer"].landing.path).glob("_stage*")) == []
 
 
 def test_no_landing_files_is_a_clear_error(spark: SparkSession, lake: Lake) -> None:

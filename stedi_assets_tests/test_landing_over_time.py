@@ -15,7 +15,7 @@ from stedi_assets.lake.landing_files import list_landing_files
 from stedi_assets.lake.layout import Lake
 from stedi_assets.lake.snapshots import current, read_pointer, read_snapshot
 from stedi_assets.plumbing.spark import SparkResource
-from stedi_assets_tests.lakes import materialise
+from stedi_assets_tests.lakes import materialise, root_of
 
 CUSTOMER = SOURCES["customer"]
 
@@ -30,7 +30,7 @@ def record(name: str) -> bytes:
 @pytest.fixture
 def folder(lake: Lake) -> Path:
     """The landing folder of the customers, with two files in it."""
-    folder = lake.raw_folder(CUSTOMER)
+    folder = root_of(lake) / CUSTOMER.raw_path
     (folder / "2022").mkdir(parents=True)
     (folder / "one.json").write_bytes(record("one"))
     (folder / "2022" / "two.json").write_bytes(record("two") + record("three"))

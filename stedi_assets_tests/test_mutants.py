@@ -31,9 +31,11 @@ from stedi_assets_tests.lakes import (
     customer,
     device_reading,
     lines,
+    local_lake,
     materialise,
     phone_reading,
     resources,
+    root_of,
     write_ada_and_ben,
 )
 from stedi_assets_tests.worlds import AS_OF, write_worlds
@@ -340,7 +342,7 @@ def _write_rare_cases(lake: Lake) -> None:
         "step_trainer": [*readings, device_reading("device-2-of-duo", at + 1)],
     }
     for source, found in more.items():
-        (lake.root / source / "landing" / "rare.json").write_bytes(lines(*found))
+        (root_of(lake) / source / "landing" / "rare.json").write_bytes(lines(*found))
 
 
 @pytest.fixture(scope="module")
@@ -350,11 +352,11 @@ def landed(tmp_path_factory: pytest.TempPathFactory, spark_resource: SparkResour
 
     def of(policy: Policy) -> Path:
         if policy.needs_comparison not in roots:
-            lake = Lake(tmp_path_factory.mktemp("landed") / "lake")
+            lake = local_lake(tmp_path_factory.mktemp("landed") / "lake")
             write_worlds(lake, random.Random("mutants"), count=300)
             _write_rare_cases(lake)
             assert materialise(lake, spark_resource, policy, tables=_LANDING).success
-            roots[policy.needs_comparison] = lake.root
+            roots[policy.needs_comparison] = root_of(lake)
         return roots[policy.needs_comparison]
 
     return of
@@ -372,7 +374,7 @@ def test_a_mutant_is_another_program(mutant: Mutant) -> None:
 def test_without_a_fault_nothing_is_stopped(
     policy: Policy, landed: Callable[[Policy], Path], lake: Lake, spark_resource: SparkResource
 ) -> None:
-    shutil.copytree(landed(policy), lake.root)
+    shutil.copytree(landed(policy), root_of(lake))
     result = materialise(lake, spark_resource, policy, as_of=AS_OF, tables=_MADE_OF_IT)
     assert result.success
     assert killer(result) is None
@@ -387,7 +389,7 @@ def test_a_fault_is_stopped(
     spark_resource: SparkResource,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    shutil.copytree(landed(mutant.policy), lake.root)
+    shutil.copytree(landed(mutant.policy), root_of(lake))
     mutate(mutant, monkeypatch)
     tables = _LANDING if mutant.lands else _MADE_OF_IT
     result = materialise(lake, spark_resource, mutant.policy, as_of=None if mutant.lands else AS_OF, tables=tables)
@@ -420,27 +422,28 @@ SUPPRESSION_MUTANTS = [
 @pytest.fixture(scope="module")
 def with_ada(tmp_path_factory: pytest.TempPathFactory, spark_resource: SparkResource) -> Path:
     """The root of a lake in which ada has landed in every way: accepted, spelled otherwise, and quarantined."""
-    lake = Lake(tmp_path_factory.mktemp("with_ada") / "lake")
+    lake = local_lake(tmp_path_factory.mktemp("with_ada") / "lake")
     write_ada_and_ben(lake)
     for source, content in {
         "customer": b'{"name": "x" "contact" ada@example.com\n{"email": "ada@example.com", "serialNumber": 5}\n',
         "accelerometer": lines(phone_reading("ada", INSTANTS[0]) | {"user": " ADA@example.com"}),
         "step_trainer": lines(device_reading("device-of-ada", INSTANTS[0] + 1)),
     }.items():
-        (lake.root / source / "landing" / "more.json").write_bytes(content)
-    (lake.root / "customer" / "landing" / "early.json").write_bytes(lines(customer("ada", CONSENTED - 1, CONSENTED)))
+        (root_of(lake) / source / "landing" / "more.json").write_bytes(content)
+    early = lines(customer("ada", CONSENTED - 1, CONSENTED))
+    (root_of(lake) / "customer" / "landing" / "early.json").write_bytes(early)
     assert materialise(lake, spark_resource, tables=_LANDING).success
     assert left_of_ada(lake)
-    return lake.root
+    return root_of(lake)
 
 
 def left_of_ada(lake: Lake) -> list[str]:
     """Return the tables that hold a trace of ada, Parquet pages unpacked, with how many of their rows do."""
     found = []
-    for file in sorted(lake.root.glob("*/*/*/*.parquet")):
+    for file in sorted(root_of(lake).glob("*/*/*/*.parquet")):
         rows = [str(row).encode() for row in pq.read_table(file).to_pylist()]
         if traces := sum(bool(TRACES.search(row)) for row in rows):
-            found.append(f"{file.parents[1].relative_to(lake.root)}: {traces}")
+            found.append(f"{file.parents[1].relative_to(root_of(lake))}: {traces}")
     return found
 
 
@@ -457,7 +460,7 @@ def _erased(lake: Lake, spark: SparkResource) -> None:
 
 @pytest.mark.matrix
 def test_an_erasure_without_a_fault_leaves_nothing(with_ada: Path, lake: Lake, spark_resource: SparkResource) -> None:
-    shutil.copytree(with_ada, lake.root)
+    shutil.copytree(with_ada, root_of(lake))
     _erased(lake, spark_resource)
     assert left_of_ada(lake) == []
 
@@ -467,7 +470,7 @@ def test_an_erasure_without_a_fault_leaves_nothing(with_ada: Path, lake: Lake, s
 def test_an_erasure_with_a_fault_leaves_traces(
     mutant: Mutant, with_ada: Path, lake: Lake, spark_resource: SparkResource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.copytree(with_ada, lake.root)
+    shutil.copytree(with_ada, root_of(lake))
     mutate(mutant, monkeypatch)
     _erased(lake, spark_resource)
     left = left_of_ada(lake)

@@ -13,11 +13,13 @@ from pyspark.sql import DataFrame, SparkSession
 from stedi_assets.contracts import TABLES, Policy, Purpose
 from stedi_assets.contracts.rules import EVERY_ROW_CONSENTS
 from stedi_assets.lake import publishing
-from stedi_assets.lake.drafts import Draft
 from stedi_assets.lake.errors import ContractBroken, LakeError, LostRace
 from stedi_assets.lake.layout import Lake
+from stedi_assets.lake.local import LocalFolder
+from stedi_assets.lake.pointers import FORMAT, Pointer
 from stedi_assets.lake.publishing import Provenance, Published, Retention, publish
-from stedi_assets.lake.snapshots import FORMAT, current, read_pointer, read_snapshot
+from stedi_assets.lake.snapshots import current, read_pointer, read_snapshot
+from stedi_assets_tests.lakes import root_of
 
 # Without the rules that look at other tables.
 PHONE = replace(TABLES["accelerometer_trusted"], own_rules=())
@@ -41,12 +43,12 @@ def litter(lake: Lake) -> list[str]:
     """Return what lies in the table's folder besides its pointer, its lock and the snapshots it names."""
     pointer = current(lake, PHONE)
     named = {pointer.snapshot, *(old.snapshot for old in pointer.replaced), "_current.json", "_lock"}
-    return sorted({path.name for path in lake.table_folder(PHONE).iterdir()} - named)
+    return sorted({path.name for path in (root_of(lake) / PHONE.path).iterdir()} - named)
 
 
 def test_a_published_table_is_read_through_its_pointer(spark: SparkSession, lake: Lake) -> None:
     publish_readings(lake, readings(spark, 5))
-    pointer = json.loads((lake.table_folder(PHONE) / "_current.json").read_text())
+    pointer = json.loads(((root_of(lake) / PHONE.path) / "_current.json").read_text())
     assert pointer["rows"] == 5
     assert pointer["format"] == FORMAT
     assert pointer["run_id"] == "run-1"
@@ -98,9 +100,9 @@ def test_rows_that_cannot_be_read_back_are_not_published(
 ) -> None:
     write = publishing._write
 
-    def losing_a_file(table: Any, rows: DataFrame, folder: Path, as_of: int | None) -> dict[str, int]:
-        counts = write(table, rows, folder, as_of)
-        next(folder.glob("*.parquet")).unlink()
+    def losing_a_file(lake: Lake, table: Any, rows: DataFrame, folder: str, as_of: int | None) -> dict[str, int]:
+        counts = write(lake, table, rows, folder, as_of)
+        next((root_of(lake) / folder).glob("*.parquet")).unlink()
         return counts
 
     monkeypatch.setattr(publishing, "_write", losing_a_file)
@@ -134,25 +136,51 @@ def test_old_snapshots_stay_for_their_readers_and_then_go(spark: SparkSession, l
     assert [read_snapshot(spark, lake, PHONE, old.snapshot).count() for old in current(lake, PHONE).replaced] == [2, 1]
     publish_readings(lake, readings(spark, 4), retention=AT_ONCE)
     assert [read_snapshot(spark, lake, PHONE, old.snapshot).count() for old in current(lake, PHONE).replaced] == [3]
-    folders = [path for path in lake.table_folder(PHONE).iterdir() if path.is_dir()]
+    folders = [path for path in (root_of(lake) / PHONE.path).iterdir() if path.is_dir()]
     assert len(folders) == 2
 
 
-def test_what_a_dead_writer_left_is_swept_and_a_living_ones_is_not(spark: SparkSession, lake: Lake) -> None:
-    dead = lake.table_folder(PHONE) / "20200101T000000000000Z-dead"
+def test_what_a_dead_writer_left_is_removed_by_the_next_one(spark: SparkSession, lake: Lake) -> None:
+    dead = root_of(lake) / PHONE.path / "20200101T000000000000Z-dead"
     dead.mkdir(parents=True)
-    (dead / "_writing").touch()
     (dead / "part-0.parquet").touch()
-    living = Draft(lake.table_folder(PHONE) / "20200101T000000000000Z-alive")
     publish_readings(lake, readings(spark, 1))
-    assert litter(lake) == ["20200101T000000000000Z-alive"]
-    living.discard()
+    assert litter(lake) == []
+
+
+def test_who_has_lost_is_told_so_whatever_goes_wrong_meanwhile(spark: SparkSession, lake: Lake) -> None:
+    """The faster run removes what the slower one has begun: it can only lose."""
+
+    def publish_another(_: str) -> bool:
+        publish_readings(lake, readings(spark, 2), by=replace(BY, run_id="faster"))
+        return False
+
+    with pytest.raises(LostRace, match="another run has published accelerometer_trusted"):
+        publish_readings(lake, readings(spark, 1), before_switch=publish_another)
+    assert current(lake, PHONE).run_id == "faster"
+    assert litter(lake) == []
+
+
+def test_what_is_begun_while_another_publishes_is_left_to_its_writer(
+    spark: SparkSession, lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = root_of(lake) / PHONE.path / "begun-after"
+    point_at = publishing.point_at
+
+    def begin_after(*switch: Any) -> Pointer:
+        pointer = point_at(*switch)
+        begun.mkdir()
+        return pointer
+
+    monkeypatch.setattr(publishing, "point_at", begin_after)
+    publish_readings(lake, readings(spark, 1))
+    assert litter(lake) == ["begun-after"]
 
 
 def test_a_damaged_pointer_says_what_to_do(spark: SparkSession, lake: Lake) -> None:
     publish_readings(lake, readings(spark, 1))
-    (lake.table_folder(PHONE) / "_current.json").write_text('{"snapshot": ')
-    with pytest.raises(LakeError, match=r"pointer of accelerometer_trusted.*_current\.json.*materialise"):
+    ((root_of(lake) / PHONE.path) / "_current.json").write_text('{"snapshot": ')
+    with pytest.raises(LakeError, match=r"pointer of accelerometer_trusted.*_current\.json.*stedi repair"):
         current(lake, PHONE)
 
 
@@ -164,7 +192,7 @@ def test_a_lake_refuses_another_purpose(spark: SparkSession, lake: Lake) -> None
 
 
 def test_files_are_private(spark: SparkSession, lake: Lake) -> None:
-    folder = publish_readings(lake, readings(spark, 3)).folder
+    folder = Path(publish_readings(lake, readings(spark, 3)).where)
     modes = {path.name: path.stat().st_mode & 0o777 for path in folder.rglob("*")}
     assert folder.stat().st_mode & 0o777 == 0o700
     assert set(modes.values()) == {0o600}, modes
@@ -175,10 +203,10 @@ def test_the_old_table_stays_when_the_disk_is_full(
 ) -> None:
     published = publish_readings(lake, readings(spark, 1)).pointer
 
-    def full(path: Path) -> None:
-        raise OSError(28, os.strerror(28), str(path))
+    def full(_: LocalFolder, folder: str) -> None:
+        raise OSError(28, os.strerror(28), folder)
 
-    monkeypatch.setattr(publishing, "_flush", full)
+    monkeypatch.setattr(LocalFolder, "settle", full)
     with pytest.raises(OSError, match="No space left on device"):
         publish_readings(lake, readings(spark, 2))
     assert current(lake, PHONE) == published

@@ -12,11 +12,10 @@ from pathlib import Path
 import pytest
 
 from stedi_assets.contracts import TABLES
-from stedi_assets.lake.layout import Lake
 from stedi_assets.lake.snapshots import current, snapshot_folder
 from stedi_assets.lake.suppression import Erased, change_suppressed, person_hash
 from stedi_assets.sample_data import write_sample
-from stedi_assets_tests.lakes import CONSENTED, write_ada_and_ben
+from stedi_assets_tests.lakes import CONSENTED, local_lake, root_of, write_ada_and_ben
 from stedi_assets_tests.malformed_cases import CASES
 
 JAVA_TRACES = re.compile(r"^\s+at (org|java|scala)\.|py4j\.protocol|Traceback", re.MULTILINE)
@@ -63,7 +62,7 @@ def test_a_fresh_clone_builds_all_tables_of_sample_data_without_java(
     folder, done = started
     assert done.returncode == 0, done.stdout + done.stderr
     for name, table in TABLES.items():
-        pointer = current(Lake(folder / "lake"), table)
+        pointer = current(local_lake(folder / "lake"), table)
         line = next(line for line in done.stdout.splitlines() if re.match(rf"{name}\s+[\d,]+ +\d+ of", line))
         assert f"{pointer.rows:,}" in line
         assert pointer.snapshot in line
@@ -77,14 +76,14 @@ def test_the_checks_pass_on_what_is_stored_and_fail_on_what_was_tampered_with(
     started: tuple[Path, subprocess.CompletedProcess[str]], path_without_java: str
 ) -> None:
     folder, _ = started
-    lake = Lake(folder / "lake")
+    lake = local_lake(folder / "lake")
     check = [str(BIN / "dagster"), "job", "execute", "-m", "stedi_assets.definitions", "-j", "check_lakehouse"]
     home = str(folder / ".dagster")
     good = run(check, folder, path_without_java, DAGSTER_HOME=home)
     assert good.returncode == 0, good.stderr[-3000:]
 
     table = TABLES["customers_curated"]
-    stored = snapshot_folder(lake, table, current(lake, table).snapshot)
+    stored = root_of(lake) / snapshot_folder(table, current(lake, table).snapshot)
     part = next(stored.glob("*.parquet"))
     (stored / f"again-{part.name}").write_bytes(part.read_bytes())
     tampered = run(check, folder, path_without_java, DAGSTER_HOME=home)
@@ -175,7 +174,7 @@ def test_broken_files_leave_no_value_in_what_is_printed(tmp_path: Path) -> None:
 
 def test_no_key_is_in_a_plan_a_log_the_metadata_or_the_lake(tmp_path: Path) -> None:
     """Spark's whole log is on, plans included; looked for are the keys and the pads that Spark gets of them."""
-    lake = Lake(tmp_path / "lake")
+    lake = local_lake(tmp_path / "lake")
     write_ada_and_ben(lake)
     keys = {"STEDI_PSEUDONYM_KEY": "p" * 8 + "seudonym key of 32 bytes or more", "STEDI_SUPPRESSION_KEY": "s" * 40}
     erased = {person_hash("ada@example.com", keys["STEDI_SUPPRESSION_KEY"].encode()): Erased(erased_at=CONSENTED)}

@@ -33,11 +33,11 @@ from stedi_assets.contracts import (
     Readings,
     Type,
 )
-from stedi_assets.lake.layout import Lake
 from stedi_assets.second_engine import engine as module
 from stedi_assets.second_engine.compare import Comparison, compare, inputs_of
 from stedi_assets.second_engine.engine import Given, SecondEngineFailed
 from stedi_assets_tests import oracle
+from stedi_assets_tests.lakes import local_lake, root_of
 from stedi_assets_tests.test_tables import (
     COURSE_DATA,
     EACH_POLICY,
@@ -110,9 +110,9 @@ def landings_of(*customers: bytes, phones: bytes = b"", devices: bytes = b"") ->
 @pytest.fixture(scope="module")
 def worlds(tmp_path_factory: pytest.TempPathFactory) -> Landings:
     """Three hundred small worlds, no person or device in two of them."""
-    lake = Lake(tmp_path_factory.mktemp("worlds"))
+    lake = local_lake(tmp_path_factory.mktemp("worlds"))
     write_worlds(lake, random.Random(7), count=300)
-    return oracle.read_lake(lake.root)
+    return oracle.read_lake(root_of(lake))
 
 
 @pytest.fixture(scope="module")

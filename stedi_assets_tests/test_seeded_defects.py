@@ -39,9 +39,11 @@ from stedi_assets_tests.lakes import (
     device_reading,
     failed_checks,
     lines,
+    local_lake,
     materialise,
     phone_reading,
     resources,
+    root_of,
     write_ada_and_ben,
 )
 
@@ -138,7 +140,7 @@ CLEAN = {
 @pytest.mark.matrix
 @pytest.mark.parametrize("name", CLEAN)
 def test_good_data_raise_no_alarm(name: str, lake: Lake, spark_resource: SparkResource) -> None:
-    write_sample(lake.root, CLEAN[name])
+    write_sample(root_of(lake), CLEAN[name])
     for _ in range(2):
         published = materialise(lake, spark_resource)
         assert published.success
@@ -158,13 +160,13 @@ def built(tmp_path_factory: pytest.TempPathFactory, spark_resource: SparkResourc
     Besides those who consent: nora never did, walt withdrew, vera's latest record is quarantined, kim consents from a
     day in the future on, and otto consents and has no phone.
     """
-    lake = Lake(tmp_path_factory.mktemp("built") / "lake")
+    lake = local_lake(tmp_path_factory.mktemp("built") / "lake")
     for source, content in _landing_files().items():
-        folder = lake.root / source / "landing"
+        folder = root_of(lake) / source / "landing"
         folder.mkdir(parents=True)
         (folder / "one.json").write_bytes(content)
     assert materialise(lake, spark_resource, quarantine_rate=0.1).success
-    return lake.root
+    return root_of(lake)
 
 
 def _landing_files() -> dict[str, bytes]:
@@ -205,16 +207,17 @@ class Stored:
 
     def folder(self, name: str) -> Path:
         """Return the folder of a table's current snapshot."""
-        return snapshot_folder(self.lake, table_named(name), current(self.lake, table_named(name)).snapshot)
+        return root_of(self.lake) / snapshot_folder(table_named(name), current(self.lake, table_named(name)).snapshot)
 
     def file(self, name: str) -> Path:
         """Return a data file of a table that holds rows."""
-        files = data_files(table_named(name), self.folder(name))
-        return next(file.path for file in files if file.rows)
+        table = table_named(name)
+        files = data_files(self.lake, table, snapshot_folder(table, current(self.lake, table).snapshot))
+        return self.folder(name) / next(file.name for file in files if file.rows)
 
     def point(self, name: str, **changes: Any) -> None:
         """Change what a table's pointer says."""
-        path = self.lake.table_folder(table_named(name)) / "_current.json"
+        path = (root_of(self.lake) / table_named(name).path) / "_current.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
     def query(self, sql: str, name: str) -> pa.Table:
@@ -351,7 +354,7 @@ def snapshot_deleted(name: str) -> Tampering:
 
 def pointer_damaged(name: str) -> Tampering:
     def tampering(stored: Stored) -> None:
-        (stored.lake.table_folder(table_named(name)) / "_current.json").write_text("{")
+        ((root_of(stored.lake) / table_named(name).path) / "_current.json").write_text("{")
 
     return tampering
 
@@ -720,7 +723,7 @@ STORED = [
 def test_a_change_to_what_is_stored_is_found(
     defect: Defect, built: Path, lake: Lake, spark_resource: SparkResource
 ) -> None:
-    shutil.copytree(built, lake.root)
+    shutil.copytree(built, root_of(lake))
     defect.do(Stored(lake))
     if defect.quick:
         checked = check(lake, spark_resource, quarantine_rate=0.1)
@@ -739,9 +742,10 @@ def test_a_change_to_what_is_stored_is_found(
 
 def test_the_lake_without_a_defect_raises_no_alarm(built: Path, lake: Lake, spark_resource: SparkResource) -> None:
     """Whatever the counts say that were taken while its tables were written: they are not believed."""
-    shutil.copytree(built, lake.root)
-    for counts in lake.root.rglob("_counts.json"):
-        counts.write_text(json.dumps(dict.fromkeys(json.loads(counts.read_text()), 9)))
+    shutil.copytree(built, root_of(lake))
+    for snapshot in root_of(lake).rglob("_snapshot.json"):
+        known = json.loads(snapshot.read_text())
+        snapshot.write_text(json.dumps({**known, "counts": dict.fromkeys(known["counts"], 9)}))
     checked = check(lake, spark_resource, quarantine_rate=0.1)
     assert checked.success
     assert failed_checks(checked) == set()
@@ -932,9 +936,9 @@ RAW = [
 def _deliver(lake: Lake, files: dict[str, bytes | None]) -> None:
     for path, content in files.items():
         if content is None:
-            (lake.root / path).unlink()
+            (root_of(lake) / path).unlink()
         else:
-            (lake.root / path).write_bytes(content)
+            (root_of(lake) / path).write_bytes(content)
 
 
 @pytest.mark.matrix
@@ -1008,7 +1012,7 @@ def _found(result: dg.ExecuteInProcessResult) -> str:
 
 
 def _of_a_comparison(given: Set) -> str:
-    (given.built.root / "_purpose.json").write_text('{"purpose": "comparison"}')
+    (root_of(given.built) / "_purpose.json").write_text('{"purpose": "comparison"}')
     return read_under(DEFAULT, CT)(given)
 
 
@@ -1024,7 +1028,7 @@ def _short_key(given: Set) -> str:
 
 def _key_in_the_lake(given: Set) -> str:
     given.environment.delenv("STEDI_PSEUDONYM_KEY")
-    given.environment.setenv("XDG_CONFIG_HOME", str(given.built.root / "config"))
+    given.environment.setenv("XDG_CONFIG_HOME", str(root_of(given.built) / "config"))
     return read_under(DEFAULT, ML)(given)
 
 
@@ -1036,7 +1040,7 @@ def _another_suppression_key(given: Set) -> str:
 
 
 def _damaged_list(given: Set) -> str:
-    (given.built.root / "_suppressed.json").write_text("{")
+    (root_of(given.built) / "_suppressed.json").write_text("{")
     return read_under(DEFAULT, CL)(given)
 
 
@@ -1078,9 +1082,9 @@ def test_a_wrong_setting_is_found(
     spark_resource: SparkResource,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    copy = Lake(tmp_path / "copy")
-    shutil.copytree(built, copy.root)
-    found = act(Set(copy, Lake(tmp_path / "empty"), spark_resource, monkeypatch))
+    copy = local_lake(tmp_path / "copy")
+    shutil.copytree(built, root_of(copy))
+    found = act(Set(copy, local_lake(tmp_path / "empty"), spark_resource, monkeypatch))
     assert caught_by in found, found
     _caught[f"settings: {what}"] = caught_by
 

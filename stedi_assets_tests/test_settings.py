@@ -21,6 +21,8 @@ _COMPARISON = {"STEDI_PURPOSE": "comparison"}
 # By variable: a value that is not the default, what it needs beside it, and how the settings then show it.
 _VARIABLES: dict[str, tuple[str, Mapping[str, str], Callable[[Settings], bool]]] = {
     "STEDI_LAKE": ("/data/stedi", {}, lambda s: s.lake == "/data/stedi"),
+    "STEDI_S3_KMS_KEY": ("alias/stedi", {}, lambda s: s.s3_kms_key == "alias/stedi"),
+    "STEDI_GLUE_DATABASE": ("stedi", {"STEDI_LAKE": "s3://bucket"}, lambda s: s.glue_database == "stedi"),
     "STEDI_CONSENT_RECORD": ("any", _COMPARISON, lambda s: s.policy.consent_record is ConsentRecord.ANY),
     "STEDI_READINGS": ("since_consent", {}, lambda s: s.policy.readings is Readings.SINCE_CONSENT),
     "STEDI_MATCH_ON": ("timestamp", _COMPARISON, lambda s: s.policy.match_on is MatchOn.TIMESTAMP),
@@ -75,13 +77,15 @@ def _variables_read() -> set[str]:
 def _example() -> dict[str, tuple[str, bool]]:
     """Return the value of each variable in `.env.example`, and whether it is commented out."""
     lines = (_ROOT / ".env.example").read_text("utf-8").splitlines()
-    found = [re.fullmatch(r"(# )?([A-Z_]+)=(.*)", line) for line in lines]
+    found = [re.fullmatch(r"(# )?([A-Z0-9_]+)=(.*)", line) for line in lines]
     return {match[2]: (match[3], match[1] is not None) for match in found if match}
 
 
 def test_an_empty_environment_gives_settings_that_work_on_a_laptop() -> None:
     assert read_settings({}) == Settings(
         lake="./lake",
+        s3_kms_key=None,
+        glue_database=None,
         policy=Policy(ConsentRecord.LATEST, Readings.ALL, MatchOn.CUSTOMER_AND_TIMESTAMP),
         purpose=Purpose.PRODUCTION,
         pseudonym_key=None,
@@ -184,7 +188,7 @@ def test_the_example_shows_the_defaults_and_sets_none_of_them() -> None:
     shown = {name: value for name, (value, _) in _example().items() if name != "DAGSTER_HOME"}
     assert read_settings(shown) == read_settings({})
     assert {name for name, (_, commented) in _example().items() if not commented} <= {"DAGSTER_HOME"}
-    with_a_default = {name for name in shown if not name.endswith("_KEY")}
+    with_a_default = {name for name in shown if not name.endswith("_KEY")} - {"STEDI_GLUE_DATABASE"}
     assert all(shown[name] for name in with_a_default), "a default is shown, not left to be guessed"
 
 

@@ -13,7 +13,7 @@ from stedi_assets.lake.layout import Lake
 from stedi_assets.lake.snapshots import current, read_snapshot
 from stedi_assets.plumbing.spark import SparkResource
 from stedi_assets_tests import oracle
-from stedi_assets_tests.lakes import materialise
+from stedi_assets_tests.lakes import materialise, root_of
 from stedi_assets_tests.worlds import AS_OF, write_worlds
 
 COURSE_DATA = Path(os.environ.get("COURSE_DATA") or Path(__file__).parents[2] / "shared" / "stedi-data")
@@ -57,7 +57,7 @@ def _plain(value: Any) -> Any:
 
 def expected_rows(lake: Lake, policy: Policy, as_of: int | None) -> dict[str, list[tuple[Any, ...]]]:
     """Return what the oracle makes of a lake, with the pseudonyms that the product must use."""
-    tables = oracle.lakehouse(lake.root, oracle.Policy(**policy.as_dict()), as_of)  # type: ignore[arg-type]
+    tables = oracle.lakehouse(root_of(lake), oracle.Policy(**policy.as_dict()), as_of)  # type: ignore[arg-type]
     tables["machine_learning_curated"] = [
         (oracle.subject_id(person, KEY), *rest) for person, *rest in tables["machine_learning_curated"]
     ]
@@ -101,7 +101,7 @@ def _course_data(lake: Lake) -> None:
         pytest.skip(f"the course data is not at {COURSE_DATA}; set COURSE_DATA to its folder")
     for source in ("customer", "accelerometer", "step_trainer"):
         for file in (COURSE_DATA / source / "landing").iterdir():
-            copy = lake.root / source / "landing" / file.name
+            copy = root_of(lake) / source / "landing" / file.name
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes(file.read_bytes())
 
@@ -141,7 +141,7 @@ def test_instants_are_published_as_closely_as_the_policy_says(
 def test_a_consent_counts_from_its_instant_on(spark_resource: SparkResource, lake: Lake) -> None:
     """At the instant of consent a person is in, a millisecond before not yet."""
     write_worlds(lake, random.Random(3), count=1)
-    landing = lake.root / "customer" / "landing"
+    landing = root_of(lake) / "customer" / "landing"
     for file in landing.iterdir():
         file.unlink()
     (landing / "one.json").write_text(

@@ -22,7 +22,17 @@ from stedi_assets.lake.publishing import republish
 from stedi_assets.lake.snapshots import current, read_pointer
 from stedi_assets.plumbing.spark import SparkResource
 from stedi_assets.transforms import curated, trusted
-from stedi_assets_tests.lakes import CONSENTED, check, customer, failed_checks, lines, materialise, write_ada_and_ben
+from stedi_assets_tests.lakes import (
+    CONSENTED,
+    check,
+    customer,
+    failed_checks,
+    lines,
+    local_lake,
+    materialise,
+    root_of,
+    write_ada_and_ben,
+)
 
 KEY = b"a pseudonym key for tests, 32 bytes and more"
 WITHDREW = 1_650_000_000_000
@@ -39,19 +49,19 @@ def _pseudonym_key() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory, spark_resource: SparkResource) -> Path:
     """The root of a lake in which ada and ben consent and have readings, twice built: old snapshots are kept."""
-    lake = Lake(tmp_path_factory.mktemp("built") / "lake")
+    lake = local_lake(tmp_path_factory.mktemp("built") / "lake")
     write_ada_and_ben(lake)
     for _ in range(2):
         assert materialise(lake, spark_resource).success
     assert holders_of_ada(lake) == {table.name for table in MADE_OF_PEOPLE}
-    return lake.root
+    return root_of(lake)
 
 
 @pytest.fixture
 def folder(built: Path, lake: Lake) -> Path:
     """The root of the test's own copy of that lake."""
-    shutil.copytree(built, lake.root)
-    return lake.root
+    shutil.copytree(built, root_of(lake))
+    return root_of(lake)
 
 
 def withdraw(folder: Path) -> None:
@@ -63,7 +73,7 @@ def holders_of_ada(lake: Lake) -> set[str]:
     subject = hmac.new(KEY, b"ada@example.com", hashlib.sha256).hexdigest()
     found = set()
     for table in MADE_OF_PEOPLE:
-        for file in lake.table_folder(table).rglob("*"):
+        for file in (root_of(lake) / table.path).rglob("*"):
             if file.is_file():
                 text = str(pq.read_table(file).to_pylist()) if file.suffix == ".parquet" else file.read_text("latin-1")
                 if "ada" in text.replace("metadata", "") or subject in text:

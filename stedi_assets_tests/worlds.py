@@ -10,6 +10,7 @@ import random
 from typing import Any
 
 from stedi_assets.lake.layout import Lake
+from stedi_assets_tests.lakes import root_of
 
 AS_OF = 1_700_000_000_000
 _INSTANTS = [AS_OF - 4_000, AS_OF - 3_000, AS_OF - 2_000, AS_OF - 1_000, AS_OF, AS_OF + 1, AS_OF + 1_000]
@@ -22,7 +23,7 @@ def write_worlds(lake: Lake, rng: random.Random, *, count: int) -> int:
     for number in range(count):
         _world(lines, rng, f"{number}")
     for source, records in lines.items():
-        folder = lake.root / source / "landing"
+        folder = root_of(lake) / source / "landing"
         folder.mkdir(parents=True, exist_ok=True)
         half = len(records) // 2
         (folder / "one.json").write_text("\n".join(records[:half]) + "\n")

@@ -3,15 +3,14 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 
 from stedi_assets.contracts import LANDING_TABLES, TABLES, Policy, Rule, Severity, Source, Table
 from stedi_assets.contracts import rules as r
 from stedi_assets.lake.landing import FILES, read_file_reports
 from stedi_assets.lake.landing_files import FileReport
 from stedi_assets.lake.layout import Lake, masked
+from stedi_assets.lake.pointers import Pointer
 from stedi_assets.lake.snapshots import (
-    Pointer,
     current,
     current_dataset,
     data_files,
@@ -92,7 +91,7 @@ class Audit:
             # A table that people have left was published again without counting everything.
             if self._counted <= saved.keys():
                 return saved
-        return recount(self.table, dataset(self.table, self.folder), self.given)
+        return recount(self.table, dataset(self.lake, self.table, self.folder), self.given)
 
     @property
     def _counted(self) -> set[str]:
@@ -100,9 +99,9 @@ class Audit:
         return {rule.name for rule in rules if rule.holds or rule.breaches}
 
     @property
-    def folder(self) -> Path:
+    def folder(self) -> str:
         """Where the table's current snapshot lies."""
-        return snapshot_folder(self.lake, self.table, self.pointer.snapshot)
+        return snapshot_folder(self.table, self.pointer.snapshot)
 
     @property
     def given(self) -> Given:
@@ -145,7 +144,7 @@ def _share(rule: Rule, looked_at: int, failing: int, allowed: float) -> Finding:
 
 
 def _as_published(audit: Audit, rule: Rule) -> Finding:
-    files = data_files(audit.table, audit.folder)
+    files = data_files(audit.lake, audit.table, audit.folder)
     rows = sum(file.rows for file in files)
     changed = sum(not file.as_in_contract for file in files)
     return _judged(rule, audit.pointer.rows, abs(audit.pointer.rows - rows) + changed, files=len(files))
@@ -208,9 +207,9 @@ def _rows_accounted_for(audit: Audit, rule: Rule) -> Finding:
 def _stored_by_file(audit: Audit) -> dict[str, tuple[int, int]]:
     """Count the stored records of each file: accepted, quarantined."""
     quarantine = audit.source.quarantine
-    rejected = snapshot_folder(audit.lake, quarantine, audit.pointer.inputs[quarantine.name])
+    rejected = snapshot_folder(quarantine, audit.pointer.inputs[quarantine.name])
     good, bad = (
-        count_by(table, dataset(table, folder), "_source_file")
+        count_by(table, dataset(audit.lake, table, folder), "_source_file")
         for table, folder in ((audit.table, audit.folder), (quarantine, rejected))
     )
     return {path: (good.get(path, 0), bad.get(path, 0)) for path in good.keys() | bad.keys()}
@@ -243,7 +242,7 @@ def _agrees_with_second_engine(audit: Audit, rule: Rule) -> Finding:
     moved = _moved_since(audit.lake, audit.pointer)
     if moved:
         return _not_run(audit, rule, f"{moved} is newer than this table; materialise the table")
-    found = compare(audit.table, dataset(audit.table, audit.folder), audit.given)
+    found = compare(audit.table, dataset(audit.lake, audit.table, audit.folder), audit.given)
     details = {"recomputed": found.recomputed, "missing": found.missing, "surplus": found.surplus}
     return _judged(rule, found.published, found.missing + found.surplus, **details)
 

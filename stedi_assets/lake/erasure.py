@@ -10,24 +10,21 @@ import secrets
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
-from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from stedi_assets.contracts import SOURCES, TABLES, Source
-from stedi_assets.lake.durable import write_private
 from stedi_assets.lake.errors import LakeError
 from stedi_assets.lake.landing import FILES, count_by_file, read_file_reports, without_suppressed
-from stedi_assets.lake.layout import Lake, masked
+from stedi_assets.lake.layout import RECEIPTS, Lake, masked
+from stedi_assets.lake.pointers import Pointer
 from stedi_assets.lake.publishing import Provenance, republish
-from stedi_assets.lake.snapshots import Pointer, read_beside, read_pointer, read_quarantine, read_snapshot
+from stedi_assets.lake.snapshots import read_beside, read_pointer, read_quarantine, read_snapshot
 from stedi_assets.lake.suppression import Erased, SuppressionList, change_suppressed
 from stedi_assets.lake.withdrawal import let_leave
 from stedi_assets.transforms.pseudonyms import keyed_hash
 from stedi_assets.transforms.suppression import hashes_of_devices, hashes_of_readings
-
-_RECEIPTS = "_erasures"
 
 
 @dataclass(frozen=True)
@@ -38,7 +35,7 @@ class Receipt:
     run_id: str
     removed: dict[str, int]
     raw_files: tuple[str, ...]
-    path: Path
+    path: str
 
 
 def erase(spark: SparkSession, lake: Lake, person: str, *, key: Callable[[], bytes], by: Provenance) -> Receipt:
@@ -58,11 +55,10 @@ def erase(spark: SparkSession, lake: Lake, person: str, *, key: Callable[[], byt
     removed = _leave_trusted_and_curated(spark, lake, listed, person, by)
     raw_files: set[str] = set()
     for source in SOURCES.values():
-        removed |= _leave_landing(spark, lake, source, listed, by.run_id, raw_files)
-    name = f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}.json"
-    receipt = Receipt(now.isoformat(), by.run_id, removed, tuple(sorted(raw_files)), lake.root / _RECEIPTS / name)
-    receipt.path.parent.mkdir(mode=0o700, exist_ok=True)
-    write_private(receipt.path, json.dumps({**asdict(receipt), "path": str(receipt.path)}, indent=1))
+        removed |= _leave_landing(spark, lake, source, listed, by, raw_files)
+    path = f"{RECEIPTS}/{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}.json"
+    receipt = Receipt(now.isoformat(), by.run_id, removed, tuple(sorted(raw_files)), lake.storage.shown(path))
+    lake.storage.write(path, json.dumps(asdict(receipt), indent=1).encode())
     return receipt
 
 
@@ -105,7 +101,7 @@ def _leave_trusted_and_curated(
 
 
 def _leave_landing(
-    spark: SparkSession, lake: Lake, source: Source, listed: SuppressionList, run_id: str, raw_files: set[str]
+    spark: SparkSession, lake: Lake, source: Source, listed: SuppressionList, by: Provenance, raw_files: set[str]
 ) -> dict[str, int]:
     """Publish a landing table and its quarantine again without the records of erased people; return how many."""
     pointer = read_pointer(lake, source.landing)
@@ -124,11 +120,11 @@ def _leave_landing(
     }
     kept = read_pointer(lake, source.quarantine)
     if quarantined is not None and kept is not None:
-        kept = republish(lake, source.quarantine, kept, quarantined, run_id=run_id)
+        kept = republish(lake, source.quarantine, kept, quarantined, by=by)
     inputs = {source.quarantine.name: kept.snapshot} if kept else pointer.inputs
     beside = read_beside(lake, source.landing, pointer.snapshot, FILES)
     beside = {FILES: {**beside, "files": [file.as_dict() for file in files]}}
-    fewer = republish(lake, source.landing, pointer, accepted, run_id=run_id, inputs=inputs, beside=beside)
+    fewer = republish(lake, source.landing, pointer, accepted, by=by, inputs=inputs, beside=beside)
     gone = sum(file.quarantined for file in reports) - sum(file.quarantined for file in files)
     return {source.landing.name: pointer.rows - fewer.rows, source.quarantine.name: gone}
 

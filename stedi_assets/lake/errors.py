@@ -17,9 +17,17 @@ class ContractBroken(LakeError):
         self.table, self.rule, self.rows, self.failing = table, rule, rows, failing
 
 
+class NotWhole(LakeError):
+    """A pointer or a snapshot is damaged, or a part of it is gone."""
+
+
 class VanishedFiles(LakeError):
     """Files that the last snapshot was made from are gone or unreadable; forgetting them must be said."""
 
 
 class LostRace(LakeError):
     """Another run published the table, or one of its inputs, in the meantime."""
+
+
+class CatalogError(LakeError):
+    """A table is published in the lake, and the catalog does not show it."""

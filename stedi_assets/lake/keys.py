@@ -14,6 +14,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
 from stedi_assets.lake.errors import LakeError
+from stedi_assets.lake.layout import Lake, is_on_s3
 
 _BLOCK = hashlib.sha256().block_size
 LEAST_BYTES = 32
@@ -25,18 +26,20 @@ def no_key() -> bytes:
     raise LakeError(msg)
 
 
-def pseudonym_key(configured: str | None, lake: Path) -> bytes:
+def pseudonym_key(configured: str | None, lake: Lake) -> bytes:
     """Return the configured key, or the one of this user, which is made once.
 
-    Raises `LakeError` where the key is too short, or would lie in the lake whose people it hides.
+    Raises `LakeError` where the key is too short, would lie in the lake whose people it hides, or would differ from
+    machine to machine: a lake on S3 needs a configured one.
     """
     return _key("pseudonym", configured, lake)
 
 
-def suppression_key(configured: str | None, lake: Path) -> bytes:
+def suppression_key(configured: str | None, lake: Lake) -> bytes:
     """Return the configured key, or the one of this user, which is made once.
 
-    Raises `LakeError` where the key is too short, or would lie in the lake whose people it hides.
+    Raises `LakeError` where the key is too short, would lie in the lake whose people it hides, or would differ from
+    machine to machine: a lake on S3 needs a configured one.
     """
     return _key("suppression", configured, lake)
 
@@ -52,7 +55,7 @@ def hmac_pads(spark: SparkSession, key: bytes) -> DataFrame:
     return spark.createDataFrame(pa.table({"inner_pad": [inner], "outer_pad": [outer]}))
 
 
-def _key(name: str, configured: str | None, lake: Path) -> bytes:
+def _key(name: str, configured: str | None, lake: Lake) -> bytes:
     variable = f"STEDI_{name.upper()}_KEY"
     if configured is not None:
         key = os.fsencode(configured)
@@ -60,9 +63,15 @@ def _key(name: str, configured: str | None, lake: Path) -> bytes:
             msg = f"{variable} has {len(key)} bytes; at least {LEAST_BYTES} are needed to keep people hidden."
             raise LakeError(msg)
         return key
+    if is_on_s3(lake.location):
+        msg = (
+            f"A lake on S3 is used by several machines, which need the same {name} key: set {variable} to a secret of "
+            f"at least {LEAST_BYTES} bytes, for example from a secrets manager."
+        )
+        raise LakeError(msg)
     path = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser() / "stedi" / f"{name}.key"
-    if path.resolve().is_relative_to(lake.resolve()):
-        msg = f"The {name} key {path} would lie below the lake {lake}. Set {variable} or XDG_CONFIG_HOME."
+    if path.resolve().is_relative_to(Path(lake.location).resolve()):
+        msg = f"The {name} key {path} would lie below the lake {lake.location}. Set {variable} or XDG_CONFIG_HOME."
         raise LakeError(msg)
     try:
         if not path.exists():

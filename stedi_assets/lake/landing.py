@@ -12,7 +12,6 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,8 +20,6 @@ from pyspark.sql import Column, DataFrame, Observation, Row, SparkSession
 from pyspark.sql import functions as F
 
 from stedi_assets.contracts import Source, Table
-from stedi_assets.lake.drafts import Draft
-from stedi_assets.lake.durable import private_file
 from stedi_assets.lake.errors import ContractBroken, LakeError, VanishedFiles
 from stedi_assets.lake.keys import no_key
 from stedi_assets.lake.landing_files import (
@@ -34,9 +31,11 @@ from stedi_assets.lake.landing_files import (
     open_content,
 )
 from stedi_assets.lake.layout import Lake, masked
-from stedi_assets.lake.publishing import begin_stage
-from stedi_assets.lake.snapshots import Pointer, read_beside, read_pointer
+from stedi_assets.lake.pointers import Pointer
+from stedi_assets.lake.publishing import Stage
+from stedi_assets.lake.snapshots import read_beside, read_pointer
 from stedi_assets.lake.splitter import split_records
+from stedi_assets.lake.storage import Storage
 from stedi_assets.lake.suppression import change_suppressed, read_suppressed
 from stedi_assets.transforms.records import judge, read_plain, split_at_braces
 
@@ -72,7 +71,7 @@ class Landing:
     listing: Listing
     previous: Pointer | None
     gone: tuple[str, ...]
-    stage: Draft
+    stage: Stage
 
 
 def land(
@@ -93,8 +92,8 @@ def land(
     """
     pointer = read_pointer(lake, source.landing)
     previous = read_file_reports(lake, source, pointer) if pointer else ()
-    lake.require_writable()
-    stage = begin_stage(lake, source.landing)
+    lake.storage.require_writable()
+    stage = Stage.begin(lake, source.landing)
     try:
         files, listing, accepted, quarantined = _land(spark, lake, source, previous, forget, stage.folder, say)
         if suppressed := read_suppressed(lake, suppression_key):
@@ -169,27 +168,29 @@ def _land(
     source: Source,
     previous: Sequence[FileReport],
     forget: frozenset[str],
-    stage: Path,
+    stage: str,
     say: Callable[[str], None],
 ) -> tuple[tuple[FileReport, ...], Listing, DataFrame | None, DataFrame | None]:
-    folder = lake.raw_folder(source)
-    listing = list_landing_files(folder, {file.path: file for file in previous})
+    storage, folder = lake.storage, source.raw_path
+    listing = list_landing_files(storage, folder, {file.path: file for file in previous})
     if not listing.files and not previous:
-        msg = f"No landing files in {folder}. Put .json files there, or make some: python -m stedi_assets.sample_data."
+        where = storage.shown(folder)
+        msg = f"No landing files in {where}. Put .json files there, or make some: python -m stedi_assets.sample_data."
         raise LakeError(msg)
     say(f"{source.name}: reading {len(listing.files):,} files, {sum(f.bytes for f in listing.files) / 1e6:,.1f} MB")
 
     readable = [file for file in listing.files if file.error is None]
     filled = [file for file in readable if file.bytes]
-    parts = [_cut_at_braces(spark, source, folder, [f for f in filled if f.named_for_its_content], stage)]
+    parts = [_cut_at_braces(spark, storage, source, [f for f in filled if f.named_for_its_content], stage)]
     irregular = [file for file in filled if not _is_plain(file, parts[0].counts.get(file.path))]
     if irregular:
         say(f"{source.name}: {len(irregular):,} files hold more than flat objects; splitting those again, exactly")
         parts[0] = parts[0].without(file.path for file in irregular)
-        parts.append(_split_exactly(spark, source, folder, irregular, stage))
+        parts.append(_split_exactly(spark, storage, source, irregular, stage))
 
     counts = {path: row for part in parts for path, row in part.counts.items()}
-    reports = {file.path: _report(source, folder, file, counts.get(file.path)) for file in listing.files}
+    changed = changed_since(storage, folder, readable)
+    reports = {f.path: _report(source, f, counts.get(f.path), changed=f.path in changed) for f in listing.files}
     files = _forgotten(tuple(reports[path] for path in sorted(reports)), previous, forget)
 
     unusable = {file.path for file in files if file.error}
@@ -231,22 +232,22 @@ class _Part:
 
 
 def _cut_at_braces(
-    spark: SparkSession, source: Source, folder: Path, files: Sequence[LandingFile], stage: Path
+    spark: SparkSession, storage: Storage, source: Source, files: Sequence[LandingFile], stage: str
 ) -> _Part:
     """Stage the records of files, cut at every `}` by Spark, in parallel."""
-    text = _read_text(spark, folder, files)
+    text = _read_text(spark, storage, source.raw_path, files)
     if text is None:
         return _Part(None, {})
     chunks = text.select(
         "value",
-        _path_below(folder).alias("_source_file"),
+        _path_below(storage.url(source.raw_path)).alias("_source_file"),
         # A block is read by one task, in its order.
         F.col("_metadata.file_block_start").alias("block"),
         F.monotonically_increasing_id().alias("place"),
     )
     records = read_plain(split_at_braces(chunks), source)
     doubtful = Observation()
-    staged = _staged(records.observe(doubtful, F.count("not_plain").alias("records")), stage / "plain")
+    staged = _staged(records.observe(doubtful, F.count("not_plain").alias("records")), storage.url(f"{stage}/plain"))
     plain = staged.where("not_plain IS NULL").selectExpr(
         *_PLACE,
         *(f"`{column.name}`" for column in source.record_columns),
@@ -259,40 +260,43 @@ def _cut_at_braces(
     if not doubtful.get["records"]:
         return _counted(plain)
     others = staged.where("not_plain IS NOT NULL").selectExpr(*_PLACE, "string(not_plain) AS text", "false AS broken")
-    judged = _staged(judge(others, source, bare_nan=False), stage / "judged")
+    judged = _staged(judge(others, source, bare_nan=False), storage.url(f"{stage}/judged"))
     return _counted(plain.unionByName(judged))
 
 
-def _read_text(spark: SparkSession, folder: Path, files: Sequence[LandingFile]) -> DataFrame | None:
+def _read_text(spark: SparkSession, storage: Storage, folder: str, files: Sequence[LandingFile]) -> DataFrame | None:
     """Return the text of files, cut at every `}`; None if none of them stays for long enough.
 
     Spark refuses to read a list with a file that is gone. What goes after that, or cannot be read, is missing from
     the bytes of its file, and found there.
     """
+    there = [file.path for file in files if _has_name_for_hadoop(file.path)]
     for _ in range(_TRIES):
-        there = [_without_globs(str(folder / file.path)) for file in files if (folder / file.path).exists()]
         if not there:
             break
         reader = spark.read.option("lineSep", "}").option("recursiveFileLookup", "true")
+        reader = reader.option("ignoreCorruptFiles", "true").option("ignoreMissingFiles", "true")
         try:
-            return reader.option("ignoreCorruptFiles", "true").option("ignoreMissingFiles", "true").text(there)
+            return reader.text([_without_globs(storage.url(f"{folder}/{path}")) for path in there])
         except AnalysisException as error:
             if error.getCondition() != "PATH_NOT_FOUND":
                 raise
+            found = {entry.path for entry in storage.entries(folder) if entry.is_file}
+            there = [path for path in there if path in found]
     return None
 
 
 def _split_exactly(
-    spark: SparkSession, source: Source, folder: Path, files: Sequence[LandingFile], stage: Path
+    spark: SparkSession, storage: Storage, source: Source, files: Sequence[LandingFile], stage: str
 ) -> _Part:
     """Stage the records of files as the exact splitter finds them."""
-    split = stage / "split.parquet"
-    with private_file(split) as open_file, pq.ParquetWriter(open_file, _SPLIT_ROWS) as writer:
+    split = f"{stage}/split.parquet"
+    with storage.writing(split) as open_file, pq.ParquetWriter(open_file, _SPLIT_ROWS) as writer:
         for file in files:
-            for rows in _split_rows(folder, file):
+            for rows in _split_rows(storage, source.raw_path, file):
                 writer.write_table(rows)
     records = spark.read.schema("_source_file string, raw binary, broken boolean, separator_bytes bigint")
-    texts = records.parquet(str(split)).select(
+    texts = records.parquet(storage.url(split)).select(
         "_source_file",
         F.col("raw").cast("string").alias("text"),
         "broken",
@@ -302,15 +306,15 @@ def _split_exactly(
         F.lit(0).cast("bigint").alias("block"),
         F.monotonically_increasing_id().alias("place"),
     )
-    return _counted(_staged(judge(texts, source, bare_nan=True), stage / "split_exactly"))
+    return _counted(_staged(judge(texts, source, bare_nan=True), storage.url(f"{stage}/split_exactly")))
 
 
-def _split_rows(folder: Path, file: LandingFile) -> Iterator[pa.Table]:
+def _split_rows(storage: Storage, folder: str, file: LandingFile) -> Iterator[pa.Table]:
     """Yield a file's records as tables of a bounded size; nothing more from where it turns out to be damaged."""
     rows: list[tuple[str, bytes, bool, int]] = []
     size = 0
     try:
-        with open_content(folder, file) as content:
+        with open_content(storage, folder, file) as content:
             for record in split_records(content):
                 rows.append((file.path, record.raw, not record.is_object, record.separator_bytes))
                 size += len(record.raw)
@@ -328,10 +332,10 @@ def _as_table(rows: list[tuple[str, bytes, bool, int]]) -> pa.Table:
     return pa.table(list(map(list, zip(*rows, strict=True))), schema=_SPLIT_ROWS)
 
 
-def _staged(rows: DataFrame, folder: Path) -> DataFrame:
+def _staged(rows: DataFrame, url: str) -> DataFrame:
     """Write rows once, and return them as they were written."""
-    rows.write.parquet(str(folder))
-    return rows.sparkSession.read.schema(rows.schema).parquet(str(folder))
+    rows.write.parquet(url)
+    return rows.sparkSession.read.schema(rows.schema).parquet(url)
 
 
 def _counted(staged: DataFrame) -> _Part:
@@ -365,7 +369,7 @@ def _is_plain(file: LandingFile, counts: Row | None) -> bool:
     return bool(found == expected and counts["blanks"] == int(counts["ends_blank"]))
 
 
-def _report(source: Source, folder: Path, file: LandingFile, counts: Row | None) -> FileReport:
+def _report(source: Source, file: LandingFile, counts: Row | None, *, changed: bool) -> FileReport:
     """Say what became of a file, its bytes added up."""
     report = FileReport(
         path=file.path,
@@ -379,7 +383,7 @@ def _report(source: Source, folder: Path, file: LandingFile, counts: Row | None)
     )
     if file.error:
         return report
-    if changed_since(folder, file):
+    if changed:
         return replace(report, error="it was replaced, cut or removed while it was being read")
     if counts is None:
         counted = report
@@ -431,12 +435,17 @@ def _gone(files: Sequence[FileReport], previous: Sequence[FileReport], forget: f
     return tuple(sorted(p for p, file in used.items() if p not in there | forget and file.digest not in renamed))
 
 
+def _has_name_for_hadoop(path: str) -> bool:
+    """Whether Hadoop can name a file: S3 knows keys with empty parts, and with dots for parts."""
+    return not {"", ".", ".."} & set(path.split("/"))
+
+
 def _without_globs(path: str) -> str:
     """Return a path as Hadoop reads it to the letter."""
     return re.sub(r"([\\{}\[\]*?])", r"\\\1", path)
 
 
-def _path_below(folder: Path) -> Column:
+def _path_below(folder: str) -> Column:
     """Return the path of the file a row was read from, below a folder."""
     decoded = F.url_decode(F.replace("_metadata.file_path", F.lit("+"), F.lit("%2B")))
     return F.substring(decoded, F.locate(f"{folder}/", decoded) + len(f"{folder}/"), F.length(decoded))

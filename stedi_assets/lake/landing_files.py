@@ -7,19 +7,22 @@ gzip, not its name.
 import gzip
 import hashlib
 import os
-import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any, BinaryIO, cast
+
+from stedi_assets.lake.storage import Entry, Storage, is_hidden
 
 _SUFFIXES = (".json", ".jsonl", ".ndjson")
 _BLOCK = 1 << 20
 _UTF8_MARK = b"\xef\xbb\xbf"
 _WIDE_MARKS = (b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")
 _LONGEST_MARK = 4
+# Of a bucket, many objects can be looked at while one answers.
+_AT_ONCE = max(8, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
@@ -80,96 +83,61 @@ class FileReport:
         return asdict(self)
 
 
-def list_landing_files(folder: Path, known: dict[str, FileReport]) -> Listing:
+def list_landing_files(storage: Storage, folder: str, known: Mapping[str, FileReport]) -> Listing:
     """List a source's raw files and look at each: size, content, whether it can be read.
 
     `known` are the reports of the last snapshot; a file whose fingerprint has not changed is not read again.
     """
-    by_fate: dict[str, list[str]] = {"read": [], "ignored": [], "hidden": [], "error": []}
-    for path, fate in _entries(folder):
-        by_fate[fate].append(path)
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        files = list(pool.map(lambda path: _looked_at(folder, path, known.get(path)), sorted(by_fate["read"])))
-    files += [LandingFile(path, 0, "", error="the folder cannot be listed: no permission") for path in by_fate["error"]]
-    return Listing(tuple(files), tuple(sorted(by_fate["ignored"])), tuple(sorted(by_fate["hidden"])))
+    hidden, ignored, read = [], [], []
+    for entry in storage.entries(folder):
+        if any(is_hidden(part) for part in entry.path.split("/")):
+            hidden.append(entry.path)
+        elif entry.error or (entry.is_file and _is_record_file(entry.path)):
+            read.append(entry)
+        else:
+            ignored.append(entry.path)
+    read.sort(key=lambda entry: entry.path)
+    with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
+        files = list(pool.map(lambda entry: _looked_at(storage, folder, entry, known.get(entry.path)), read))
+    return Listing(tuple(files), tuple(sorted(ignored)), tuple(sorted(hidden)))
 
 
-def changed_since(folder: Path, file: LandingFile) -> bool:
-    """Whether a file is gone or may have another content than when it was listed."""
-    try:
-        return fingerprint_of(os.stat(folder / file.path)) != file.fingerprint
-    except OSError:
-        return True
+def changed_since(storage: Storage, folder: str, files: Iterable[LandingFile]) -> frozenset[str]:
+    """Return the paths of files that are gone or may have another content than when they were listed."""
+    now = {entry.path: entry.fingerprint for entry in storage.entries(folder) if entry.is_file}
+    return frozenset(file.path for file in files if now.get(file.path) != file.fingerprint)
 
 
-def fingerprint_of(status: os.stat_result) -> str:
-    """Return what changes whenever a local file may have: its writer can set every one of these but ctime."""
-    return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}-{status.st_ino}"
-
-
-def open_content(folder: Path, file: LandingFile) -> BinaryIO:
+@contextmanager
+def open_content(storage: Storage, folder: str, file: LandingFile) -> Iterator[BinaryIO]:
     """Open a file's content, decompressed."""
-    path = folder / file.path
-    return cast("BinaryIO", gzip.open(path, "rb")) if file.gzip else path.open("rb")
+    with storage.open(f"{folder}/{file.path}") as opened:
+        if not file.gzip:
+            yield opened
+            return
+        with gzip.GzipFile(fileobj=opened) as content:
+            yield cast("BinaryIO", content)
 
 
-def _entries(folder: Path) -> Iterator[tuple[str, str]]:
-    """Yield every entry below the folder with its fate: 'read', 'ignored', 'hidden', or 'error'."""
-    unlistable: list[str] = []
-
-    def note(error: OSError) -> None:
-        if not isinstance(error, FileNotFoundError):
-            unlistable.append(os.path.relpath(error.filename, folder))
-
-    for parent, folders, names in os.walk(folder, onerror=note):
-        below = os.path.relpath(parent, folder)
-        for name in [*folders, *names]:
-            path = name if below == "." else f"{below}/{name}"
-            if name.startswith(("_", ".")):
-                yield path, "hidden"
-            elif name in folders:
-                if os.path.islink(os.path.join(parent, name)):
-                    yield path, "ignored"
-            elif _is_record_file(name) and _may_be_file(os.path.join(parent, name)):
-                yield path, "read"
-            else:
-                yield path, "ignored"
-        folders[:] = sorted(name for name in folders if not name.startswith(("_", ".")))
-    for path in unlistable:
-        yield path, "error"
+def _is_record_file(path: str) -> bool:
+    return path.lower().removesuffix(".gz").endswith(_SUFFIXES)
 
 
-def _may_be_file(path: str) -> bool:
+def _looked_at(storage: Storage, folder: str, entry: Entry, known: FileReport | None) -> LandingFile:
+    file = LandingFile(entry.path, entry.size, entry.fingerprint, error=entry.error)
+    if file.error:
+        return file
+    if known is not None and known.fingerprint == file.fingerprint and known.error is None:
+        return replace(
+            file, bytes=known.bytes, digest=known.digest, gzip=known.gzip, byte_order_mark=known.byte_order_mark
+        )
     try:
-        return stat.S_ISREG(os.stat(path).st_mode)
-    except PermissionError:
-        return True  # looking at it will say so
-    except OSError:
-        return False
-
-
-def _is_record_file(name: str) -> bool:
-    return name.lower().removesuffix(".gz").endswith(_SUFFIXES)
-
-
-def _looked_at(folder: Path, path: str, known: FileReport | None) -> LandingFile:
-    try:
-        status = os.stat(folder / path)
-        file = LandingFile(path, status.st_size, fingerprint_of(status))
-        if known is not None and known.fingerprint == file.fingerprint and known.error is None:
-            return replace(
-                file,
-                bytes=known.bytes,
-                digest=known.digest,
-                gzip=known.gzip,
-                byte_order_mark=known.byte_order_mark,
-            )
-        with (folder / path).open("rb") as stream:
+        with storage.open(f"{folder}/{entry.path}") as stream:
             return _measured(file, stream)
     except PermissionError:
-        return LandingFile(path, 0, "", error="no permission to read it")
+        return LandingFile(entry.path, 0, "", error="no permission to read it")
     except OSError as error:
-        return LandingFile(path, 0, "", error=f"it cannot be read: {error.strerror}")
+        return LandingFile(entry.path, 0, "", error=f"it cannot be read: {error.strerror}")
 
 
 def _measured(file: LandingFile, stream: BinaryIO) -> LandingFile:

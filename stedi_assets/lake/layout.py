@@ -1,48 +1,69 @@
 """Which folder of the lake holds what."""
 
-import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from stedi_assets.contracts import Source, Table
 from stedi_assets.lake.errors import LakeError
+from stedi_assets.lake.local import LocalFolder
+from stedi_assets.lake.storage import Storage
+
+if TYPE_CHECKING:
+    from stedi_assets.lake.catalog import Catalog
+
+POINTER = "_current.json"
+SNAPSHOT = "_snapshot.json"
+PURPOSE = "_purpose.json"
+SUPPRESSED = "_suppressed.json"
+RECEIPTS = "_erasures"
 
 
 @dataclass(frozen=True)
 class Lake:
-    """A lake in a local folder."""
+    """A lake: tables and raw files in the folders that the contracts name, in one place."""
 
-    root: Path
+    storage: Storage
+    catalog: "Catalog | None" = None
 
     @classmethod
-    def at(cls, location: str) -> "Lake":
-        """Return the lake at a folder, made absolute.
+    def at(
+        cls,
+        location: str,
+        *,
+        kms_key: str | None = None,
+        glue_database: str | None = None,
+        s3: Callable[[], Any] | None = None,
+    ) -> "Lake":
+        """Return the lake at a folder, made absolute, or at `s3://bucket/prefix`.
 
-        Raises `LakeError` where the path cannot be a lake.
+        Of one on S3: `kms_key` encrypts what is written, `glue_database` is where its tables are registered, and `s3`
+        makes the boto3 client, left out by the standard chain.
+
+        Raises `LakeError` where the location cannot be a lake.
         """
-        if location.startswith(("s3://", "s3a://")):
-            msg = f"STEDI_LAKE={location}: a lake on S3 is not supported yet. Set STEDI_LAKE to a local folder."
-            raise LakeError(msg)
+        if is_on_s3(location):
+            # Loaded for lakes on S3 alone: boto3 takes a second.
+            from stedi_assets.lake.catalog import Catalog, glue_client  # noqa: PLC0415
+            from stedi_assets.lake.s3 import S3Bucket, s3_client  # noqa: PLC0415
+
+            catalog = Catalog(glue_client, glue_database) if glue_database else None
+            return cls(S3Bucket.at(location, kms_key, s3 or s3_client), catalog)
         root = Path(location).expanduser().absolute()
         if root.exists() and not root.is_dir():
             msg = f"STEDI_LAKE={location} is a file, not a folder. Set STEDI_LAKE to the folder that holds the lake."
             raise LakeError(msg)
-        return cls(root)
+        return cls(LocalFolder(root))
 
-    def raw_folder(self, source: Source) -> Path:
-        """Return the folder of a source's raw files."""
-        return self.root / source.raw_path
+    @property
+    def location(self) -> str:
+        """Where the lake lies, for people."""
+        return self.storage.location
 
-    def table_folder(self, table: Table) -> Path:
-        """Return the folder of a table's snapshots and pointer."""
-        return self.root / table.path
 
-    def require_writable(self) -> None:
-        """Raise `LakeError` unless tables can be written here."""
-        existing = next(folder for folder in (self.root, *self.root.parents) if folder.exists())
-        if not os.access(existing, os.W_OK | os.X_OK):
-            msg = f"No permission to write to the lake {self.root}. Change its owner or mode, or set STEDI_LAKE."
-            raise LakeError(msg)
+def is_on_s3(location: str) -> bool:
+    """Whether a location names a lake on S3."""
+    return location.startswith(("s3://", "s3a://"))
 
 
 def masked(name: str) -> str:

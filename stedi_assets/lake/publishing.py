@@ -3,17 +3,20 @@
 A snapshot is written to a fresh folder, counted while it is written, read back and held against its contract; only
 then is the pointer switched, in one step, and only if neither the table nor one of its inputs has moved meanwhile.
 A run that dies or fails anywhere leaves the old table whole.
+
+What is left of a run that died is removed by the next one that publishes the table: every folder that lay there before
+its switch and that its pointer does not name. One of those may still be written by a living run, which has lost
+already: it has seen the pointer of before.
 """
 
+import io
 import json
 import secrets
-import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,39 +25,38 @@ from pyspark.sql import functions as F
 
 from stedi_assets.contracts import Policy, Purpose, Severity, Table
 from stedi_assets.contracts.rules import AS_PUBLISHED
-from stedi_assets.lake.drafts import Draft, finish, is_draft, locked, sweep
-from stedi_assets.lake.durable import private_file, replace_whole, sync, write_private
-from stedi_assets.lake.errors import ContractBroken, LakeError, LostRace
+from stedi_assets.lake.errors import CatalogError, ContractBroken, LakeError, LostRace, NotWhole
 from stedi_assets.lake.keys import no_key
-from stedi_assets.lake.layout import Lake
+from stedi_assets.lake.layout import POINTER, PURPOSE, SNAPSHOT, Lake
+from stedi_assets.lake.pointers import Pointer, Replaced
 from stedi_assets.lake.snapshots import (
     ARROW_TYPES,
-    COUNTS,
-    POINTER,
     DataFile,
-    Pointer,
-    Replaced,
     current_dataset,
     data_files,
     dataset,
     read_pointer,
+    snapshot_folder,
     table_named,
 )
+from stedi_assets.lake.storage import Storage
 from stedi_assets.second_engine.breaches import count_breaches
 from stedi_assets.second_engine.engine import Given
-
-_LOCK = "_lock"
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """What a run says about the tables it makes. `key` gives the pseudonym key, to those rules that need it."""
+    """What a run says about the tables it makes.
+
+    `key` gives the pseudonym key, to those rules that need it. `warn` is told what does not stop the run.
+    """
 
     run_id: str
     purpose: Purpose
     as_of: int | None = None
     policy: Policy | None = None
     key: Callable[[], bytes] = field(default=no_key, repr=False)
+    warn: Callable[[str], None] = field(default=lambda _: None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -74,14 +76,29 @@ class Published:
 
     table: Table
     pointer: Pointer
-    folder: Path
+    where: str
     bytes: int
     files: int
 
 
-def begin_stage(lake: Lake, table: Table) -> Draft:
-    """Begin a private folder inside a table's folder to work in; if its run dies, the next one removes it."""
-    return _draft(lake, table, f"_stage-{_new_id()}")
+@dataclass(frozen=True)
+class Stage:
+    """A folder inside a table's folder to work in. If its run dies, the next one to publish the table removes it.
+
+    To be begun after the table's pointer is read, or another run would not know it for one that has lost.
+    """
+
+    storage: Storage
+    folder: str
+
+    @classmethod
+    def begin(cls, lake: Lake, table: Table) -> "Stage":
+        """Return a new stage; the folder is there from its first file on."""
+        return cls(lake.storage, f"{table.path}/_stage-{_new_id()}")
+
+    def discard(self) -> None:
+        """Remove it with all that is in it."""
+        self.storage.purge(self.folder)
 
 
 def publish(
@@ -94,7 +111,7 @@ def publish(
     inputs: Mapping[str, Pointer],
     beside: Mapping[str, Any] | None = None,
     retention: Retention,
-    before_switch: Callable[[Path], bool] = lambda _: False,
+    before_switch: Callable[[str], bool] = lambda _: False,
 ) -> Published:
     """Write a table's new snapshot, hold it against its contract, and make it current.
 
@@ -104,21 +121,20 @@ def publish(
     is current, and returns whether every older snapshot has to go with the switch.
 
     Raises `ContractBroken` where a rule does not hold, `LostRace` where the table or an input has moved,
-    and `LakeError` where the lake's purpose is another. What the disk refuses comes as Python and Spark raise it.
+    and `LakeError` where the lake's purpose is another. What the storage refuses comes as Python and Spark raise it.
     """
     if rows is not None:
         _require_contract_columns(table, rows)
-    with _new_snapshot(lake, table) as folder:
-        counts = _write_empty(table, folder) if rows is None else _write(table, rows, folder, by.as_of)
-        files = _read_back(table, folder, counts["rows"])
+    # With `expected` read before this, nobody can publish an input and this table unseen.
+    _require_unmoved(lake, table, inputs)
+    with _new_snapshot(lake, table, expected) as folder:
+        counts = _write_empty(lake, table, folder) if rows is None else _write(lake, table, rows, folder, by.as_of)
+        files = _read_back(lake, table, folder, counts["rows"])
         given = Given(lambda name: current_dataset(lake, name), by.policy or Policy(), by.as_of, by.key)
-        counts |= count_breaches(table, dataset(table, folder), given)
+        counts |= count_breaches(table, dataset(lake, table, folder), given)
         _require_rules(table, counts)
-        _finish(folder, {**(beside or {}), COUNTS: counts})
-        if before_switch(folder):
-            retention = NOTHING_OLD
         pointer = Pointer(
-            snapshot=folder.name,
+            snapshot=folder.removeprefix(f"{table.path}/"),
             rows=counts["rows"],
             run_id=by.run_id,
             published_at=_now().isoformat(),
@@ -127,9 +143,11 @@ def publish(
             policy=by.policy.as_dict() if by.policy and table.policy_applies else None,
             inputs={name: found.snapshot for name, found in inputs.items()},
         )
-        pointer = _switch(lake, table, pointer, expected, inputs, retention)
-    _drop_old(lake, table, pointer)
-    return Published(table, pointer, folder, sum(file.bytes for file in files), len(files))
+        _finish(lake, folder, pointer, files, counts, beside)
+        if before_switch(folder):
+            retention = NOTHING_OLD
+        pointer = _switch(lake, table, pointer, expected, inputs, retention, by.warn)
+    return Published(table, pointer, lake.storage.shown(folder), sum(file.bytes for file in files), len(files))
 
 
 def republish(
@@ -138,10 +156,10 @@ def republish(
     pointer: Pointer,
     rows: DataFrame,
     *,
-    run_id: str,
+    by: Provenance,
     inputs: Mapping[str, str] | None = None,
     beside: Mapping[str, Any] | None = None,
-    before_switch: Callable[[Path], None] = lambda _: None,
+    before_switch: Callable[[str], None] = lambda _: None,
 ) -> Pointer:
     """Make fewer rows of a table's current snapshot its next one, and remove every older one.
 
@@ -150,50 +168,71 @@ def republish(
 
     Raises `LostRace` where the table has moved since `pointer`.
     """
-    with _new_snapshot(lake, table) as folder:
-        counts = _write(table, rows, folder, pointer.as_of)
-        _read_back(table, folder, counts["rows"])
-        _finish(folder, {**(beside or {}), COUNTS: counts})
-        before_switch(folder)
+    with _new_snapshot(lake, table, pointer) as folder:
+        counts = _write(lake, table, rows, folder, pointer.as_of)
+        files = _read_back(lake, table, folder, counts["rows"])
         fewer = replace(
             pointer,
-            snapshot=folder.name,
+            snapshot=folder.removeprefix(f"{table.path}/"),
             rows=counts["rows"],
-            run_id=run_id,
+            run_id=by.run_id,
             published_at=_now().isoformat(),
             inputs=dict(pointer.inputs if inputs is None else inputs),
+            replaced=(),
         )
-        fewer = _switch(lake, table, fewer, pointer, {}, NOTHING_OLD)
-    _drop_old(lake, table, fewer)
-    return fewer
+        _finish(lake, folder, fewer, files, counts, beside)
+        before_switch(folder)
+        return _switch(lake, table, fewer, pointer, {}, NOTHING_OLD, by.warn)
+
+
+def point_at(lake: Lake, table: Table, pointer: Pointer, seen: str | None) -> Pointer:
+    """Make a pointer the table's, if its file still has the version that was seen, and return it as it was written.
+
+    Raises `LostRace` if it has not.
+    """
+    content = json.dumps(pointer.as_dict(), indent=1).encode()
+    version = lake.storage.replace(f"{table.path}/{POINTER}", content, seen)
+    if version is None:
+        _lost(table, table)
+    return replace(pointer, version=version)
 
 
 @contextmanager
-def _new_snapshot(lake: Lake, table: Table) -> Iterator[Path]:
+def _new_snapshot(lake: Lake, table: Table, expected: Pointer | None) -> Iterator[str]:
     """Give the folder of a new snapshot, which stays if it is current in the end."""
-    draft = _draft(lake, table, _new_id())
+    snapshot = _new_id()
+    folder = snapshot_folder(table, snapshot)
     try:
-        yield draft.folder
-    except BaseException:
-        # Not where it was published and only what came after has failed.
-        if _snapshot(read_pointer(lake, table)) != draft.folder.name:
-            draft.discard()
+        yield folder
+    except BaseException as error:
+        try:
+            found = read_pointer(lake, table)
+            if found is not None and found.snapshot == snapshot:
+                # It was published, and only what came after has failed.
+                raise error from None
+            lake.storage.purge(folder)
+        except (OSError, NotWhole):
+            # Nobody knows whether it was published. If not, the next run removes it.
+            raise error from None
+        if isinstance(error, Exception) and found != expected:
+            # Whatever went wrong, its cause may be that whoever was faster has removed the folder.
+            _lost(table, table)
         raise
-    draft.keep()
 
 
-def _finish(folder: Path, beside: Mapping[str, Any]) -> None:
-    """Lay JSON files beside the data, and have all of it on the disk."""
-    for name, content in beside.items():
-        write_private(folder / name, json.dumps(content, indent=1))
-    _flush(folder)
-
-
-def _draft(lake: Lake, table: Table, name: str) -> Draft:
-    """Begin a folder in a table's folder, where nobody who drops old ones can see it half begun."""
-    folder = lake.table_folder(table)
-    with locked(folder / _LOCK):
-        return Draft(folder / name)
+def _finish(
+    lake: Lake,
+    folder: str,
+    pointer: Pointer,
+    files: Sequence[DataFile],
+    counts: Mapping[str, int],
+    beside: Mapping[str, Any] | None,
+) -> None:
+    """Lay what is known of a snapshot beside its data, and have all of it on the disk before a pointer says so."""
+    known = {"pointer": pointer.as_dict(), "files": {file.name: file.bytes for file in files}, "counts": counts}
+    for name, content in {**(beside or {}), SNAPSHOT: known}.items():
+        lake.storage.write(f"{folder}/{name}", json.dumps(content, indent=1).encode())
+    lake.storage.settle(folder)
 
 
 def _require_contract_columns(table: Table, rows: DataFrame) -> None:
@@ -205,12 +244,11 @@ def _require_contract_columns(table: Table, rows: DataFrame) -> None:
         raise ContractBroken(table.name, AS_PUBLISHED.name, len(wanted), len(differing), what_to_do)
 
 
-def _write(table: Table, rows: DataFrame, folder: Path, as_of: int | None) -> dict[str, int]:
+def _write(lake: Lake, table: Table, rows: DataFrame, folder: str, as_of: int | None) -> dict[str, int]:
     """Write the data files and return what was counted on the way: `rows`, and the breaches of each row rule."""
     observation = Observation()
     observed = rows.observe(observation, F.count(F.lit(1)).alias("rows"), *_broken(table, as_of))
-    # `append`: into a folder that is ours alone. The draft's mark already lies in it.
-    observed.write.mode("append").parquet(str(folder))
+    observed.write.parquet(lake.storage.url(folder))
     return {name: int(count) for name, count in observation.get.items()}
 
 
@@ -222,17 +260,18 @@ def _broken(table: Table, as_of: int | None) -> Iterator[Column]:
             yield F.count_if(F.expr(f"NOT coalesce({holds}, false)")).alias(rule.name)
 
 
-def _write_empty(table: Table, folder: Path) -> dict[str, int]:
+def _write_empty(lake: Lake, table: Table, folder: str) -> dict[str, int]:
     """Write a file without rows and return its counts."""
     schema = pa.schema([(column.name, ARROW_TYPES[column.type]) for column in table.columns])
-    with private_file(folder / "empty.parquet") as file:
-        pq.write_table(schema.empty_table(), file)
+    file = io.BytesIO()
+    pq.write_table(schema.empty_table(), file)
+    lake.storage.write(f"{folder}/empty.parquet", file.getvalue())
     return dict.fromkeys(["rows", *(rule.name for rule in table.rules if rule.holds)], 0)
 
 
-def _read_back(table: Table, folder: Path, rows: int) -> list[DataFile]:
+def _read_back(lake: Lake, table: Table, folder: str, rows: int) -> list[DataFile]:
     """Return the data files, once their footers agree with what was written."""
-    files = data_files(table, folder)
+    files = data_files(lake, table, folder)
     found = sum(file.rows for file in files)
     if found != rows or not files or not all(file.as_in_contract for file in files):
         what_to_do = f"{rows:,} rows were written and {found:,} can be read back. Materialise it again."
@@ -253,41 +292,78 @@ def _switch(
     expected: Pointer | None,
     inputs: Mapping[str, Pointer],
     retention: Retention,
+    warn: Callable[[str], None],
 ) -> Pointer:
-    """Make a snapshot current, unless the table or one of its inputs has moved. Return its pointer."""
-    folder = lake.table_folder(table)
-    with locked(folder / _LOCK):
-        found = read_pointer(lake, table)
-        if _snapshot(found) != _snapshot(expected):
-            _lost(table, table)
-        for name, read in inputs.items():
-            if _snapshot(read_pointer(lake, table_named(name))) != read.snapshot:
-                _lost(table, table_named(name))
-        _claim_purpose(lake, Purpose(pointer.purpose))
-        pointer = replace(pointer, previous_rows=found.rows if found else None, replaced=_kept(found, retention))
-        replace_whole(folder / POINTER, json.dumps(asdict(pointer), indent=1))
+    """Make a snapshot current, unless the table or one of its inputs has moved. Return its pointer.
+
+    Then have the catalog show it, and remove what is kept no longer, and what others have left.
+    """
+    _claim_purpose(lake, Purpose(pointer.purpose))
+    rows_before = expected.rows if expected else None
+    pointer = replace(pointer, previous_rows=rows_before, replaced=_kept(expected, retention))
+    there = lake.storage.folders(table.path)
+    _require_unmoved(lake, table, inputs)
+    pointer = point_at(lake, table, pointer, expected.version if expected else None)
+    try:
+        register(lake, table, pointer)
+    except CatalogError as error:
+        # Without the catalog the lake is whole; and what has to go, goes.
+        warn(str(error))
+    _remove(lake, table, there - {pointer.snapshot, *(old.snapshot for old in pointer.replaced)})
     return pointer
 
 
-def _lost(table: Table, moved: Table) -> None:
+def register(lake: Lake, table: Table, pointer: Pointer) -> None:
+    """Have the catalog, if the lake has one, show a table as it is published now. Raises `CatalogError`."""
+    if lake.catalog:
+        where = lake.storage.shown(snapshot_folder(table, pointer.snapshot))
+        lake.catalog.register(table, pointer, where, lambda: _is_current(lake, table, pointer))
+
+
+def _is_current(lake: Lake, table: Table, pointer: Pointer) -> bool:
+    found = read_pointer(lake, table)
+    return found is not None and found.snapshot == pointer.snapshot
+
+
+def _require_unmoved(lake: Lake, table: Table, inputs: Mapping[str, Pointer]) -> None:
+    for name, read in inputs.items():
+        found = read_pointer(lake, table_named(name))
+        if found is None or found.snapshot != read.snapshot:
+            _lost(table, table_named(name))
+
+
+def _remove(lake: Lake, table: Table, snapshots: Iterable[str]) -> None:
+    for snapshot in sorted(snapshots):
+        try:
+            lake.storage.purge(snapshot_folder(table, snapshot))
+        except OSError as error:
+            msg = (
+                f"{table.name} was published, but an older snapshot of it could not be removed: {error.strerror} in "
+                f"{lake.storage.shown(snapshot_folder(table, snapshot))}. People who left may stand in it. Give the "
+                "run the right to remove it, all versions included, and materialise the table again."
+            )
+            raise LakeError(msg) from error
+
+
+def _lost(table: Table, moved: Table) -> NoReturn:
     msg = (
         f"{table.name} was not published: another run has published {moved.name} since this one began. "
         "The newer tables stay. Materialise it again."
     )
-    raise LostRace(msg)
+    raise LostRace(msg) from None
 
 
 def _claim_purpose(lake: Lake, purpose: Purpose) -> None:
     """Remember what a lake is for at its first publication, and refuse anything else later."""
-    path = lake.root / "_purpose.json"
-    try:
-        remembered = json.loads(path.read_text())["purpose"]
-    except FileNotFoundError:
-        replace_whole(path, json.dumps({"purpose": purpose.value}))
+    ours = json.dumps({"purpose": purpose.value}).encode()
+    found = lake.storage.read(PURPOSE)
+    if found is None and lake.storage.replace(PURPOSE, ours, None):
         return
+    found = found or lake.storage.read(PURPOSE)
+    remembered = json.loads(found.content)["purpose"] if found else None
     if remembered != purpose.value:
         msg = (
-            f"The lake {lake.root} is for {remembered}, and STEDI_PURPOSE is {purpose.value}. "
+            f"The lake {lake.location} is for {remembered}, and STEDI_PURPOSE is {purpose.value}. "
             "Use another lake: tables for comparison may hold people who withdrew."
         )
         raise LakeError(msg)
@@ -304,31 +380,6 @@ def _kept(found: Pointer | None, retention: Retention) -> tuple[Replaced, ...]:
         for place, old in enumerate(history, start=2)
         if place <= retention.snapshots or now - datetime.fromisoformat(old.until) < retention.readers
     )
-
-
-def _drop_old(lake: Lake, table: Table, pointer: Pointer) -> None:
-    """Remove the snapshots that are kept no longer, and what dead writers left."""
-    kept = {pointer.snapshot, *(old.snapshot for old in pointer.replaced)}
-    with locked(lake.table_folder(table) / _LOCK):
-        for folder in lake.table_folder(table).iterdir():
-            if not folder.is_dir():
-                continue
-            if folder.name in kept:
-                finish(folder)
-            elif is_draft(folder):
-                sweep(folder)
-            else:
-                shutil.rmtree(folder, ignore_errors=True)
-
-
-def _flush(folder: Path) -> None:
-    """Have the disk hold a snapshot before a pointer says so."""
-    for path in [*folder.iterdir(), folder, folder.parent]:
-        sync(path)
-
-
-def _snapshot(pointer: Pointer | None) -> str | None:
-    return pointer.snapshot if pointer else None
 
 
 def _new_id() -> str:

@@ -1,11 +1,12 @@
 """Published tables as they lie in the lake: immutable snapshots, and one pointer that says which of them is current.
 
-Reading only; `stedi_assets.lake.publishing` makes them.
+Reading only; `stedi_assets.lake.publishing` makes them. Beside its data each snapshot holds `_snapshot.json`: the
+pointer it was made for, its data files, and what was counted while it was written.
 """
 
 import json
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -14,12 +15,11 @@ import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 
 from stedi_assets.contracts import LANDING_TABLES, QUARANTINE_TABLES, TABLES, Table, Type
-from stedi_assets.lake.errors import LakeError
-from stedi_assets.lake.layout import Lake
+from stedi_assets.lake.errors import LakeError, NotWhole
+from stedi_assets.lake.layout import POINTER, SNAPSHOT, Lake
+from stedi_assets.lake.pointers import FORMAT, Pointer
 
-FORMAT = 1
-POINTER = "_current.json"
-COUNTS = "_counts.json"
+_REPAIR = "Run `stedi repair` to go back to the newest whole snapshot, or materialise {table} again."
 ARROW_TYPES = {
     Type.STRING: pa.string(),
     Type.BIGINT: pa.int64(),
@@ -29,52 +29,20 @@ ARROW_TYPES = {
 }
 
 
-@dataclass(frozen=True)
-class Replaced:
-    """A snapshot that was current once, and until when."""
-
-    snapshot: str
-    until: str
-
-
-@dataclass(frozen=True)
-class Pointer:
-    """What `_current.json` says: which snapshot is current, and what it was made of.
-
-    `as_of` is in epoch milliseconds, null for landing tables; so is `policy`. `inputs` are snapshot ids by table; a
-    landing table's is that of the quarantine that belongs to it. `previous_rows` are those of the snapshot before.
-    """
-
-    snapshot: str
-    rows: int
-    run_id: str
-    published_at: str
-    purpose: str
-    as_of: int | None = None
-    policy: dict[str, str] | None = None
-    inputs: dict[str, str] = field(default_factory=dict)
-    previous_rows: int | None = None
-    replaced: tuple[Replaced, ...] = ()
-    format: int = FORMAT
-
-
 def read_pointer(lake: Lake, table: Table) -> Pointer | None:
     """Return a table's pointer, None if it was never published.
 
     Raises `LakeError` where the pointer is damaged or of a newer format.
     """
-    path = lake.table_folder(table) / POINTER
-    try:
-        found = json.loads(path.read_text())
-        pointer = Pointer(**{**found, "replaced": tuple(Replaced(**old) for old in found["replaced"])})
-    except FileNotFoundError:
+    found = lake.storage.read(f"{table.path}/{POINTER}")
+    if found is None:
         return None
+    path = lake.storage.shown(f"{table.path}/{POINTER}")
+    try:
+        pointer = Pointer.from_dict(json.loads(found.content), found.version)
     except (ValueError, TypeError, KeyError) as error:
-        msg = (
-            f"The pointer of {table.name}, {path}, is damaged. Remove it and materialise {table.name} again; "
-            "its raw files and the other tables are untouched."
-        )
-        raise LakeError(msg) from error
+        msg = f"The pointer of {table.name}, {path}, is damaged. {_REPAIR.format(table=table.name)}"
+        raise NotWhole(msg) from error
     if pointer.format != FORMAT:
         msg = f"The pointer of {table.name}, {path}, has format {pointer.format}; this version reads {FORMAT}."
         raise LakeError(msg)
@@ -85,81 +53,132 @@ def current(lake: Lake, table: Table) -> Pointer:
     """Return a table's pointer. Raises `LakeError` where there is none."""
     pointer = read_pointer(lake, table)
     if pointer is None:
-        msg = f"{table.name} has not been published in {lake.root} yet. Materialise it first."
+        msg = f"{table.name} has not been published in {lake.location} yet. Materialise it first."
         raise LakeError(msg)
     return pointer
 
 
-def snapshot_folder(lake: Lake, table: Table, snapshot: str) -> Path:
-    """Return the folder of a snapshot."""
-    return lake.table_folder(table) / snapshot
+def snapshot_folder(table: Table, snapshot: str) -> str:
+    """Return the folder of a snapshot, below the lake."""
+    return f"{table.path}/{snapshot}"
 
 
 def read_snapshot(spark: SparkSession, lake: Lake, table: Table, snapshot: str) -> DataFrame:
     """Return the rows of a snapshot, by the contract's columns.
 
-    Raises `LakeError` where the snapshot is gone.
+    Raises `NotWhole` where a part of the snapshot is gone.
     """
-    folder = snapshot_folder(lake, table, snapshot)
-    if not folder.is_dir():
-        msg = f"The snapshot {folder} of {table.name} is missing. Materialise {table.name} again."
-        raise LakeError(msg)
-    return rows_in(spark, table, folder)
+    require_whole(lake, table, snapshot)
+    return rows_in(spark, lake, table, snapshot_folder(table, snapshot))
+
+
+def read_current(spark: SparkSession, lake: Lake, table: Table) -> tuple[Pointer, DataFrame]:
+    """Return a table as it is published now, and its pointer.
+
+    Raises `LakeError` where it is not published, and `NotWhole` where a part of it is gone.
+    """
+    pointer = _whole(lake, table, lambda snapshot: require_whole(lake, table, snapshot))
+    return pointer, rows_in(spark, lake, table, snapshot_folder(table, pointer.snapshot))
+
+
+def require_whole(lake: Lake, table: Table, snapshot: str) -> None:
+    """Raise `NotWhole` unless every data file of a snapshot is there, and as long as it was written."""
+    _require_files(lake, table, snapshot, lambda found, written: found != written)
+
+
+def _whole(lake: Lake, table: Table, require: Callable[[str], None]) -> Pointer:
+    """Return a table's pointer, once its snapshot is seen to be whole."""
+    pointer = current(lake, table)
+    while True:
+        try:
+            require(pointer.snapshot)
+        except NotWhole:
+            # It may have been replaced, and removed, since the pointer was read.
+            before, pointer = pointer, current(lake, table)
+            if pointer.snapshot == before.snapshot:
+                raise
+        else:
+            return pointer
+
+
+def _require_files(lake: Lake, table: Table, snapshot: str, is_damaged: Callable[[int | None, int], bool]) -> None:
+    folder = snapshot_folder(table, snapshot)
+    written, found = read_beside(lake, table, snapshot, SNAPSHOT)["files"], lake.storage.files(folder)
+    damaged = sum(is_damaged(found.get(name), size) for name, size in written.items())
+    if damaged:
+        msg = (
+            f"The snapshot {lake.storage.shown(folder)} of {table.name} is damaged: {damaged:,} of its "
+            f"{len(written):,} files are gone or cut. {_REPAIR.format(table=table.name)}"
+        )
+        raise NotWhole(msg)
 
 
 def read_beside(lake: Lake, table: Table, snapshot: str, name: str) -> Any:
-    """Return a JSON file that lies beside a snapshot's data."""
-    return json.loads((snapshot_folder(lake, table, snapshot) / name).read_text())
+    """Return a JSON file that lies beside a snapshot's data. Raises `NotWhole` where it is gone or damaged."""
+    path = f"{snapshot_folder(table, snapshot)}/{name}"
+    found = lake.storage.read(path)
+    try:
+        return json.loads(found.content if found else b"")
+    except ValueError:
+        what = "is damaged" if found else "is missing"
+        msg = f"{lake.storage.shown(path)} of {table.name} {what}. {_REPAIR.format(table=table.name)}"
+        raise NotWhole(msg) from None
 
 
 def saved_counts(lake: Lake, table: Table, snapshot: str) -> dict[str, int]:
     """Return the counts that were taken while a snapshot was written: `rows`, and the breaches of each counted rule."""
-    counts: dict[str, int] = read_beside(lake, table, snapshot, COUNTS)
+    counts: dict[str, int] = read_beside(lake, table, snapshot, SNAPSHOT)["counts"]
     return counts
 
 
-def rows_in(spark: SparkSession, table: Table, folder: Path) -> DataFrame:
+def rows_in(spark: SparkSession, lake: Lake, table: Table, folder: str) -> DataFrame:
     """Return the rows of a table's data files in a folder."""
-    return spark.read.schema(table.ddl).parquet(str(folder))
+    return spark.read.schema(table.ddl).parquet(lake.storage.url(folder))
 
 
 @dataclass(frozen=True)
 class DataFile:
     """A Parquet file of a snapshot, by its footer. `as_in_contract` is whether it has the contract's columns."""
 
-    path: Path
+    name: str
     rows: int
     bytes: int
     as_in_contract: bool
 
 
-def data_files(table: Table, folder: Path) -> list[DataFile]:
-    """Return the data files of a snapshot by their footers, without a Spark job.
+def data_files(lake: Lake, table: Table, folder: str) -> list[DataFile]:
+    """Return the data files in a snapshot's folder by their footers, without a Spark job.
 
-    Raises `LakeError` where a footer cannot be read.
+    Raises `NotWhole` where a footer cannot be read.
     """
     wanted = [(column.name, ARROW_TYPES[column.type]) for column in table.columns]
-    found = []
-    for path in sorted(folder.glob("*.parquet")):
+    files, arrow, found = lake.storage.files(folder), lake.storage.arrow(), []
+    for name in sorted(name for name in files if name.endswith(".parquet")):
         try:
-            footer = pq.ParquetFile(path)
-        except (OSError, pa.ArrowInvalid) as error:
-            msg = f"The file {path.name} of {table.name} in {folder} is damaged. Materialise {table.name} again."
-            raise LakeError(msg) from error
+            footer = pq.ParquetFile(lake.storage.arrow_path(f"{folder}/{name}"), filesystem=arrow)
+        except (OSError, pa.ArrowInvalid):
+            where = lake.storage.shown(folder)
+            msg = f"The file {name} of {table.name} in {where} is damaged. {_REPAIR.format(table=table.name)}"
+            raise NotWhole(msg) from None
         schema = [(column.name, column.type) for column in footer.schema_arrow]
-        found.append(DataFile(path, footer.metadata.num_rows, path.stat().st_size, schema == wanted))
+        found.append(DataFile(name, footer.metadata.num_rows, files[name], schema == wanted))
     return found
 
 
-def dataset(table: Table, folder: Path) -> ds.Dataset:
-    """Return the data files of a snapshot for engines other than Spark. Raises as `data_files` does."""
-    return ds.dataset([file.path for file in data_files(table, folder)], format="parquet")
+def dataset(lake: Lake, table: Table, folder: str) -> ds.Dataset:
+    """Return the data files in a snapshot's folder for engines other than Spark. Raises as `data_files` does."""
+    paths = [lake.storage.arrow_path(f"{folder}/{file.name}") for file in data_files(lake, table, folder)]
+    return ds.dataset(paths, filesystem=lake.storage.arrow(), format="parquet")
 
 
 def current_dataset(lake: Lake, name: str) -> ds.Dataset:
-    """Return a table as it is published now, by its name. Raises `LakeError` where it is not, or is damaged."""
+    """Return a table as it is published now, by its name. Raises as `read_current` does."""
     table = table_named(name)
-    return dataset(table, snapshot_folder(lake, table, current(lake, table).snapshot))
+    # Files that are all there and hold something else are for the checks to find.
+    pointer = _whole(
+        lake, table, lambda snapshot: _require_files(lake, table, snapshot, lambda found, _: found is None)
+    )
+    return dataset(lake, table, snapshot_folder(table, pointer.snapshot))
 
 
 def table_named(name: str) -> Table:

@@ -15,15 +15,11 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
 from stedi_assets.contracts import Source
-from stedi_assets.lake.drafts import locked
-from stedi_assets.lake.durable import replace_whole
 from stedi_assets.lake.errors import LakeError
 from stedi_assets.lake.keys import hmac_pads
-from stedi_assets.lake.layout import Lake
+from stedi_assets.lake.layout import SUPPRESSED, Lake
 from stedi_assets.transforms import suppression as theirs
 
-_FILE = "_suppressed.json"
-_LOCK = "_suppressed.lock"
 _CHECKED = b"the suppression list of a STEDI lakehouse"
 
 
@@ -47,6 +43,7 @@ class SuppressionList:
 
     people: dict[str, Erased]
     key: bytes = field(repr=False)
+    version: str | None = field(default=None, compare=False, repr=False)
 
     def pads(self, spark: SparkSession) -> DataFrame:
         """Return the key as Spark gets it."""
@@ -86,16 +83,17 @@ def read_suppressed(lake: Lake, key: Callable[[], bytes]) -> SuppressionList | N
 
     Raises `LakeError` where the key is not the one that the list was begun with.
     """
-    path = lake.root / _FILE
+    stored = lake.storage.read(SUPPRESSED)
+    if stored is None:
+        return None
+    path = lake.storage.shown(SUPPRESSED)
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(stored.content)
         people = {
             person: Erased(**{**entry, "devices": tuple(entry["devices"]), "readings": tuple(entry["readings"])})
             for person, entry in found["people"].items()
         }
         check = found["check"]
-    except FileNotFoundError:
-        return None
     except (ValueError, TypeError, KeyError) as error:
         msg = f"The list of erased people, {path}, is damaged. Restore it; nothing can be landed without it."
         raise LakeError(msg) from error
@@ -106,21 +104,21 @@ def read_suppressed(lake: Lake, key: Callable[[], bytes]) -> SuppressionList | N
             "STEDI_SUPPRESSION_KEY to that one: under another, people who were erased would be let in again."
         )
         raise LakeError(msg)
-    return SuppressionList(people, secret)
+    return SuppressionList(people, secret, stored.version)
 
 
 def change_suppressed(
     lake: Lake, key: Callable[[], bytes], change: Callable[[SuppressionList], SuppressionList]
 ) -> SuppressionList:
     """Change the list, which is begun if there is none, and return it. Raises as `read_suppressed` does."""
-    with locked(lake.root / _LOCK):
+    while True:
         before = read_suppressed(lake, key) or SuppressionList({}, key())
         after = change(before)
-        if after.people != before.people:
-            people = {person: asdict(erased) for person, erased in after.people.items()}
-            content = {"check": _check_value(after.key), "people": people}
-            replace_whole(lake.root / _FILE, json.dumps(content, indent=1))
-    return after
+        people = {person: asdict(erased) for person, erased in after.people.items()}
+        content = json.dumps({"check": _check_value(after.key), "people": people}, indent=1).encode()
+        # Where somebody else has changed it meanwhile, theirs is changed.
+        if after.people == before.people or lake.storage.replace(SUPPRESSED, content, before.version):
+            return after
 
 
 def person_hash(email: str, key: bytes) -> str:

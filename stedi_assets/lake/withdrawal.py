@@ -2,27 +2,32 @@
 
 It is never held up. The tables are not computed again for it: their last snapshots are published once more without
 the people who left, whatever is wrong with other sources. Those furthest down go first and customer_trusted last, so
-that a run that dies half-way is made good by the next one.
+that a run that dies half-way is made good by the next one. After that they are looked through once more, for another
+run may have published what it had computed meanwhile.
 """
 
-from pathlib import Path
+import contextlib
+from dataclasses import dataclass, field, replace
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from stedi_assets.contracts import SOURCES, TABLES, MatchOn, Policy
+from stedi_assets.lake.errors import LostRace
 from stedi_assets.lake.keys import hmac_pads
 from stedi_assets.lake.landing import Landing, read_file_reports, together
 from stedi_assets.lake.layout import Lake
-from stedi_assets.lake.publishing import Provenance, republish
+from stedi_assets.lake.pointers import Pointer
+from stedi_assets.lake.publishing import Provenance, point_at, republish
 from stedi_assets.lake.snapshots import (
-    Pointer,
+    current,
     current_dataset,
     dataset,
     read_pointer,
     read_quarantine,
     read_snapshot,
     rows_in,
+    snapshot_folder,
 )
 from stedi_assets.second_engine.breaches import count_missing
 from stedi_assets.transforms.people import chosen_records
@@ -59,44 +64,63 @@ def let_leave(lake: Lake, pointer: Pointer, staying: DataFrame, by: Provenance) 
 
     `pointer` is that of customer_trusted, `staying` the rows of it that stay. Returns the rows removed, by table.
     """
-    removed: dict[str, int] = {}
-    fewer = republish(
-        lake,
-        _PEOPLE,
-        pointer,
-        staying,
-        run_id=by.run_id,
-        before_switch=lambda folder: removed.update(
-            _leave_what_was_made(lake, rows_in(staying.sparkSession, _PEOPLE, folder), by)
-        ),
-    )
-    return {**removed, _PEOPLE.name: pointer.rows - fewer.rows}
+    leaving = Leaving(staying.sparkSession, lake, by)
+    fewer = republish(lake, _PEOPLE, pointer, staying, by=by, before_switch=leaving.leave_what_was_made)
+    leaving.look_again()
+    return {**leaving.removed, _PEOPLE.name: pointer.rows - fewer.rows}
 
 
-def leave_with(spark: SparkSession, lake: Lake, folder: Path, by: Provenance) -> bool:
-    """Before what a folder holds becomes customer_trusted: remove all others from what was made of that.
+@dataclass
+class Leaving:
+    """What goes on around a switch of customer_trusted: whoever is not in it any more leaves what was made of it."""
 
-    Returns whether there were any.
-    """
-    if read_pointer(lake, _PEOPLE) is None:
-        return False
-    before, after = current_dataset(lake, _PEOPLE.name), dataset(_PEOPLE, folder)
-    if not count_missing(_PEOPLE.name, "email", before, after):
-        return False
-    _leave_what_was_made(lake, rows_in(spark, _PEOPLE, folder), by)
-    return True
+    spark: SparkSession
+    lake: Lake
+    by: Provenance
+    removed: dict[str, int] = field(default_factory=dict)
+    _published: dict[str, str] = field(default_factory=dict)
 
+    def leave_if_any(self, folder: str) -> bool:
+        """Before what a folder holds becomes customer_trusted: say whether anybody leaves, and let them."""
+        # Without the people of before, nobody knows who has left: all are gone through.
+        if read_pointer(self.lake, _PEOPLE) is not None:
+            before, after = current_dataset(self.lake, _PEOPLE.name), dataset(self.lake, _PEOPLE, folder)
+            if not count_missing(_PEOPLE.name, "email", before, after):
+                return False
+        self.leave_what_was_made(folder)
+        return bool(self._published)
 
-def _leave_what_was_made(lake: Lake, stay: DataFrame, by: Provenance) -> dict[str, int]:
-    removed = {}
-    for name in _MADE_OF_PEOPLE:
-        pointer = read_pointer(lake, TABLES[name])
-        if pointer is not None:
-            rows = read_snapshot(stay.sparkSession, lake, TABLES[name], pointer.snapshot)
-            staying = _of_those_who_stay(name, rows, stay, pointer, by)
-            fewer = republish(lake, TABLES[name], pointer, staying, run_id=by.run_id)
-            removed[name] = pointer.rows - fewer.rows
-    return removed
+    def leave_what_was_made(self, folder: str) -> None:
+        """Remove all who are not among the people in a folder from what was made of customer_trusted."""
+        for name in _MADE_OF_PEOPLE:
+            self._leave(name, folder)
+
+    def look_again(self) -> None:
+        """After the switch, where anybody has left: have nobody publish what was computed from the people of before.
+
+        Whoever read customer_trusted before the switch, and has seen already that it had not moved, loses to this.
+        """
+        if not self._published:
+            return
+        people = current(self.lake, _PEOPLE).snapshot
+        for name in _MADE_OF_PEOPLE:
+            while (pointer := read_pointer(self.lake, TABLES[name])) and pointer.fence != people:
+                with contextlib.suppress(LostRace):
+                    if pointer.snapshot != self._published.get(name):
+                        pointer = self._leave(name, snapshot_folder(_PEOPLE, people)) or pointer
+                    point_at(self.lake, TABLES[name], replace(pointer, fence=people), pointer.version)
+
+    def _leave(self, name: str, people: str) -> Pointer | None:
+        pointer = read_pointer(self.lake, TABLES[name])
+        if pointer is None:
+            return None
+        stay = rows_in(self.spark, self.lake, _PEOPLE, people)
+        rows = read_snapshot(self.spark, self.lake, TABLES[name], pointer.snapshot)
+        staying = _of_those_who_stay(name, rows, stay, pointer, self.by)
+        fewer = republish(self.lake, TABLES[name], pointer, staying, by=self.by)
+        self.removed[name] = self.removed.get(name, 0) + pointer.rows - fewer.rows
+        self._published[name] = fewer.snapshot
+        return fewer
 
 
 def _of_those_who_stay(name: str, rows: DataFrame, stay: DataFrame, pointer: Pointer, by: Provenance) -> DataFrame:

@@ -43,7 +43,8 @@ def class_archive_options(java: Java) -> list[str]:
 
 def _key(java: Java) -> str:
     jars = Path(pyspark.__file__).parent / "jars"
-    identity = f"{java.home} {java.version} {pyspark.__version__} {jars} {jars.stat().st_mtime_ns}"
+    further = os.environ.get("SPARK_DIST_CLASSPATH", "")
+    identity = f"{java.home} {java.version} {pyspark.__version__} {jars} {jars.stat().st_mtime_ns} {further}"
     return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 

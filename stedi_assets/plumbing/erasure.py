@@ -27,7 +27,7 @@ def erase_from_lake(
 ) -> None:
     """Erase the person and say what was removed, in counts."""
     with explained():
-        by = Provenance(context.run_id, lake.purpose, key=lake.pseudonym_key)
+        by = Provenance(context.run_id, lake.purpose, key=lake.pseudonym_key, warn=context.log.warning)
         receipt = erase(spark.spark_session, lake.lake, config.person, key=lake.suppression_key, by=by)
     removed = ", ".join(f"{rows:,} of {table}" for table, rows in receipt.removed.items()) or "nothing"
     context.log.info(f"Erased: {removed}")

@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 
 import dagster as dg
 from pydantic import Field
@@ -15,9 +16,10 @@ from stedi_assets.lake.errors import LakeError
 from stedi_assets.lake.keys import pseudonym_key, suppression_key
 from stedi_assets.lake.landing import FILES, Landing, require_all_files
 from stedi_assets.lake.layout import Lake
+from stedi_assets.lake.pointers import Pointer
 from stedi_assets.lake.publishing import Provenance, Published, Retention, publish
-from stedi_assets.lake.snapshots import Pointer, current, read_pointer, read_quarantine, read_snapshot
-from stedi_assets.lake.withdrawal import leave_with, withdraw_first
+from stedi_assets.lake.snapshots import read_current, read_pointer, read_quarantine
+from stedi_assets.lake.withdrawal import Leaving, withdraw_first
 from stedi_assets.plumbing.failures import explained
 from stedi_assets.plumbing.spark import SparkResource
 from stedi_assets.settings import read_settings
@@ -54,7 +56,7 @@ class Computed:
 class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The lake, the policy its tables are made under, and what it is for."""
 
-    location: str = Field(description="The folder of the lake.")
+    location: str = Field(description="The folder of the lake, or s3://bucket/prefix.")
     consent_record: ConsentRecord = Field(default=ConsentRecord.LATEST)
     readings: Readings = Field(default=Readings.ALL)
     match_on: MatchOn = Field(default=MatchOn.CUSTOMER_AND_TIMESTAMP)
@@ -63,7 +65,7 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     kept_snapshots: int = Field(default=2, description="How many snapshots of a table stay.")
     kept_for_readers_minutes: int = Field(default=60, description="How long a replaced snapshot stays at least.")
 
-    @property
+    @cached_property
     def lake(self) -> Lake:
         """Where the tables lie."""
         return Lake.at(self.location)
@@ -80,25 +82,24 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def pseudonym_key(self) -> bytes:
         """Return the key that makes people into subjects. Raises `LakeError` where it cannot be had."""
-        return pseudonym_key(read_settings().pseudonym_key, self.lake.root)
+        return pseudonym_key(read_settings().pseudonym_key, self.lake)
 
     def suppression_key(self) -> bytes:
         """Return the key of the list of erased people. Raises `LakeError` where it cannot be had."""
-        return suppression_key(read_settings().suppression_key, self.lake.root)
+        return suppression_key(read_settings().suppression_key, self.lake)
 
     def read(self, spark: SparkResource, table: Table) -> Stored:
         """Return a table as it is published now.
 
         Raises `LakeError` where there is none, or it was made under another policy.
         """
-        pointer = current(self.lake, table)
+        pointer, rows = read_current(spark.spark_session, self.lake, table)
         if table.policy_applies and Policy.from_dict(pointer.policy or {}) != self.policy:
             msg = (
                 f"{table.name} was made under another policy ({_words(pointer.policy)}) than the one in force "
                 f"({_words(self.policy.as_dict())}). Materialise it with its upstream first."
             )
             raise LakeError(msg)
-        rows = read_snapshot(spark.spark_session, self.lake, table, pointer.snapshot)
         if table.name not in LANDING_TABLES:
             return Stored(table, pointer, rows)
         return StoredLanding(table, pointer, rows, read_quarantine(spark.spark_session, self.lake, table, pointer))
@@ -113,6 +114,10 @@ class _TableIOManager(dg.ConfigurableIOManager):
         with explained():
             return self.lake.read(self.spark, TABLES[context.asset_key.path[-1]])
 
+    def _by(self, context: dg.OutputContext, as_of: int, policy: Policy | None = None) -> Provenance:
+        lake = self.lake
+        return Provenance(context.run_id, lake.purpose, as_of, policy, lake.pseudonym_key, context.log.warning)
+
     def _report(self, context: dg.OutputContext, published: Published) -> None:
         context.add_output_metadata(
             {
@@ -120,7 +125,7 @@ class _TableIOManager(dg.ConfigurableIOManager):
                 "bytes": published.bytes,
                 "files": published.files,
                 "snapshot": published.pointer.snapshot,
-                "path": dg.MetadataValue.path(str(published.folder)),
+                "path": dg.MetadataValue.path(published.where),
             }
         )
         context.log.info(f"{published.table.name}: {published.pointer.rows:,} rows")
@@ -135,8 +140,8 @@ class ParquetIOManager(_TableIOManager):
         known = [stored.pointer.as_of for stored in obj.inputs if stored.pointer.as_of is not None]
         as_of = obj.as_of if obj.as_of is not None else max(known)
         lake, spark = self.lake.lake, self.spark.spark_session
-        by = Provenance(context.run_id, self.lake.purpose, as_of, self.lake.policy, self.lake.pseudonym_key)
-        is_people = table is TABLES["customer_trusted"]
+        by = self._by(context, as_of, self.lake.policy)
+        leaving = Leaving(spark, lake, by) if table is TABLES["customer_trusted"] else None
         with explained():
             published = publish(
                 lake,
@@ -146,8 +151,10 @@ class ParquetIOManager(_TableIOManager):
                 expected=read_pointer(lake, table),
                 inputs={stored.table.name: stored.pointer for stored in obj.inputs},
                 retention=self.lake.retention,
-                before_switch=lambda folder: is_people and leave_with(spark, lake, folder, by),
+                before_switch=leaving.leave_if_any if leaving else lambda _: False,
             )
+            if leaving:
+                leaving.look_again()
         self._report(context, published)
 
 
@@ -159,7 +166,7 @@ class LandingIOManager(_TableIOManager):
         source = LANDING_TABLES[context.asset_key.path[-1]]
         lake = self.lake.lake
         now = int(time.time() * 1000)
-        by = Provenance(context.run_id, self.lake.purpose, now, key=self.lake.pseudonym_key)
+        by = self._by(context, now)
         try:
             with explained():
                 if source.name == "customer" and (left := withdraw_first(self.spark.spark_session, lake, obj, by)):

@@ -15,9 +15,11 @@ from pyspark.errors import PySparkRuntimeError
 from pyspark.logger import PySparkLogger
 from pyspark.sql import SparkSession
 
-from stedi_assets.lake.drafts import Draft, sweep
+from stedi_assets.lake.layout import is_on_s3
 from stedi_assets.plumbing.class_archive import class_archive_options
 from stedi_assets.plumbing.java import Java, find_java
+from stedi_assets.plumbing.s3a import s3a_jars, s3a_package, s3a_settings
+from stedi_assets.plumbing.scratch import Scratch, sweep
 
 _LOG_SETTINGS = Path(__file__).with_name("log4j2.properties")
 
@@ -58,23 +60,37 @@ _SCRATCH = "stedi-spark-"
 _STARTING = threading.Lock()
 
 
-def spark_session(master: str, log_level: str, further: Mapping[str, str]) -> SparkSession:
+def spark_session(
+    master: str, log_level: str, further: Mapping[str, str], *, lake: str = "", kms_key: str | None = None
+) -> SparkSession:
     """Return the process's Spark session; start it, and a Java for it, if there is none.
 
     A session that is there already, as on a cluster's driver, is given this project's SQL settings and used.
-    `further` are Spark settings by name, which win over those from here.
+    `further` are Spark settings by name, which win over those from here. `lake` is where the lake lies: of
+    one on S3, Spark is told the way, and `kms_key`.
 
-    Raises `NoJavaError` where there is no Java that Spark runs on.
+    Raises `NoJavaError` where there is no Java that Spark runs on, and `LakeError` where S3A cannot be fetched.
     """
     with _STARTING:
         for name in _QUOTING_LOGGERS:
             PySparkLogger.getLogger(name).disabled = log_level == "off"
-        settings = _MEANING | _WRITING
-        if not _is_running():
+        settings = _MEANING | _WRITING | (_on_s3(lake, kms_key) if is_on_s3(lake) else {})
+        if _is_running():
+            # There, Hadoop's settings go by their own names.
+            settings = {name.removeprefix("spark.hadoop."): value for name, value in settings.items()}
+        else:
             settings |= {"spark.app.name": "stedi", "spark.master": master}
             if master.startswith("local"):
-                settings |= _LAPTOP | _private_process(log_level)
+                settings = _LAPTOP | settings | _private_process(log_level, on_s3=is_on_s3(lake))
+            elif is_on_s3(lake):
+                settings |= {"spark.jars.packages": s3a_package()}
         return SparkSession.builder.config(map={**settings, **further}).getOrCreate()
+
+
+def _on_s3(lake: str, kms_key: str | None) -> dict[str, str]:
+    from stedi_assets.lake.s3 import S3Bucket  # noqa: PLC0415  (loads boto3)
+
+    return s3a_settings(S3Bucket.at(lake, kms_key))
 
 
 def _is_running() -> bool:
@@ -85,13 +101,17 @@ def _is_running() -> bool:
     return True
 
 
-def _private_process(log_level: str) -> dict[str, str]:
+def _private_process(log_level: str, *, on_s3: bool) -> dict[str, str]:
     """Find a Java, and return the settings of a process that is this run's own."""
     java = find_java()
     os.environ["JAVA_HOME"] = str(java.home)
+    if on_s3:
+        # At the end of the class path, where `spark.jars` would have 650 MB copied for each run.
+        os.environ["SPARK_DIST_CLASSPATH"] = s3a_jars(java)
     scratch = _scratch_folder()
     return {
         "spark.local.dir": scratch,
+        "spark.hadoop.hadoop.tmp.dir": f"{scratch}/hadoop",
         "spark.sql.warehouse.dir": f"{scratch}/warehouse",
         "spark.driver.extraJavaOptions": " ".join(_java_options(java, scratch, log_level)),
     }
@@ -102,7 +122,7 @@ def _scratch_folder() -> str:
     temporary = Path(tempfile.gettempdir())
     for folder in temporary.glob(f"{_SCRATCH}*"):
         sweep(folder)
-    scratch = Draft(temporary / f"{_SCRATCH}{secrets.token_hex(8)}")
+    scratch = Scratch(temporary / f"{_SCRATCH}{secrets.token_hex(8)}")
     atexit.register(scratch.discard)
     return str(scratch.folder)
 

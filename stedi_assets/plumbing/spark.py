@@ -13,7 +13,11 @@ class SparkResource(LazyPySparkResource):
     master: str = Field(default="local[*]", description="The Spark master.")
     log_level: str = Field(default="off", description="How much of Spark's own log reaches the terminal.")
     spark_config: dict[str, str] = Field(default_factory=dict, description="Further Spark settings, by name.")
+    lake: str = Field(default="", description="Where the lake lies. If that is on S3, Spark is told the way.")
+    s3_kms_key: str | None = Field(default=None, description="The KMS key that encrypts what is written to S3.")
 
     def _init_session(self) -> None:
         if self._spark_session is None:
-            self._spark_session = spark_session(self.master, self.log_level, self.spark_config)
+            self._spark_session = spark_session(
+                self.master, self.log_level, self.spark_config, lake=self.lake, kms_key=self.s3_kms_key
+            )
