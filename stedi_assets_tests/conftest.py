@@ -26,22 +26,22 @@ def _own_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(scope="session")
 def spark_resource() -> SparkResource:
-    """The Spark resource, with the session that every test uses."""
-    return SparkResource(spark_config={"spark.sql.shuffle.partitions": "2", "spark.driver.memory": "3g"})
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _s3a_for_spark() -> None:
-    """Put S3A on the class path of the suite's one session; tests that need it ask for `s3a`."""
-    with contextlib.suppress(LakeError, NoJavaError):
-        os.environ["SPARK_DIST_CLASSPATH"] = s3a_jars(find_java())
+    """The Spark resource, with the session that every test uses; S3A is on its class path."""
+    resource = SparkResource(spark_config={"spark.sql.shuffle.partitions": "2", "spark.driver.memory": "3g"})
+    with pytest.MonkeyPatch.context() as environment:
+        with contextlib.suppress(LakeError, NoJavaError):
+            environment.setenv("SPARK_DIST_CLASSPATH", s3a_jars(find_java()))
+        assert resource.spark_session
+    return resource
 
 
 @pytest.fixture(scope="session")
 def s3a() -> None:
-    """Skip where Spark's way to S3 could not be fetched."""
-    if "SPARK_DIST_CLASSPATH" not in os.environ:
-        pytest.skip("hadoop-aws could not be fetched from Maven Central")
+    """Skip where Spark's way to S3 cannot be fetched."""
+    try:
+        s3a_jars(find_java())
+    except (LakeError, NoJavaError) as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")
