@@ -7,23 +7,27 @@ import gzip
 import hashlib
 import hmac
 import shutil
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from stedi_assets.contracts import TABLES, Zone
-from stedi_assets.lake import withdrawal
-from stedi_assets.lake.errors import LakeError
+from stedi_assets.contracts import TABLES, Purpose, Table, Zone
+from stedi_assets.lake import publishing, withdrawal
+from stedi_assets.lake.errors import LakeError, LostRace
 from stedi_assets.lake.layout import Lake
-from stedi_assets.lake.publishing import republish
-from stedi_assets.lake.snapshots import current, read_pointer
+from stedi_assets.lake.pointers import Pointer
+from stedi_assets.lake.publishing import Provenance, Retention, publish, republish
+from stedi_assets.lake.snapshots import current, read_pointer, read_snapshot
+from stedi_assets.lake.withdrawal import Leaving, let_leave
 from stedi_assets.plumbing.spark import SparkResource
 from stedi_assets.transforms import curated, trusted
 from stedi_assets_tests.lakes import (
     CONSENTED,
+    DEFAULT,
     check,
     customer,
     failed_checks,
@@ -220,3 +224,54 @@ def test_nothing_is_published_again_where_nobody_left(
         pointer = read_pointer(lake, table)
         assert pointer
         assert len(pointer.replaced) == 2, "the snapshots before stay for their readers"
+
+
+def test_a_run_that_has_read_the_people_of_before_loses_however_late_it_switches(
+    folder: Path, lake: Lake, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It begins when ada has left its table already, finds that nothing has moved, and switches when she is gone."""
+    phones, people = TABLES["accelerometer_trusted"], TABLES["customer_trusted"]
+    by = Provenance("a run", Purpose.PRODUCTION, CONSENTED + 1, DEFAULT, lambda: KEY)
+    left_what_was_made, checked = threading.Event(), threading.Event()
+    leave, require_unmoved = Leaving.leave_what_was_made, publishing._require_unmoved
+
+    def wait_before_the_switch(leaving: Leaving, people_that_stay: str) -> None:
+        leave(leaving, people_that_stay)
+        left_what_was_made.set()
+        checked.wait()
+
+    monkeypatch.setattr(Leaving, "leave_what_was_made", wait_before_the_switch)
+    before = current(lake, people)
+    with_ada = read_snapshot(spark, lake, people, before.snapshot)
+    withdrawal_of_ada = threading.Thread(
+        target=let_leave, args=[lake, before, with_ada.where("email LIKE 'ben%'"), by], daemon=True
+    )
+    withdrawal_of_ada.start()
+    left_what_was_made.wait()
+
+    checks = []
+
+    def wait_after_the_last_check(lake: Lake, table: Table, inputs: Mapping[str, Pointer]) -> None:
+        require_unmoved(lake, table, inputs)
+        if inputs:
+            checks.append(table.name)
+            if len(checks) == 2:
+                checked.set()
+                withdrawal_of_ada.join()
+
+    monkeypatch.setattr(publishing, "_require_unmoved", wait_after_the_last_check)
+    landing = TABLES["accelerometer_landing"]
+    readings = read_snapshot(spark, lake, landing, current(lake, landing).snapshot)
+    rows = trusted.accelerometer_trusted(readings, with_ada, DEFAULT)
+    with pytest.raises(LostRace, match="another run has published accelerometer_trusted"):
+        publish(
+            lake,
+            phones,
+            rows,
+            by=by,
+            expected=read_pointer(lake, phones),
+            inputs={people.name: before},
+            retention=Retention(),
+        )
+    assert checks == ["accelerometer_trusted"] * 2
+    assert holders_of_ada(lake) == set()
