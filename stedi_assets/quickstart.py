@@ -33,13 +33,13 @@ class _Brief(logging.Formatter):
 
 
 def _brief_logger(_: dg.InitLoggerContext) -> logging.Logger:
-    """Make a logger with one short line for what an asset says of itself, and nothing of what Dagster does."""
+    """Make a logger with one short line for what an asset says or warns of, and nothing of what Dagster does."""
     logger = logging.getLogger("stedi_assets.brief")
     logger.setLevel(logging.INFO)
     logger.propagate = False
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(_Brief())
-    handler.addFilter(lambda record: record.levelno == logging.INFO)
+    handler.addFilter(lambda record: record.levelno in {logging.INFO, logging.WARNING})
     logger.handlers = [handler]
     return logger
 

@@ -59,8 +59,16 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         )
         raise SettingsError(msg)
     lake, glue_database = found.get("STEDI_LAKE") or DEFAULT_LAKE, found.get("STEDI_GLUE_DATABASE") or None
-    if glue_database and not lake.startswith(("s3://", "s3a://")):
+    is_on_s3 = lake.startswith(("s3://", "s3a://"))
+    if glue_database and not is_on_s3:
         msg = f"STEDI_GLUE_DATABASE={glue_database} needs a lake on S3. STEDI_LAKE is {lake}: set it to s3://bucket/prefix."
+        raise SettingsError(msg)
+    pseudonym_key = found.get("STEDI_PSEUDONYM_KEY") or None
+    if is_on_s3 and not pseudonym_key:
+        msg = (
+            f"STEDI_LAKE={lake} is used by several machines, which need the same key: set STEDI_PSEUDONYM_KEY to a "
+            "secret of at least 32 bytes, for example from a secrets manager."
+        )
         raise SettingsError(msg)
     return Settings(
         lake=lake,
@@ -68,7 +76,7 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         glue_database=glue_database,
         policy=policy,
         purpose=purpose,
-        pseudonym_key=found.get("STEDI_PSEUDONYM_KEY") or None,
+        pseudonym_key=pseudonym_key,
         suppression_key=found.get("STEDI_SUPPRESSION_KEY") or None,
         spark_master=found.get("STEDI_SPARK_MASTER") or "local[*]",
         spark_log_level=_choice(found, "STEDI_SPARK_LOG", SparkLog.OFF).value,

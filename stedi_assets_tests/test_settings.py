@@ -19,10 +19,11 @@ _ROOT = Path(__file__).resolve().parent.parent
 _COMPARISON = {"STEDI_PURPOSE": "comparison"}
 
 # By variable: a value that is not the default, what it needs beside it, and how the settings then show it.
+_ON_S3 = {"STEDI_LAKE": "s3://bucket", "STEDI_PSEUDONYM_KEY": "k" * 32}
 _VARIABLES: dict[str, tuple[str, Mapping[str, str], Callable[[Settings], bool]]] = {
     "STEDI_LAKE": ("/data/stedi", {}, lambda s: s.lake == "/data/stedi"),
     "STEDI_S3_KMS_KEY": ("alias/stedi", {}, lambda s: s.s3_kms_key == "alias/stedi"),
-    "STEDI_GLUE_DATABASE": ("stedi", {"STEDI_LAKE": "s3://bucket"}, lambda s: s.glue_database == "stedi"),
+    "STEDI_GLUE_DATABASE": ("stedi", _ON_S3, lambda s: s.glue_database == "stedi"),
     "STEDI_CONSENT_RECORD": ("any", _COMPARISON, lambda s: s.policy.consent_record is ConsentRecord.ANY),
     "STEDI_READINGS": ("since_consent", {}, lambda s: s.policy.readings is Readings.SINCE_CONSENT),
     "STEDI_MATCH_ON": ("timestamp", _COMPARISON, lambda s: s.policy.match_on is MatchOn.TIMESTAMP),
@@ -203,3 +204,11 @@ def test_no_other_module_reads_the_variables() -> None:
 
 def test_the_key_stays_out_of_what_the_settings_look_like() -> None:
     assert "k" * 32 not in repr(read_settings({"STEDI_PSEUDONYM_KEY": "k" * 32}))
+
+
+def test_a_lake_on_s3_needs_a_pseudonym_key_and_a_catalog_a_lake_on_s3() -> None:
+    with pytest.raises(SettingsError, match=r"s3://bucket is used by several machines.*STEDI_PSEUDONYM_KEY"):
+        read_settings({"STEDI_LAKE": "s3://bucket"})
+    assert read_settings(_ON_S3).lake == "s3://bucket"
+    with pytest.raises(SettingsError, match=r"STEDI_GLUE_DATABASE=stedi needs a lake on S3\. STEDI_LAKE is \./lake"):
+        read_settings({"STEDI_GLUE_DATABASE": "stedi"})
