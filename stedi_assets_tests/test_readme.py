@@ -12,7 +12,7 @@ import pytest
 import sqlglot
 
 from stedi_assets.contracts import TABLES
-from stedi_assets_tests.s3_server import REGION, S3Server, bucket
+from stedi_assets_tests.s3_server import S3Server, bucket
 
 PROJECT = Path(__file__).parents[1]
 README = (PROJECT / "README.md").read_text()
@@ -92,9 +92,14 @@ def test_every_command_for_s3_runs_with_the_settings_shown(tmp_path: Path) -> No
         environment = {**own_environment(), **credentials, "AWS_ENDPOINT_URL": server.endpoint}
         assert run(_ON_S3, tmp_path, environment) == 4
         pointer = s3.get_object(Bucket="my-bucket", Key="stedi/step_trainer/curated/_current.json")
-        shown = boto3.client("glue", endpoint_url=server.endpoint, region_name=REGION).get_table(
-            DatabaseName="stedi", Name="machine_learning_curated"
-        )["Table"]
+        glue = boto3.client(
+            "glue",
+            endpoint_url=server.endpoint,
+            region_name="eu-central-1",
+            aws_access_key_id="testing",
+            aws_secret_access_key="testing",
+        )
+        shown = glue.get_table(DatabaseName="stedi", Name="machine_learning_curated")["Table"]
     snapshot = json.loads(pointer["Body"].read())["snapshot"]
     location = f"s3://my-bucket/stedi/step_trainer/curated/{snapshot}/"
     assert shown["StorageDescriptor"]["Location"] == location
