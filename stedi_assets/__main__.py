@@ -124,6 +124,16 @@ def register_tables(settings: Settings) -> int:
     return 0
 
 
+def drop_old_snapshots(settings: Settings) -> int:
+    """Remove every snapshot that is not current, at once, and what runs that died have left."""
+    from stedi_assets.lake.publishing import drop_old  # noqa: PLC0415  (loads pyspark)
+
+    lake = _lake(settings)
+    for table in (*TABLES.values(), *QUARANTINE_TABLES.values()):
+        print(f"{table.name}: {drop_old(lake, table)} removed")
+    return 0
+
+
 def fetch_s3(_: Settings) -> int:
     """Fetch what Spark needs for a lake on S3, some 650 MB, from Maven Central; it is fetched once."""
     from stedi_assets.plumbing.java import find_java  # noqa: PLC0415  (loads pyspark)
@@ -136,6 +146,7 @@ def fetch_s3(_: Settings) -> int:
 _COMMANDS = {
     "hash-person": hash_person,
     "repair": repair_lake,
+    "purge": drop_old_snapshots,
     "register": register_tables,
     "fetch-s3": fetch_s3,
 }

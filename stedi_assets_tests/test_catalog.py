@@ -1,7 +1,7 @@
 """Registering published tables in the Glue Data Catalog: what it shows, whom it leaves alone, and who wins a race.
 
-Belongs here: the catalog by itself, over HTTP against moto's server. Moto takes an update from whatever version it
-comes; what depends on that is tested on a small catalog with Glue's optimistic lock.
+Belongs here: the catalog by itself, over HTTP against moto's server, and what publishing does with it. Moto takes an
+update from whatever version it comes; what depends on that is tested on a small catalog with Glue's optimistic lock.
 """
 
 import copy
@@ -22,11 +22,17 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from moto.server import ThreadedMotoServer
 
-from stedi_assets.contracts import QUARANTINE_TABLES, TABLES, Column, Table, Type
+from stedi_assets.__main__ import main
+from stedi_assets.contracts import QUARANTINE_TABLES, SOURCES, TABLES, Column, Purpose, Table, Type
 from stedi_assets.lake import catalog
 from stedi_assets.lake.catalog import Catalog
 from stedi_assets.lake.errors import CatalogError
+from stedi_assets.lake.layout import Lake
 from stedi_assets.lake.pointers import Pointer
+from stedi_assets.lake.publishing import NOTHING_OLD, Provenance, Published, Retention, publish
+from stedi_assets.lake.s3 import S3Bucket
+from stedi_assets.lake.snapshots import current, read_pointer
+from stedi_assets_tests.s3_server import S3Server, bucket
 
 TABLE = TABLES["customer_trusted"]
 FOLDER = "s3://bucket/lake/customer/trusted"
@@ -332,8 +338,8 @@ def test_a_catalog_that_is_down_says_what_to_repeat_and_repeating_registers(
         register(replace(glue_catalog, make_client=lambda: client(closed)), NEW)
     assert str(failed.value) == (
         f"customer_trusted is published in the lake, but not registered in the Glue database {glue_catalog.database}: "
-        "EndpointConnectionError. Athena still shows the one before. Materialise customer_trusted again, or run "
-        "`stedi register`."
+        "EndpointConnectionError. Athena still shows the one before. Run `stedi register`, or materialise the table "
+        "again."
     )
     register(glue_catalog, NEW)
     assert location(glue_catalog) == f"{FOLDER}/{NEW}/"
@@ -539,3 +545,84 @@ def _race(raced: Catalog, current: list[str], published: tuple[str, ...]) -> Non
     for thread in threads:
         thread.join()
     assert not failed
+
+
+# --- In a run: a lake on S3, published with Spark left out
+
+
+EMPTY = SOURCES["customer"].quarantine
+
+
+@pytest.fixture
+def lake_with_catalog(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lake]:
+    """A lake in a bucket, whose tables are registered."""
+    with S3Server() as server:
+        bucket(server, "lakes")
+        for name, value in {
+            "AWS_ENDPOINT_URL": server.endpoint,
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }.items():
+            monkeypatch.setenv(name, value)
+        yield Lake.at("s3://lakes/stedi", glue_database="stedi")
+
+
+def publish_empty(lake: Lake, warnings: list[str]) -> Published:
+    by = Provenance("run-1", Purpose.PRODUCTION, warn=warnings.append)
+    expected = read_pointer(lake, EMPTY)
+    return publish(lake, EMPTY, None, by=by, expected=expected, inputs={}, retention=Retention())
+
+
+def shown_location(lake: Lake) -> str:
+    assert lake.catalog
+    shown = lake.catalog.glue.get_table(DatabaseName="stedi", Name=EMPTY.name)["Table"]
+    return str(shown["StorageDescriptor"]["Location"])
+
+
+def test_what_is_published_is_registered(lake_with_catalog: Lake) -> None:
+    warnings: list[str] = []
+    for _ in range(2):
+        published = publish_empty(lake_with_catalog, warnings)
+        assert shown_location(lake_with_catalog) == f"{published.where}/"
+    assert warnings == []
+
+
+def test_the_catalog_shows_a_snapshot_before_the_one_before_is_removed(
+    lake_with_catalog: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or Athena would find an empty folder meanwhile, and no error."""
+    first = publish_empty(lake_with_catalog, [])
+    shown_while_purging = []
+    purge = S3Bucket.purge
+
+    def look_and_purge(storage: S3Bucket, folder: str) -> None:
+        shown_while_purging.append((shown_location(lake_with_catalog), folder))
+        purge(storage, folder)
+
+    monkeypatch.setattr(S3Bucket, "purge", look_and_purge)
+    by = Provenance("run-2", Purpose.PRODUCTION)
+    second = publish(lake_with_catalog, EMPTY, None, by=by, expected=first.pointer, inputs={}, retention=NOTHING_OLD)
+    assert shown_while_purging == [(f"{second.where}/", f"{EMPTY.path}/{first.pointer.snapshot}")]
+
+
+def test_while_the_catalog_is_down_the_lake_goes_on_and_registering_makes_good_for_it(
+    lake_with_catalog: Lake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish_empty(lake_with_catalog, [])
+    warnings: list[str] = []
+    down = replace(lake_with_catalog, catalog=Catalog(lambda: client("http://127.0.0.1:9"), "stedi"))
+    published = publish_empty(down, warnings)
+    assert current(lake_with_catalog, EMPTY).snapshot == published.pointer.snapshot
+    assert len(warnings) == 1
+    assert warnings[0].startswith("customer_quarantine is published in the lake, but not registered")
+    assert shown_location(lake_with_catalog) != f"{published.where}/"
+
+    monkeypatch.setenv("STEDI_LAKE", "s3://lakes/stedi")
+    monkeypatch.setenv("STEDI_PSEUDONYM_KEY", "k" * 32)
+    assert main(["register"]) == 1
+    assert "Set STEDI_GLUE_DATABASE" in capsys.readouterr().err
+    monkeypatch.setenv("STEDI_GLUE_DATABASE", "stedi")
+    assert main(["register"]) == 0
+    assert capsys.readouterr().out == f"customer_quarantine: {published.pointer.snapshot}, 0 rows\n"
+    assert shown_location(lake_with_catalog) == f"{published.where}/"

@@ -17,8 +17,8 @@ from stedi_assets.lake.errors import ContractBroken, LakeError, LostRace
 from stedi_assets.lake.layout import Lake
 from stedi_assets.lake.local import LocalFolder
 from stedi_assets.lake.pointers import FORMAT, Pointer
-from stedi_assets.lake.publishing import Provenance, Published, Retention, publish
-from stedi_assets.lake.snapshots import current, read_pointer, read_snapshot
+from stedi_assets.lake.publishing import Provenance, Published, Retention, drop_old, publish
+from stedi_assets.lake.snapshots import current, current_dataset, read_pointer, read_snapshot
 from stedi_assets_tests.lakes import root_of
 
 # Without the rules that look at other tables.
@@ -211,3 +211,23 @@ def test_the_old_table_stays_when_the_disk_is_full(
         publish_readings(lake, readings(spark, 2))
     assert current(lake, PHONE) == published
     assert litter(lake) == []
+
+
+def test_old_snapshots_go_on_demand(spark: SparkSession, lake: Lake) -> None:
+    for count in (1, 2, 3):
+        publish_readings(lake, readings(spark, count), retention=Retention(3, timedelta(hours=1)))
+    (root_of(lake) / PHONE.path / "left by a dead run").mkdir()
+    assert drop_old(lake, PHONE) == 3
+    assert current(lake, PHONE).rows == 3
+    assert current(lake, PHONE).replaced == ()
+    assert litter(lake) == []
+    assert drop_old(lake, PHONE) == 0
+
+
+def test_who_writes_while_old_snapshots_go_loses(spark: SparkSession, lake: Lake) -> None:
+    """Its own is removed with them."""
+    first = publish_readings(lake, readings(spark, 1)).pointer
+    with pytest.raises(LostRace, match="another run has published accelerometer_trusted"):
+        publish_readings(lake, readings(spark, 2), before_switch=lambda _: bool(drop_old(lake, PHONE)))
+    assert current(lake, PHONE).snapshot == first.snapshot
+    assert current_dataset(lake, PHONE.name).count_rows() == 1

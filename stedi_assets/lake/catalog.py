@@ -139,7 +139,7 @@ class Catalog:
     def _not_registered(self, table: Table, problem: str) -> CatalogError:
         return CatalogError(
             f"{table.name} is published in the lake, but not registered in the Glue database {self.database}: "
-            f"{problem}. Athena still shows the one before. Materialise {table.name} again, or run `stedi register`."
+            f"{problem}. Athena still shows the one before. Run `stedi register`, or materialise the table again."
         )
 
     def _not_ours(self, table: Table) -> CatalogError:

@@ -21,8 +21,9 @@ class Pointer:
 
     `as_of` is in epoch milliseconds, null for landing tables; so is `policy`. `inputs` are snapshot ids by table; a
     landing table's is that of the quarantine that belongs to it. `previous_rows` are those of the snapshot before.
-    `fence` is the snapshot of customer_trusted after whose withdrawals the table was looked through. `version` is not
-    kept: it is that of the file the pointer was read from.
+    `fence` is the snapshot of customer_trusted after whose withdrawals the table was looked through. `switched_at` is
+    when the pointer was written, so that none is ever written twice alike. `version` is not kept: it is that of the
+    file the pointer was read from.
     """
 
     snapshot: str
@@ -36,6 +37,7 @@ class Pointer:
     previous_rows: int | None = None
     replaced: tuple[Replaced, ...] = ()
     fence: str | None = None
+    switched_at: str | None = None
     format: int = FORMAT
     version: str | None = field(default=None, compare=False, repr=False)
 

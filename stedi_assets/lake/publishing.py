@@ -185,11 +185,27 @@ def republish(
         return _switch(lake, table, fewer, pointer, {}, NOTHING_OLD, by.warn)
 
 
+def drop_old(lake: Lake, table: Table) -> int:
+    """Remove at once all but a table's current snapshot, and what writers have left; return how many.
+
+    Raises `LostRace` where another run publishes the table meanwhile.
+    """
+    pointer, there = read_pointer(lake, table), lake.storage.folders(table.path)
+    if pointer is None:
+        return 0
+    # Whoever is writing one of these has read the pointer before, and loses to this.
+    point_at(lake, table, replace(pointer, replaced=()), pointer.version)
+    dropped = there - {pointer.snapshot}
+    _remove(lake, table, dropped)
+    return len(dropped)
+
+
 def point_at(lake: Lake, table: Table, pointer: Pointer, seen: str | None) -> Pointer:
     """Make a pointer the table's, if its file still has the version that was seen, and return it as it was written.
 
     Raises `LostRace` if it has not.
     """
+    pointer = replace(pointer, switched_at=_now().isoformat())
     content = json.dumps(pointer.as_dict(), indent=1).encode()
     version = lake.storage.replace(f"{table.path}/{POINTER}", content, seen)
     if version is None:
