@@ -247,7 +247,8 @@ def _finish(
     """Lay what is known of a snapshot beside its data, and have all of it on the disk before a pointer says so."""
     known = {"pointer": pointer.as_dict(), "files": {file.name: file.bytes for file in files}, "counts": counts}
     for name, content in {**(beside or {}), SNAPSHOT: known}.items():
-        lake.storage.write(f"{folder}/{name}", json.dumps(content, indent=1).encode())
+        with lake.storage.writing(f"{folder}/{name}") as file:
+            file.write(json.dumps(content, indent=1).encode())
     lake.storage.settle(folder)
 
 
