@@ -161,6 +161,7 @@ def test_an_erased_person_is_in_no_byte_and_stays_out(
     assert current(built, TABLES["machine_learning_curated"]).rows == 2
 
 
+@pytest.mark.matrix
 def test_the_way_back_is_a_consent_from_after_the_erasure(
     built: Lake, spark_resource: SparkResource, tmp_path: Path
 ) -> None:

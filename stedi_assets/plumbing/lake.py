@@ -163,38 +163,41 @@ class LandingIOManager(_TableIOManager):
 
     def handle_output(self, context: dg.OutputContext, obj: Landing) -> None:
         """Publish the quarantine, then the landing table whose pointer names it."""
-        source = LANDING_TABLES[context.asset_key.path[-1]]
-        lake = self.lake.lake
-        now = int(time.time() * 1000)
-        by = self._by(context, now)
-        try:
-            with explained():
-                if source.name == "customer" and (left := withdraw_first(self.spark.spark_session, lake, obj, by)):
-                    context.log.info(f"{left:,} people withdrew: removed from every trusted and curated table")
-                require_all_files(source, obj)
-                quarantine = publish(
-                    lake,
-                    source.quarantine,
-                    obj.quarantined,
-                    by=by,
-                    expected=read_pointer(lake, source.quarantine),
-                    inputs={},
-                    retention=self.lake.retention,
-                )
-                published = publish(
-                    lake,
-                    source.landing,
-                    obj.accepted,
-                    by=by,
-                    expected=obj.previous,
-                    inputs={source.quarantine.name: quarantine.pointer},
-                    beside={FILES: {"files": [file.as_dict() for file in obj.files], "ignored": obj.listing.ignored}},
-                    retention=self.lake.retention,
-                )
-        finally:
-            obj.stage.discard()
+        with explained():
+            try:
+                quarantine, published = self._publish(context, obj)
+            finally:
+                obj.stage.discard()
         self._report(context, published)
         context.add_output_metadata({"landing files": len(obj.files), "quarantined": quarantine.pointer.rows})
+
+    def _publish(self, context: dg.OutputContext, landing: Landing) -> tuple[Published, Published]:
+        source, lake = LANDING_TABLES[context.asset_key.path[-1]], self.lake.lake
+        by = self._by(context, int(time.time() * 1000))
+        if source.name == "customer" and (left := withdraw_first(self.spark.spark_session, lake, landing, by)):
+            context.log.info(f"{left:,} people withdrew: removed from every trusted and curated table")
+        require_all_files(source, landing)
+        quarantine = publish(
+            lake,
+            source.quarantine,
+            landing.quarantined,
+            by=by,
+            expected=read_pointer(lake, source.quarantine),
+            inputs={},
+            retention=self.lake.retention,
+        )
+        files = {"files": [file.as_dict() for file in landing.files], "ignored": landing.listing.ignored}
+        published = publish(
+            lake,
+            source.landing,
+            landing.accepted,
+            by=by,
+            expected=landing.previous,
+            inputs={source.quarantine.name: quarantine.pointer},
+            beside={FILES: files},
+            retention=self.lake.retention,
+        )
+        return quarantine, published
 
 
 def _words(policy: dict[str, str] | None) -> str:
