@@ -7,11 +7,12 @@ pointer it was made for, its data files, and what was counted while it was writt
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
+from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 
 from stedi_assets.contracts import LANDING_TABLES, QUARANTINE_TABLES, TABLES, Table, Type
@@ -19,6 +20,7 @@ from stedi_assets.lake.errors import LakeError, NotWhole
 from stedi_assets.lake.layout import POINTER, SNAPSHOT, Lake
 from stedi_assets.lake.pointers import FORMAT, Pointer
 
+_Rows = TypeVar("_Rows")
 _REPAIR = "Run `stedi repair` to go back to the newest whole snapshot, or materialise {table} again."
 ARROW_TYPES = {
     Type.STRING: pa.string(),
@@ -68,8 +70,14 @@ def read_snapshot(spark: SparkSession, lake: Lake, table: Table, snapshot: str) 
 
     Raises `NotWhole` where a part of the snapshot is gone.
     """
+    # Spark lists the files here. They only ever go, so those that are all there afterwards were all there then.
+    try:
+        rows = rows_in(spark, lake, table, snapshot_folder(table, snapshot))
+    except AnalysisException:
+        require_whole(lake, table, snapshot)
+        raise
     require_whole(lake, table, snapshot)
-    return rows_in(spark, lake, table, snapshot_folder(table, snapshot))
+    return rows
 
 
 def read_current(spark: SparkSession, lake: Lake, table: Table) -> tuple[Pointer, DataFrame]:
@@ -77,8 +85,7 @@ def read_current(spark: SparkSession, lake: Lake, table: Table) -> tuple[Pointer
 
     Raises `LakeError` where it is not published, and `NotWhole` where a part of it is gone.
     """
-    pointer = _whole(lake, table, lambda snapshot: require_whole(lake, table, snapshot))
-    return pointer, rows_in(spark, lake, table, snapshot_folder(table, pointer.snapshot))
+    return _read_by_pointer(lake, table, lambda snapshot: read_snapshot(spark, lake, table, snapshot))
 
 
 def require_whole(lake: Lake, table: Table, snapshot: str) -> None:
@@ -86,19 +93,16 @@ def require_whole(lake: Lake, table: Table, snapshot: str) -> None:
     _require_files(lake, table, snapshot, lambda found, written: found != written)
 
 
-def _whole(lake: Lake, table: Table, require: Callable[[str], None]) -> Pointer:
-    """Return a table's pointer, once its snapshot is seen to be whole."""
+def _read_by_pointer(lake: Lake, table: Table, read: Callable[[str], _Rows]) -> tuple[Pointer, _Rows]:
+    """Return what is read of a table's current snapshot; of the next one, where that has replaced it meanwhile."""
     pointer = current(lake, table)
     while True:
         try:
-            require(pointer.snapshot)
+            return pointer, read(pointer.snapshot)
         except NotWhole:
-            # It may have been replaced, and removed, since the pointer was read.
             before, pointer = pointer, current(lake, table)
             if pointer.snapshot == before.snapshot:
                 raise
-        else:
-            return pointer
 
 
 def _require_files(lake: Lake, table: Table, snapshot: str, is_damaged: Callable[[int | None, int], bool]) -> None:
@@ -166,19 +170,28 @@ def data_files(lake: Lake, table: Table, folder: str) -> list[DataFile]:
 
 
 def dataset(lake: Lake, table: Table, folder: str) -> ds.Dataset:
-    """Return the data files in a snapshot's folder for engines other than Spark. Raises as `data_files` does."""
+    """Return the data files in a snapshot's folder for engines other than Spark.
+
+    Raises `NotWhole` where there are none, or a footer cannot be read.
+    """
     paths = [lake.storage.arrow_path(f"{folder}/{file.name}") for file in data_files(lake, table, folder)]
+    if not paths:
+        msg = f"The snapshot {lake.storage.shown(folder)} of {table.name} is gone. {_REPAIR.format(table=table.name)}"
+        raise NotWhole(msg)
     return ds.dataset(paths, filesystem=lake.storage.arrow(), format="parquet")
 
 
 def current_dataset(lake: Lake, name: str) -> ds.Dataset:
     """Return a table as it is published now, by its name. Raises as `read_current` does."""
     table = table_named(name)
-    # Files that are all there and hold something else are for the checks to find.
-    pointer = _whole(
-        lake, table, lambda snapshot: _require_files(lake, table, snapshot, lambda found, _: found is None)
-    )
-    return dataset(lake, table, snapshot_folder(table, pointer.snapshot))
+
+    def read(snapshot: str) -> ds.Dataset:
+        # In this order, as above. Files that are all there and hold something else are for the checks to find.
+        files = dataset(lake, table, snapshot_folder(table, snapshot))
+        _require_files(lake, table, snapshot, lambda found, _: found is None)
+        return files
+
+    return _read_by_pointer(lake, table, read)[1]
 
 
 def table_named(name: str) -> Table:
