@@ -202,11 +202,18 @@ class Writer:
 
     def __init__(self, order: Order, meeting: Barrier | None = None) -> None:
         self._told, tell = FORK.Pipe(duplex=False)
-        self.process = FORK.Process(target=_write, args=(order, tell, meeting))
-        self.process.start()
+        self._process = FORK.Process(target=_write, args=(order, tell, meeting))
+        self._process.start()
         tell.close()
         if meeting is None:
             assert self._told.recv() == "begun"
+
+    def kill(self, kind: Kind) -> None:
+        """Send it a signal, if it has not ended."""
+        if kind == "SIGKILL":
+            self._process.kill()
+        else:
+            self._process.terminate()
 
     def outcome(self) -> Outcome:
         """Wait for its end, and return what came of it."""
@@ -215,9 +222,9 @@ class Writer:
             while True:
                 words.append(self._told.recv())
         except EOFError:
-            self.process.join()
+            self._process.join()
         error = next((word.removeprefix("failed: ") for word in words if word.startswith("failed: ")), None)
-        return Outcome("met" in words, "published" in words, error, self.process.exitcode)
+        return Outcome("met" in words, "published" in words, error, self._process.exitcode)
 
 
 class Reader:
@@ -428,12 +435,14 @@ class Arena:
 
     def publish(self) -> None:
         """Have the next generation published by a writer whom nothing befalls, and find it, and nothing else."""
-        began, order = time.monotonic(), self._order()
-        outcome = Writer(order).outcome()
+        order = self._order()
+        writer, began = Writer(order), time.monotonic()
+        outcome = writer.outcome()
         self._usual = time.monotonic() - began
         assert outcome.published, outcome
-        assert self.current == order.generation
-        assert litter(self.lake, self.table) == []
+        assert (found := self.current) == order.generation, found
+        left = litter(self.lake, self.table)
+        assert left == [], left
 
     def suffer(self, fault: Fault) -> None:
         """Have a fault befall a writer: the table is the old one or, from the switch on, the new one. Publish again."""
@@ -458,7 +467,7 @@ class Arena:
         before, order = self.current, self._order()
         writer = Writer(order)
         time.sleep(instant * self._usual)
-        os.kill(writer.process.pid or 0, signal.Signals[kind])
+        writer.kill(kind)
         outcome = writer.outcome()
         assert self.current in ({order.generation} if outcome.published else {before, order.generation}), outcome
         self.publish()
@@ -478,8 +487,9 @@ class Arena:
         orders = [self._order(Fault(point, None) if point else None) for _ in range(2)]
         outcomes = [writer.outcome() for writer in [Writer(order, meeting) for order in orders]]
         winners = [order.generation for order, outcome in zip(orders, outcomes, strict=True) if outcome.published]
+        assert len(winners) == 1, outcomes
         (lost,) = [outcome.error or "" for outcome in outcomes if not outcome.published]
-        assert [self.current] == winners
+        assert [self.current] == winners, (outcomes, winners)
         name = self.table.name
         assert lost.startswith(f"LostRace: {name} was not published: another run has published {name} since"), lost
         self.publish()

@@ -57,7 +57,8 @@ class LocalFolder:
 
     def write(self, path: str, content: bytes) -> None:
         file = self.root / path
-        draft = file.with_name(f"{file.name}.{os.getpid()}.tmp")
+        # Of a writer that died, the next one writes over it.
+        draft = file.with_name(f"{file.name}.tmp")
         with self.writing(str(draft.relative_to(self.root))) as opened:
             opened.write(content)
         _sync(draft)

@@ -4,6 +4,7 @@ Reading only; `stedi_assets.lake.publishing` makes them. Beside its data each sn
 pointer it was made for, its data files, and what was counted while it was written.
 """
 
+import errno
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -153,17 +154,21 @@ class DataFile:
 def data_files(lake: Lake, table: Table, folder: str) -> list[DataFile]:
     """Return the data files in a snapshot's folder by their footers, without a Spark job.
 
-    Raises `NotWhole` where a footer cannot be read.
+    Raises `NotWhole` where a footer is damaged, and `OSError` where it cannot be reached.
     """
     wanted = [(column.name, ARROW_TYPES[column.type]) for column in table.columns]
     files, arrow, found = lake.storage.files(folder), lake.storage.arrow(), []
     for name in sorted(name for name in files if name.endswith(".parquet")):
         try:
             footer = pq.ParquetFile(lake.storage.arrow_path(f"{folder}/{name}"), filesystem=arrow)
-        except (OSError, pa.ArrowInvalid):
+        except (FileNotFoundError, pa.ArrowInvalid):
             where = lake.storage.shown(folder)
             msg = f"The file {name} of {table.name} in {where} is damaged. {_REPAIR.format(table=table.name)}"
             raise NotWhole(msg) from None
+        except OSError as error:
+            # Arrow's own messages say neither what to do nor where. What cannot be reached is not damaged.
+            what = error.strerror or "it cannot be read"
+            raise OSError(error.errno or errno.EIO, what, lake.storage.shown(f"{folder}/{name}")) from None
         schema = [(column.name, column.type) for column in footer.schema_arrow]
         found.append(DataFile(name, footer.metadata.num_rows, files[name], schema == wanted))
     return found

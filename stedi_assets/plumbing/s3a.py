@@ -62,6 +62,8 @@ def s3a_settings(bucket: "S3Bucket") -> dict[str, str]:
     }
     return {
         **{f"spark.hadoop.fs.s3a.{name}": value for name, value in settings.items()},
+        # Reads of several ranges at once, which S3A does not repeat where an answer breaks off.
+        "spark.hadoop.parquet.hadoop.vectored.io.enabled": "false",
         # A listing takes a request for each file: above these, tasks share them.
         "spark.sql.sources.parallelPartitionDiscovery.threshold": "32",
     }
