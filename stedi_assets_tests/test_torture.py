@@ -22,9 +22,10 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from stedi_assets.contracts import QUARANTINE_TABLES, TABLES, Table
+from stedi_assets.lake import snapshots
 from stedi_assets.lake.layout import Lake
 from stedi_assets.lake.local import LocalFolder
 from stedi_assets.lake.publishing import NOTHING_OLD, Retention
@@ -246,9 +247,23 @@ def test_a_reader_reads_what_came_instead_of_what_is_removed_meanwhile(overtaken
     assert read_generation(overtaken) == 2
 
 
-def test_spark_reads_what_came_instead_of_what_is_removed_meanwhile(spark: SparkSession, overtaken: Lake) -> None:
-    pointer, rows = read_current(spark, overtaken, JUDGED)
-    assert pointer == current(overtaken, JUDGED)
+def test_spark_reads_what_came_instead_of_what_is_removed_meanwhile(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arena, rows_in = Arena(Place(str(tmp_path / "lake")), NOTHING_OLD, JUDGED), snapshots.rows_in
+    seen: list[str] = []
+    arena.publish()
+
+    def listed_before_they_go(spark: SparkSession, lake: Lake, table: Table, folder: str) -> DataFrame:
+        rows = rows_in(spark, lake, table, folder)
+        if not seen:
+            seen.append(folder)
+            arena.publish()
+        return rows
+
+    monkeypatch.setattr(snapshots, "rows_in", listed_before_they_go)
+    pointer, rows = read_current(spark, arena.lake, JUDGED)
+    assert pointer == current(arena.lake, JUDGED)
     assert rows.count() == pointer.rows
 
 
