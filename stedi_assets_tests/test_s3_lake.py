@@ -37,7 +37,7 @@ from stedi_assets.contracts import QUARANTINE_TABLES, SOURCES, TABLES, Policy, P
 from stedi_assets.lake import landing as landing_module
 from stedi_assets.lake import publishing
 from stedi_assets.lake import s3 as s3_module
-from stedi_assets.lake.errors import LakeError, LostRace
+from stedi_assets.lake.errors import LakeError, LostRace, NotWhole
 from stedi_assets.lake.landing import Landing, count_by_file, land
 from stedi_assets.lake.landing_files import list_landing_files
 from stedi_assets.lake.layout import Lake
@@ -529,8 +529,7 @@ def test_landing_goes_on_whatever_s3_answers_now_and_then(
             is_array = number % 4 == 0
             place.put(PHONES, f"{number}.json", b"[" + content.replace(b"\n", b",") + b"{}]" if is_array else content)
             expected[f"{number}.json"] = (199 + number, int(is_array))
-        # What is cut short on its way to Spark has a test of its own.
-        proxy.share, proxy.kinds = 0.1, tuple(kind for kind in TRANSIENT if kind != "cut_short")
+        proxy.share = 0.1
         _, counts = landed(place, session, PHONES)
     show(f"\nfaults: {dict(proxy.injected)}")
     assert proxy.injected.total() > 3
@@ -790,6 +789,18 @@ def test_what_may_not_be_read_is_not_called_damaged(
         with pytest.raises(OSError):  # noqa: PT011
             repair(place.lake, Keys(PSEUDONYM_KEY.encode, SUPPRESSION_KEY.encode))
         assert place.storage.read(f"{PHONE.path}/_current.json")
+
+
+@pytest.mark.xfail(strict=True, reason="Arrow says OSError of a footer that it can reach and not understand, too")
+def test_a_damaged_footer_is_called_damaged(place: OnS3, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as it was, so that no size gives it away."""
+    monkeypatch.setattr(publishing, "_write", write_with_arrow)
+    published(place, cast("DataFrame", Arrow(1)), 1, None)
+    damaged = next(path for path, _ in place.versions() if path.endswith(".parquet"))
+    content = place.s3.get_object(Bucket=place.name, Key=damaged)["Body"].read()
+    place.s3.put_object(Bucket=place.name, Key=damaged, Body=content[:-20] + b"\xff" * 11 + content[-9:])
+    with pytest.raises(NotWhole, match="is damaged"):
+        run_read(place)
 
 
 # --- Who leaves -------------------------------------------------------------------------------------------------------
