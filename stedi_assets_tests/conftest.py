@@ -18,8 +18,8 @@ from stedi_assets_tests.lakes import local_lake
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Keep the tests away from the settings and the pseudonym key of whoever runs them."""
-    for name in [name for name in os.environ if name.startswith("STEDI_")]:
+    """Keep the tests away from the settings, the pseudonym key and the AWS account of whoever runs them."""
+    for name in [name for name in os.environ if name.startswith(("STEDI_", "AWS_")) and name != "AWS_CA_BUNDLE"]:
         del os.environ[name]
     os.environ["XDG_CONFIG_HOME"] = str(tmp_path_factory.mktemp("config"))
 

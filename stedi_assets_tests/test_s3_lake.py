@@ -791,7 +791,6 @@ def test_what_may_not_be_read_is_not_called_damaged(
         assert place.storage.read(f"{PHONE.path}/_current.json")
 
 
-@pytest.mark.xfail(strict=True, reason="Arrow says OSError of a footer that it can reach and not understand, too")
 def test_a_damaged_footer_is_called_damaged(place: OnS3, monkeypatch: pytest.MonkeyPatch) -> None:
     """As long as it was, so that no size gives it away."""
     monkeypatch.setattr(publishing, "_write", write_with_arrow)

@@ -61,7 +61,7 @@ class S3Bucket:
     def at(cls, location: str, kms_key: str | None = None, make_client: Callable[[], Any] = s3_client) -> "S3Bucket":
         """Return the place that `s3://bucket/prefix` names. Raises `LakeError` where it names none."""
         named = re.fullmatch(r"s3a?://([^/]+)/*(.*?)/*", location)
-        if not named or re.search(r"//|[^\w/.=-]", named[2], re.ASCII):
+        if not named or re.search(r"//|[^\w/.=-]|(^|/)\.{1,2}(/|$)", named[2], re.ASCII):
             msg = f"STEDI_LAKE={location} is not possible. Write s3://bucket/prefix, with A-Z a-z 0-9 _ - . = /"
             raise LakeError(msg)
         return cls(named[1], named[2], kms_key, make_client)

@@ -161,17 +161,22 @@ def data_files(lake: Lake, table: Table, folder: str) -> list[DataFile]:
     for name in sorted(name for name in files if name.endswith(".parquet")):
         try:
             footer = pq.ParquetFile(lake.storage.arrow_path(f"{folder}/{name}"), filesystem=arrow)
-        except (FileNotFoundError, pa.ArrowInvalid):
+        except (OSError, pa.ArrowInvalid) as error:
             where = lake.storage.shown(folder)
+            if _cannot_be_reached(error):
+                raise OSError(errno.EIO, "it cannot be read", f"{where}/{name}") from None
             msg = f"The file {name} of {table.name} in {where} is damaged. {_REPAIR.format(table=table.name)}"
             raise NotWhole(msg) from None
-        except OSError as error:
-            # Arrow's own messages say neither what to do nor where. What cannot be reached is not damaged.
-            what = error.strerror or "it cannot be read"
-            raise OSError(error.errno or errno.EIO, what, lake.storage.shown(f"{folder}/{name}")) from None
         schema = [(column.name, column.type) for column in footer.schema_arrow]
         found.append(DataFile(name, footer.metadata.num_rows, files[name], schema == wanted))
     return found
+
+
+def _cannot_be_reached(error: Exception) -> bool:
+    """Whether Arrow could not get at a file at all. What it finds and cannot make out, it gives no error number."""
+    if isinstance(error, FileNotFoundError):
+        return False
+    return isinstance(error, OSError) and (error.errno is not None or "AWS Error" in str(error))
 
 
 def dataset(lake: Lake, table: Table, folder: str) -> ds.Dataset:
