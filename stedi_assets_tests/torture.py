@@ -253,7 +253,9 @@ class Reader:
 
 def _poll(place: Place, stop: Event, polls: Any, told: Connection) -> None:
     lake, last, bad = place.enter(), 0, []
-    while not stop.is_set():
+    tests = multiprocessing.parent_process()
+    # Should the tests be killed, nobody says stop.
+    while not stop.is_set() and tests and tests.is_alive():
         try:
             found = read_generation(lake)
             if found < last:
