@@ -4,7 +4,6 @@ import hashlib
 import hmac
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from stedi_assets.plumbing.spark import SparkResource
 from stedi_assets_tests.lakes import (
     CONSENTED,
     INSTANTS,
+    TRACES_OF_ADA,
     check,
     customer,
     device_reading,
@@ -41,8 +41,6 @@ from stedi_assets_tests.lakes import (
 KEY = b"a suppression key for tests, 32 bytes and more"
 PSEUDONYM_KEY = b"a pseudonym key for tests, 32 bytes and more"
 ADA = person_hash("ada@example.com", KEY)
-# What there is to know of ada: her name and e-mail, her phone number, and her own device.
-TRACES = re.compile(rb"(?i)ada@|ada lovelace|of-ada|555-ada")
 SHARED = "device-of-both"
 
 
@@ -104,7 +102,7 @@ def places_of_ada(*roots: Path) -> list[str]:
         content = file.read_bytes()
         if file.suffix == ".parquet":
             content += str(pq.read_table(file).to_pylist()).encode()
-        if TRACES.search(content) or subject in content:
+        if TRACES_OF_ADA.search(content) or subject in content:
             found.append(str(file))
     return found
 

@@ -28,6 +28,7 @@ from stedi_assets_tests.lakes import (
     CONSENTED,
     DEFAULT,
     INSTANTS,
+    TRACES_OF_ADA,
     customer,
     device_reading,
     lines,
@@ -402,7 +403,6 @@ def test_a_fault_is_stopped(
 # ---- Erasure ------------------------------------------------------------------------------------------------------
 
 ADA = person_hash("ada@example.com", SUPPRESSION_KEY)
-TRACES = re.compile(rb"(?i)ada@|of-ada")
 
 SUPPRESSION_MUTANTS = [
     Mutant(
@@ -442,7 +442,7 @@ def left_of_ada(lake: Lake) -> list[str]:
     found = []
     for file in sorted(root_of(lake).glob("*/*/*/*.parquet")):
         rows = [str(row).encode() for row in pq.read_table(file).to_pylist()]
-        if traces := sum(bool(TRACES.search(row)) for row in rows):
+        if traces := sum(bool(TRACES_OF_ADA.search(row)) for row in rows):
             found.append(f"{file.parents[1].relative_to(root_of(lake))}: {traces}")
     return found
 

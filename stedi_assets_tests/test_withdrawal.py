@@ -28,6 +28,7 @@ from stedi_assets.transforms import curated, trusted
 from stedi_assets_tests.lakes import (
     CONSENTED,
     DEFAULT,
+    TRACES_OF_ADA,
     check,
     customer,
     failed_checks,
@@ -74,13 +75,14 @@ def withdraw(folder: Path) -> None:
 
 def holders_of_ada(lake: Lake) -> set[str]:
     """Return the trusted and curated tables that have ada in any file of any snapshot, by name or as a subject."""
-    subject = hmac.new(KEY, b"ada@example.com", hashlib.sha256).hexdigest()
+    subject = hmac.new(KEY, b"ada@example.com", hashlib.sha256).hexdigest().encode()
     found = set()
     for table in MADE_OF_PEOPLE:
         for file in (root_of(lake) / table.path).rglob("*"):
             if file.is_file():
-                text = str(pq.read_table(file).to_pylist()) if file.suffix == ".parquet" else file.read_text("latin-1")
-                if "ada" in text.replace("metadata", "") or subject in text:
+                is_data = file.suffix == ".parquet"
+                content = str(pq.read_table(file).to_pylist()).encode() if is_data else file.read_bytes()
+                if TRACES_OF_ADA.search(content) or subject in content:
                     found.add(table.name)
     return found
 
