@@ -13,7 +13,11 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=["stedi_assets", "stedi_assets.*"]),
-    package_data={"stedi_assets.plumbing": ["log4j2.properties"], "stedi_assets.second_engine": ["*.sql"]},
+    package_data={
+        "stedi_assets": ["dagster.yaml"],
+        "stedi_assets.plumbing": ["log4j2.properties"],
+        "stedi_assets.second_engine": ["*.sql"],
+    },
     entry_points={"console_scripts": ["stedi = stedi_assets.__main__:main"]},
     install_requires=[
         # The orchestrator, and its web server under the name users know it by.

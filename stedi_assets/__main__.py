@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import gc
 import os
+import shutil
 import sys
 import tempfile
 import threading
@@ -19,17 +20,8 @@ from stedi_assets.plumbing.java import NoJavaError
 from stedi_assets.sample_data import write_sample
 from stedi_assets.settings import DEFAULT_LAKE, Settings, SettingsError, read_settings
 
-_DAGSTER_YAML = """\
-# Dagster's settings for this lakehouse. One run at a time: runs of the same lake are not to overlap.
-concurrency:
-  runs:
-    max_concurrent_runs: 1
-telemetry:
-  enabled: false
-# No newsletter dialog in front of the assets.
-nux:
-  enabled: false
-"""
+# Beside this file, for whoever runs Dagster without this command.
+_DAGSTER_YAML = Path(__file__).with_name("dagster.yaml")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -210,7 +202,7 @@ def _prepare_dagster(folder: Path) -> None:
     home = folder / ".dagster"
     home.mkdir(mode=0o700, exist_ok=True)
     if not (home / "dagster.yaml").exists():
-        (home / "dagster.yaml").write_text(_DAGSTER_YAML)
+        shutil.copyfile(_DAGSTER_YAML, home / "dagster.yaml")
     with settings.open("a") as file:
         file.write(f"DAGSTER_HOME={home}\n")
     os.environ["DAGSTER_HOME"] = str(home)

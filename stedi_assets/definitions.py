@@ -1,16 +1,21 @@
-"""The code location that Dagster loads: the eight assets, their checks, the jobs, and the resources they share."""
+"""The code location that Dagster loads: assets, checks, jobs, sensors and a schedule, and the resources they share."""
 
 from dataclasses import asdict
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
 
+from stedi_assets.contracts import TABLES, Zone
 from stedi_assets.lake.layout import is_on_s3
 from stedi_assets.lake.storage import ATTEMPTS
+from stedi_assets.plumbing.alerts import Notifier, check_failed, run_failed
 from stedi_assets.plumbing.assets import ASSETS, LANDING_IO, PARQUET_IO
 from stedi_assets.plumbing.checks import CHECKS, ThresholdsResource
 from stedi_assets.plumbing.erasure import erase_person
+from stedi_assets.plumbing.jobs import check_lakehouse, daily_check, rebuild_lakehouse
 from stedi_assets.plumbing.lake import LakeResource, LandingIOManager, ParquetIOManager
+from stedi_assets.plumbing.landing_sensor import WatchResource, new_landing_files_sensor
 from stedi_assets.plumbing.spark import SparkResource
 from stedi_assets.settings import read_settings
 
@@ -48,25 +53,32 @@ _spark = SparkResource(
     s3_kms_key=_settings.s3_kms_key,
 )
 
-rebuild_lakehouse = dg.define_asset_job(
-    "rebuild_lakehouse",
-    selection=dg.AssetSelection.all(),
-    description="Make all eight tables from the landing files, with their checks.",
-)
-check_lakehouse = dg.define_asset_job(
-    "check_lakehouse",
-    selection=dg.AssetSelection.all_asset_checks(),
-    description="Hold what is stored against every check; nothing is rebuilt.",
+_freshness = dg.FreshnessPolicy.time_window(
+    fail_window=timedelta(hours=_settings.fresh_fail_hours), warn_window=timedelta(hours=_settings.fresh_warn_hours)
 )
 
+
+def _with_freshness(spec: dg.AssetSpec) -> dg.AssetSpec:
+    is_curated = TABLES[spec.key.path[-1]].zone is Zone.CURATED
+    return dg.apply_freshness_policy(spec, _freshness) if is_curated else spec
+
+
 defs = dg.Definitions(
-    assets=ASSETS,
+    assets=[asset.map_asset_specs(_with_freshness) for asset in ASSETS],
     asset_checks=CHECKS,
     jobs=[rebuild_lakehouse, check_lakehouse, erase_person],
+    sensors=[new_landing_files_sensor(_settings.sensor_seconds), run_failed, check_failed],
+    schedules=[daily_check],
     resources={
         "lake": _lake,
         "spark": _spark,
         "thresholds": ThresholdsResource(**asdict(_settings.thresholds)),
+        "watch": WatchResource(
+            settled_seconds=_settings.settled_seconds,
+            attempts=_settings.sensor_attempts,
+            pause_seconds=_settings.sensor_pause_seconds,
+        ),
+        "notifier": Notifier(sns_topic=_settings.alerts_sns_topic),
         LANDING_IO: LandingIOManager(lake=_lake, spark=_spark),
         PARQUET_IO: ParquetIOManager(lake=_lake, spark=_spark),
     },

@@ -4,10 +4,11 @@
 """Write landing files like those of the sources, any number of them, with the known defects on request.
 
     python -m stedi_assets.sample_data LAKE [--customers 956] [--seed 7] [--broken cut_off=3] [--truth FOLDER] …
+    python -m stedi_assets.sample_data LAKE --every 5s --records-per-file 500
 
 Without options a sample has the size and shape of the public course data and no defect. A seed gives the same records
 on every machine and Python version, and a defect leaves everything alone that it is not about. Memory stays bounded
-whatever the size.
+whatever the size. With `--every` the files come in one after the other, as devices deliver them.
 """
 
 import argparse
@@ -19,12 +20,14 @@ import os
 import random
 import re
 import sys
+import tempfile
+import time
 import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
-from itertools import cycle, islice, product
+from itertools import cycle, islice, product, zip_longest
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -46,6 +49,8 @@ class SampleOptions:
     """On average: the instants of a phone differ by at most one in their number of readings."""
     readings_per_device: int = 30
     """One for each instant at which the owner's phone logs readings."""
+    records_per_file: int = 10_000
+    """The most that a file of a source holds."""
     repeated_emails: Amount = 0
     """Customers with an older record too, from before they shared anything, the e-mail spelled in another way."""
     withdrawals: Amount = 0
@@ -149,6 +154,35 @@ def write_sample(
     return summary
 
 
+def deliver_sample(
+    lake: str | os.PathLike[str],
+    every: float,
+    options: SampleOptions = SampleOptions(),
+    truth: str | os.PathLike[str] | None = None,
+) -> Iterator[str]:
+    """Have the files of a sample arrive one after the other, `every` so many seconds; yield the path of each.
+
+    The sources take turns, customers first. Each file appears whole. Raises `SampleRefused` as `write_sample` does.
+    """
+    root = _local_folder(lake)
+    for source in _SOURCES:
+        _refuse_used(root / source.name / "landing")
+    root.mkdir(parents=True, exist_ok=True)
+    # On the same disk, so that a file appears in one step.
+    with tempfile.TemporaryDirectory(prefix=".arriving-", dir=root) as folder:
+        write_sample(folder, options, truth)
+        waiting = [
+            sorted(path for path in (Path(folder) / source.name).rglob("*") if path.is_file()) for source in _SOURCES
+        ]
+        for place, path in enumerate(path for turn in zip_longest(*waiting) for path in turn if path):
+            if place:
+                time.sleep(every)
+            arrived = root / path.relative_to(folder)
+            arrived.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(arrived)
+            yield str(arrived)
+
+
 # --- Where to write -------------------------------------------------------------------------------------------------
 
 
@@ -205,7 +239,6 @@ _AFTER_REGISTRATION = (2_330, 2_480)
 # The share of walks that are moved to meet the one before. Others meet by chance: people register that close together.
 # So 6 % of the pairs of a device reading and a phone reading at the same instant are about two people.
 _MEETING = 0.95
-_READINGS_PER_FILE = 10_000
 
 _FIRST_REGISTRATION = 1_655_500_000_000
 _FIRST_DELIVERY = 1_700_000_000_000
@@ -329,7 +362,10 @@ class _Plan:
 
     @classmethod
     def of(cls, options: SampleOptions) -> "_Plan":
-        for name in ("customers", "readings_per_device", "readings_per_phone", "serials_shared_by"):
+        for name in (
+            *("customers", "readings_per_device", "readings_per_phone"),
+            *("records_per_file", "serials_shared_by"),
+        ):
             if getattr(options, name) < 1:
                 msg = f"{name} must be at least 1"
                 raise SampleRefused(msg)
@@ -975,19 +1011,20 @@ class _File:
 
 
 class _FileSeries:
-    """Files of about 10,000 records each, in the order in which they come in."""
+    """Files of so many records each, in the order in which they come in."""
 
     def __init__(
-        self, folder: Path, next_name: Callable[[], str], *, packed: bool, modified: int | None = None
+        self, folder: Path, next_name: Callable[[], str], records: int, *, packed: bool, modified: int | None = None
     ) -> None:
-        self._folder, self._next_name, self._packed, self._modified = folder, next_name, packed, modified
+        self._folder, self._next_name, self._records = folder, next_name, records
+        self._packed, self._modified = packed, modified
         self._waiting: list[_Delivered] = []
         self.files: list[_File] = []
 
     def add(self, delivered: Iterable[_Delivered]) -> None:
         for one in delivered:
             self._waiting.append(one)
-            if len(self._waiting) == _READINGS_PER_FILE:
+            if len(self._waiting) == self._records:
                 self.write_waiting()
 
     def write_waiting(self) -> None:
@@ -1027,9 +1064,9 @@ class _Landing:
         self._weaver = _Weaver(source, plan)
         self._gateways: list[list[_Delivered]] = [[] for _ in range(self._GATEWAYS)]
         self._in_gateways = 0
-        packed = plan.options.gzip
-        self._regular = _FileSeries(folder, self._next_name, packed=packed)
-        self._late = _FileSeries(folder / "late", self._next_name, packed=packed, modified=_LATE_MODIFIED)
+        records, packed = plan.options.records_per_file, plan.options.gzip
+        self._regular = _FileSeries(folder, self._next_name, records, packed=packed)
+        self._late = _FileSeries(folder / "late", self._next_name, records, packed=packed, modified=_LATE_MODIFIED)
         self._of_their_own: list[_File] = []
 
     def deliver(self, lines: list[bytes], *, late: bool) -> None:
@@ -1108,9 +1145,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Write a sample as the command line says. Return 2 when it is refused, after one line on what to change."""
     parser = _parser()
     given = vars(parser.parse_args(arguments))
-    lake, truth = given.pop("lake"), given.pop("truth")
+    lake, truth, every = given.pop("lake"), given.pop("truth"), given.pop("every")
+    options = SampleOptions(**given | {"broken": dict(given["broken"])})
     try:
-        summary = write_sample(lake, SampleOptions(**given | {"broken": dict(given["broken"])}), truth)
+        if every is not None:
+            for path in deliver_sample(lake, every, options, truth):
+                print(path, flush=True)
+            return 0
+        summary = write_sample(lake, options, truth)
+    except KeyboardInterrupt:
+        return 0
     except SampleRefused as refused:
         print(f"{parser.prog}: {refused}", file=sys.stderr)
         return 2
@@ -1141,6 +1185,13 @@ def _parser() -> argparse.ArgumentParser:
             help="of each customer; default: %(default)s",
         )
     parser.add_argument(
+        "--records-per-file",
+        type=int,
+        default=defaults.records_per_file,
+        metavar="N",
+        help="the most that a file holds; default: %(default)s",
+    )
+    parser.add_argument(
         "--serials-shared-by",
         type=int,
         default=defaults.serials_shared_by,
@@ -1164,8 +1215,21 @@ def _parser() -> argparse.ArgumentParser:
         help="broken deliveries in each source; may be given several times",
     )
     parser.add_argument("--gzip", action="store_true", help="pack the files")
+    parser.add_argument(
+        "--every",
+        type=_seconds,
+        metavar="5s",
+        help="have the files arrive one after the other, with such a pause between",
+    )
     parser.add_argument("--truth", metavar="FOLDER", help="where to write the truth, outside of the lake")
     return parser
+
+
+def _seconds(text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?s?", text):
+        msg = f"{text!r} is no time such as 5s or 0.5s"
+        raise argparse.ArgumentTypeError(msg)
+    return float(text.removesuffix("s"))
 
 
 def _amount(text: str) -> Amount:

@@ -40,6 +40,13 @@ class Settings:
     kept_snapshots: int  # STEDI_KEEP_SNAPSHOTS
     kept_for_readers_minutes: int  # STEDI_KEEP_FOR_READERS_MINUTES
     thresholds: Thresholds  # STEDI_WARN_…, STEDI_SECOND_ENGINE_ROWS
+    sensor_seconds: int  # STEDI_SENSOR_SECONDS
+    settled_seconds: int  # STEDI_SETTLED_SECONDS
+    sensor_attempts: int  # STEDI_SENSOR_ATTEMPTS
+    sensor_pause_seconds: int  # STEDI_SENSOR_PAUSE_SECONDS
+    alerts_sns_topic: str | None  # STEDI_ALERTS_SNS_TOPIC
+    fresh_warn_hours: int  # STEDI_FRESH_WARN_HOURS
+    fresh_fail_hours: int  # STEDI_FRESH_FAIL_HOURS
 
 
 def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
@@ -70,6 +77,14 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
             "secret of at least 32 bytes, for example from a secrets manager."
         )
         raise SettingsError(msg)
+    fresh_warn_hours = _whole_number(found, "STEDI_FRESH_WARN_HOURS", default=24, least=1)
+    fresh_fail_hours = _whole_number(found, "STEDI_FRESH_FAIL_HOURS", default=48, least=1)
+    if fresh_warn_hours >= fresh_fail_hours:
+        msg = (
+            f"STEDI_FRESH_WARN_HOURS={fresh_warn_hours} is not possible: it must be less than STEDI_FRESH_FAIL_HOURS, "
+            f"which is {fresh_fail_hours}."
+        )
+        raise SettingsError(msg)
     return Settings(
         lake=lake,
         s3_kms_key=found.get("STEDI_S3_KMS_KEY") or None,
@@ -90,6 +105,13 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
                 found, "STEDI_SECOND_ENGINE_ROWS", default=_DEFAULTS.second_engine_rows, least=0
             ),
         ),
+        sensor_seconds=_whole_number(found, "STEDI_SENSOR_SECONDS", default=30, least=1),
+        settled_seconds=_whole_number(found, "STEDI_SETTLED_SECONDS", default=10, least=0),
+        sensor_attempts=_whole_number(found, "STEDI_SENSOR_ATTEMPTS", default=5, least=1),
+        sensor_pause_seconds=_whole_number(found, "STEDI_SENSOR_PAUSE_SECONDS", default=60, least=0),
+        alerts_sns_topic=_topic(found),
+        fresh_warn_hours=fresh_warn_hours,
+        fresh_fail_hours=fresh_fail_hours,
     )
 
 
@@ -118,6 +140,17 @@ def _whole_number(found: Mapping[str, str], name: str, *, default: int, least: i
         msg = f"{name}={value} is not possible. Use a whole number from {least} to 999999999."
         raise SettingsError(msg)
     return int(value)
+
+
+def _topic(found: Mapping[str, str]) -> str | None:
+    topic = found.get("STEDI_ALERTS_SNS_TOPIC") or None
+    if topic and not re.fullmatch(r"arn:[a-z-]+:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}", topic):
+        msg = (
+            f"STEDI_ALERTS_SNS_TOPIC={topic} is not possible. Use the ARN of a standard topic of Amazon SNS, such as "
+            "arn:aws:sns:eu-central-1:123456789012:lake-alerts."
+        )
+        raise SettingsError(msg)
+    return topic
 
 
 def _share(found: Mapping[str, str], name: str, default: float) -> float:

@@ -20,6 +20,7 @@ _COMPARISON = {"STEDI_PURPOSE": "comparison"}
 
 # By variable: a value that is not the default, what it needs beside it, and how the settings then show it.
 _ON_S3 = {"STEDI_LAKE": "s3://bucket", "STEDI_PSEUDONYM_KEY": "k" * 32}
+_TOPIC = "arn:aws:sns:eu-central-1:123456789012:lake-alerts"
 _VARIABLES: dict[str, tuple[str, Mapping[str, str], Callable[[Settings], bool]]] = {
     "STEDI_LAKE": ("/data/stedi", {}, lambda s: s.lake == "/data/stedi"),
     "STEDI_S3_KMS_KEY": ("alias/stedi", {}, lambda s: s.s3_kms_key == "alias/stedi"),
@@ -39,6 +40,13 @@ _VARIABLES: dict[str, tuple[str, Mapping[str, str], Callable[[Settings], bool]]]
     "STEDI_WARN_UNATTRIBUTED_SHARE": ("1", {}, lambda s: s.thresholds.unattributed_share == 1),
     "STEDI_WARN_ROW_COUNT_CHANGE": ("0", {}, lambda s: s.thresholds.row_count_change == 0),
     "STEDI_SECOND_ENGINE_ROWS": ("0", {}, lambda s: s.thresholds.second_engine_rows == 0),
+    "STEDI_SENSOR_SECONDS": ("5", {}, lambda s: s.sensor_seconds == 5),
+    "STEDI_SETTLED_SECONDS": ("0", {}, lambda s: s.settled_seconds == 0),
+    "STEDI_SENSOR_ATTEMPTS": ("1", {}, lambda s: s.sensor_attempts == 1),
+    "STEDI_SENSOR_PAUSE_SECONDS": ("0", {}, lambda s: s.sensor_pause_seconds == 0),
+    "STEDI_ALERTS_SNS_TOPIC": (_TOPIC, {}, lambda s: s.alerts_sns_topic == _TOPIC),
+    "STEDI_FRESH_WARN_HOURS": ("1", {}, lambda s: s.fresh_warn_hours == 1),
+    "STEDI_FRESH_FAIL_HOURS": ("25", {}, lambda s: s.fresh_fail_hours == 25),
 }
 
 _CHOICES = {
@@ -96,6 +104,13 @@ def test_an_empty_environment_gives_settings_that_work_on_a_laptop() -> None:
         kept_snapshots=2,
         kept_for_readers_minutes=60,
         thresholds=Thresholds(0.01, 0.05, 0.5, 5_000_000),
+        sensor_seconds=30,
+        settled_seconds=10,
+        sensor_attempts=5,
+        sensor_pause_seconds=60,
+        alerts_sns_topic=None,
+        fresh_warn_hours=24,
+        fresh_fail_hours=48,
     )
 
 
@@ -157,6 +172,20 @@ def test_what_is_no_whole_number_is_refused_with_the_name_and_the_least(variable
     assert str(refused.value) == f"{variable}={value} is not possible. Use a whole number from {least} to 999999999."
 
 
+@pytest.mark.parametrize("value", ["lake-alerts", f"{_TOPIC}.fifo", _TOPIC.replace(":sns:", ":sqs:"), f"{_TOPIC} "])
+def test_what_is_no_standard_topic_is_refused(value: str) -> None:
+    with pytest.raises(
+        SettingsError, match=r"STEDI_ALERTS_SNS_TOPIC=.* is not possible\. Use the ARN of a standard topic"
+    ):
+        read_settings({"STEDI_ALERTS_SNS_TOPIC": value})
+
+
+@pytest.mark.parametrize("value", ["48", "100"])
+def test_a_warning_that_comes_after_the_failure_is_refused(value: str) -> None:
+    with pytest.raises(SettingsError, match=f"STEDI_FRESH_WARN_HOURS={value} is not possible: it must be less than"):
+        read_settings({"STEDI_FRESH_WARN_HOURS": value})
+
+
 def test_keeping_no_snapshot_is_refused() -> None:
     assert read_settings({"STEDI_KEEP_SNAPSHOTS": "1"}).kept_snapshots == 1
     with pytest.raises(SettingsError, match="STEDI_KEEP_SNAPSHOTS=0 is not possible"):
@@ -189,7 +218,7 @@ def test_the_example_shows_the_defaults_and_sets_none_of_them() -> None:
     shown = {name: value for name, (value, _) in _example().items() if name != "DAGSTER_HOME"}
     assert read_settings(shown) == read_settings({})
     assert {name for name, (_, commented) in _example().items() if not commented} <= {"DAGSTER_HOME"}
-    with_a_default = {name for name in shown if not name.endswith("_KEY")} - {"STEDI_GLUE_DATABASE"}
+    with_a_default = {name for name in shown if not name.endswith(("_KEY", "_TOPIC"))} - {"STEDI_GLUE_DATABASE"}
     assert all(shown[name] for name in with_a_default), "a default is shown, not left to be guessed"
 
 

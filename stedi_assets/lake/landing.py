@@ -62,7 +62,8 @@ class Landing:
     `accepted` has the landing table's columns, `quarantined` those of the quarantine; None where there are no such
     records. Both are read from `stage`, which is to be discarded once they are written. `previous` is the table's
     pointer as it was before. `gone` are the files that it was made from and that are missing or unreadable now, but
-    for those that may be forgotten: with any of them, the table must not be published.
+    for those that may be forgotten: with any of them, the table must not be published. `new_files` is how many files
+    that table was not made from, as they are now.
     """
 
     accepted: DataFrame | None
@@ -71,6 +72,7 @@ class Landing:
     listing: Listing
     previous: Pointer | None
     gone: tuple[str, ...]
+    new_files: int
     stage: Stage
 
 
@@ -81,12 +83,14 @@ def land(
     *,
     suppression_key: Callable[[], bytes] = no_key,
     forget: frozenset[str] = frozenset(),
+    settled_before: int | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Landing:
     """Read a source's raw files and judge every record. The caller discards the stage of what it is given.
 
-    `forget` are the paths of files that may be missing or unreadable from now on. `suppression_key` is asked for where
-    people have been erased: their records are left out, and counted.
+    `forget` are the paths of files that may be missing or unreadable from now on. New files that have changed since
+    `settled_before`, in epoch milliseconds, are left for a later run. `suppression_key` is asked for where people have
+    been erased: their records are left out, and counted.
 
     Raises `LakeError` where there are no landing files, and `ContractBroken` where not every byte is accounted for.
     """
@@ -95,7 +99,9 @@ def land(
     lake.storage.require_writable()
     stage = Stage.begin(lake, source.landing)
     try:
-        files, listing, accepted, quarantined = _land(spark, lake, source, previous, forget, stage.folder, say)
+        listing = _listing(lake, source, previous, settled_before)
+        say(f"{source.name}: reading {len(listing.files):,} files, {listing.bytes / 1e6:,.1f} MB")
+        files, accepted, quarantined = _land(spark, lake, source, listing, previous, forget, stage.folder, say)
         if suppressed := read_suppressed(lake, suppression_key):
             if source.name == "customer" and accepted is not None:
                 delivered, now = accepted, int(time.time() * 1000)
@@ -108,7 +114,8 @@ def land(
     except BaseException:
         stage.discard()
         raise
-    return Landing(accepted, quarantined, files, listing, pointer, _gone(files, previous, forget), stage)
+    new = {(file.path, file.fingerprint) for file in files} - {(file.path, file.fingerprint) for file in previous}
+    return Landing(accepted, quarantined, files, listing, pointer, _gone(files, previous, forget), len(new), stage)
 
 
 def require_all_files(source: Source, landing: Landing) -> None:
@@ -162,23 +169,27 @@ def together(table: Table, parts: Sequence[DataFrame | None]) -> DataFrame | Non
     return reduce(DataFrame.unionByName, rows) if rows else None
 
 
+def _listing(lake: Lake, source: Source, previous: Sequence[FileReport], settled_before: int | None) -> Listing:
+    known = {file.path: file for file in previous}
+    listing = list_landing_files(lake.storage, source.raw_path, known, settled_before)
+    if not listing.files and not previous:
+        where = lake.storage.shown(source.raw_path)
+        msg = f"No landing files in {where}. Put .json files there, or make some: python -m stedi_assets.sample_data."
+        raise LakeError(msg)
+    return listing
+
+
 def _land(
     spark: SparkSession,
     lake: Lake,
     source: Source,
+    listing: Listing,
     previous: Sequence[FileReport],
     forget: frozenset[str],
     stage: str,
     say: Callable[[str], None],
-) -> tuple[tuple[FileReport, ...], Listing, DataFrame | None, DataFrame | None]:
+) -> tuple[tuple[FileReport, ...], DataFrame | None, DataFrame | None]:
     storage, folder = lake.storage, source.raw_path
-    listing = list_landing_files(storage, folder, {file.path: file for file in previous})
-    if not listing.files and not previous:
-        where = storage.shown(folder)
-        msg = f"No landing files in {where}. Put .json files there, or make some: python -m stedi_assets.sample_data."
-        raise LakeError(msg)
-    say(f"{source.name}: reading {len(listing.files):,} files, {sum(f.bytes for f in listing.files) / 1e6:,.1f} MB")
-
     readable = [file for file in listing.files if file.error is None]
     filled = [file for file in readable if file.bytes]
     parts = [_cut_at_braces(spark, storage, source, [f for f in filled if f.named_for_its_content], stage)]
@@ -197,7 +208,7 @@ def _land(
     usable = [part.without(unusable) for part in parts]
     accepted = together(source.landing, [part.rows("reasons IS NULL") for part in usable if part.accepted])
     quarantined = together(source.quarantine, [part.rows("reasons IS NOT NULL") for part in usable if part.quarantined])
-    return files, listing, accepted, quarantined
+    return files, accepted, quarantined
 
 
 @dataclass(frozen=True)

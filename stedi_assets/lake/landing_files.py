@@ -49,12 +49,27 @@ class LandingFile:
 
 
 @dataclass(frozen=True)
+class Found:
+    """What lies in a source's landing folder: what is to be read, in order of the paths, and what is passed over."""
+
+    entries: tuple[Entry, ...]
+    ignored: tuple[str, ...]
+    hidden: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Listing:
-    """The files to read, in order of their paths, and what was passed over."""
+    """The files to read, in order of their paths, and what was passed over. `unsettled` are left for a later time."""
 
     files: tuple[LandingFile, ...]
     ignored: tuple[str, ...]
     hidden: tuple[str, ...]
+    unsettled: tuple[str, ...] = ()
+
+    @property
+    def bytes(self) -> int:
+        """How much there is to read, decompressed."""
+        return sum(file.bytes for file in self.files)
 
 
 @dataclass(frozen=True)
@@ -83,13 +98,10 @@ class FileReport:
         return asdict(self)
 
 
-def list_landing_files(storage: Storage, folder: str, known: Mapping[str, FileReport]) -> Listing:
-    """List a source's raw files and look at each: size, content, whether it can be read.
-
-    `known` are the reports of the last snapshot; a file whose fingerprint has not changed is not read again.
-    """
+def find_landing_files(entries: Iterable[Entry]) -> Found:
+    """Sort what lies in a source's landing folder by what is to become of it, without opening anything."""
     hidden, ignored, read = [], [], []
-    for entry in storage.entries(folder):
+    for entry in entries:
         if any(is_hidden(part) for part in entry.path.split("/")):
             hidden.append(entry.path)
         elif entry.error or (entry.is_file and _is_record_file(entry.path)):
@@ -97,9 +109,28 @@ def list_landing_files(storage: Storage, folder: str, known: Mapping[str, FileRe
         else:
             ignored.append(entry.path)
     read.sort(key=lambda entry: entry.path)
+    return Found(tuple(read), tuple(sorted(ignored)), tuple(sorted(hidden)))
+
+
+def list_landing_files(
+    storage: Storage, folder: str, known: Mapping[str, FileReport], settled_before: int | None = None
+) -> Listing:
+    """List a source's raw files and look at each: size, content, whether it can be read.
+
+    `known` are the reports of the last snapshot; a file whose fingerprint has not changed is not read again. New files
+    that have changed since `settled_before`, in epoch milliseconds, are left alone: somebody may still be writing them.
+    """
+    found = find_landing_files(storage.entries(folder))
+    unsettled = [
+        entry.path
+        for entry in found.entries
+        if settled_before is not None and entry.changed_at > settled_before and entry.path not in known
+    ]
+    left = set(unsettled)
+    read = [entry for entry in found.entries if entry.path not in left]
     with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
         files = list(pool.map(lambda entry: _looked_at(storage, folder, entry, known.get(entry.path)), read))
-    return Listing(tuple(files), tuple(sorted(ignored)), tuple(sorted(hidden)))
+    return Listing(tuple(files), found.ignored, found.hidden, tuple(unsettled))
 
 
 def changed_since(storage: Storage, folder: str, files: Iterable[LandingFile]) -> frozenset[str]:
@@ -135,9 +166,9 @@ def _looked_at(storage: Storage, folder: str, entry: Entry, known: FileReport | 
         with storage.open(f"{folder}/{entry.path}") as stream:
             return _measured(file, stream)
     except PermissionError:
-        return LandingFile(entry.path, 0, "", error="no permission to read it")
+        return replace(file, error="no permission to read it")
     except OSError as error:
-        return LandingFile(entry.path, 0, "", error=f"it cannot be read: {error.strerror}")
+        return replace(file, error=f"it cannot be read: {error.strerror}")
 
 
 def _measured(file: LandingFile, stream: BinaryIO) -> LandingFile:

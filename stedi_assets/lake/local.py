@@ -150,7 +150,8 @@ def _entry(path: str, place: str) -> Entry:
         return Entry(path, is_file=True, error="no permission to read it")
     except OSError:
         return Entry(path, is_file=False)
-    return Entry(path, stat.S_ISREG(status.st_mode), status.st_size, fingerprint_of(status))
+    changed_at = status.st_ctime_ns // 1_000_000
+    return Entry(path, stat.S_ISREG(status.st_mode), status.st_size, fingerprint_of(status), changed_at)
 
 
 def fingerprint_of(status: os.stat_result) -> str:

@@ -170,7 +170,7 @@ class S3Bucket:
         top = self._key(folder) + "/"
         for listed in self._pages("list_objects_v2", top, "Contents"):
             path = listed["Key"].removeprefix(top)
-            stamp = f"{listed['Size']}-{listed['ETag']}-{listed['LastModified'].isoformat()}"
+            stamp = f"{listed['Size']}-{listed['ETag']}"
             hidden = any(is_hidden(part) for part in path.split("/"))
             # A key that ends with / is how consoles make an empty folder.
             if path and not (path.endswith("/") and listed["Size"] == 0):

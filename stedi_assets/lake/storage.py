@@ -28,13 +28,15 @@ class Small:
 class Entry:
     """Something that lies in a folder, at any depth.
 
-    `fingerprint` changes whenever the content may have. `error` says why it cannot be looked into.
+    `fingerprint` changes whenever the content may have. `changed_at` is when that was last, in epoch milliseconds by
+    the clock of the place; 0 where files appear whole. `error` says why it cannot be looked into.
     """
 
     path: str
     is_file: bool
     size: int = 0
     fingerprint: str = ""
+    changed_at: int = 0
     error: str | None = None
 
 

@@ -25,6 +25,10 @@ class LandingConfig(dg.Config):
     forget_files: list[str] = Field(
         default=[], description="Paths of landing files that may be gone or unreadable from now on."
     )
+    settled_before: int | None = Field(
+        default=None,
+        description="New files that have changed since this instant, in epoch milliseconds, are left for a later run.",
+    )
 
 
 class ConsentConfig(dg.Config):
@@ -79,6 +83,7 @@ def _landing_asset(source: Source) -> dg.AssetsDefinition:
                 source,
                 suppression_key=lake.suppression_key,
                 forget=frozenset(config.forget_files),
+                settled_before=config.settled_before,
                 say=context.log.info,
             )
 

@@ -169,7 +169,16 @@ class LandingIOManager(_TableIOManager):
             finally:
                 obj.stage.discard()
         self._report(context, published)
-        context.add_output_metadata({"landing files": len(obj.files), "quarantined": quarantine.pointer.rows})
+        context.add_output_metadata(
+            {
+                "landing files": len(obj.files),
+                "new landing files": obj.new_files,
+                "bytes read": obj.listing.bytes,
+                "records": sum(file.records for file in obj.files),
+                "quarantined": quarantine.pointer.rows,
+                "files left for a later run": len(obj.listing.unsettled),
+            }
+        )
 
     def _publish(self, context: dg.OutputContext, landing: Landing) -> tuple[Published, Published]:
         source, lake = LANDING_TABLES[context.asset_key.path[-1]], self.lake.lake
