@@ -1,0 +1,146 @@
+"""A real `dagster dev`, or a daemon alone, with its storage on disk, for tests: started, asked, stopped and killed."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import dagster as dg
+from dagster._core.scheduler.instigation import InstigatorTick, TickStatus
+
+import stedi_assets
+
+SENSOR = "new_landing_files"
+_SETTINGS = {
+    "STEDI_SENSOR_SECONDS": "1",
+    "STEDI_SETTLED_SECONDS": "3",
+    "STEDI_SENSOR_PAUSE_SECONDS": "1",
+    "STEDI_KEEP_FOR_READERS_MINUTES": "0",
+}
+_FINISHED = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
+_Found = TypeVar("_Found")
+
+
+@dataclass
+class DagsterDev:
+    """Dagster's processes for one lake. `folder` holds Dagster's home, and what the processes print."""
+
+    folder: Path
+    lake: Path
+    settings: Mapping[str, str] = field(default_factory=dict)
+    command: Sequence[str] = ()
+    _process: "subprocess.Popen[bytes] | None" = None
+
+    @property
+    def home(self) -> Path:
+        """The folder that DAGSTER_HOME names."""
+        return self.folder / "home"
+
+    @property
+    def printed(self) -> str:
+        """What all processes have printed so far."""
+        return (self.folder / "printed.txt").read_text(errors="replace")
+
+    def start(self) -> None:
+        """Start the processes, with the settings that the project ships."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        settings = Path(stedi_assets.__file__).with_name("dagster.yaml").read_text()
+        # As often as the sensor looks here, so that a test does not wait for it.
+        quick = settings.replace("poll_interval_seconds: 30", "poll_interval_seconds: 2")
+        assert quick != settings
+        (self.home / "dagster.yaml").write_text(quick)
+        ours = {"DAGSTER_HOME": str(self.home), "STEDI_LAKE": str(self.lake), **_SETTINGS, **self.settings}
+        with (self.folder / "printed.txt").open("ab") as printed:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", *(self.command or _dev())],
+                cwd=self.folder,
+                env={**os.environ, **ours},
+                stdout=printed,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def stop(self) -> None:
+        """Stop as Ctrl-C does, and see that nothing is left."""
+        if self._process:
+            self._process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(60)
+            self.kill_everything()
+
+    def kill_everything(self) -> None:
+        """Kill every process at once, runs too, as a loss of power does."""
+        if self._process:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+    def kill_first_process(self) -> None:
+        """Kill the process that was started, and none of those that it has started."""
+        assert self._process
+        self._process.kill()
+        self._process.wait()
+        self._process = None
+
+    def forget(self) -> None:
+        """Remove Dagster's storage: runs, events, ticks and cursors."""
+        shutil.rmtree(self.home)
+
+    def instance(self) -> dg.DagsterInstance:
+        """Return Dagster's instance, to be closed."""
+        return dg.DagsterInstance.from_config(str(self.home))
+
+    def runs(self) -> list[dg.DagsterRun]:
+        """Return all runs, the newest first."""
+        with self.instance() as instance:
+            return list(instance.get_runs())
+
+    def ticks(self) -> list[InstigatorTick]:
+        """Return the finished ticks of the sensor, the newest first."""
+        with self.instance() as instance:
+            states = [state for state in instance.all_instigator_state() if state.instigator_name == SENSOR]
+            ticks = [instance.get_ticks(state.instigator_origin_id, state.selector_id) for state in states]
+        return [tick for found in ticks for tick in found if tick.status is not TickStatus.STARTED]
+
+    def wait(self, what: str, found: Callable[[], _Found | None], seconds: float = 240) -> _Found:
+        """Wait until something is found, and return it."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if answer := found():
+                return answer
+            time.sleep(0.5)
+        raise AssertionError(f"waited {seconds} s in vain for {what}:\n{self.printed[-4000:]}")
+
+    def wait_for_runs(self, more_than: int) -> list[dg.DagsterRun]:
+        """Wait until there are more runs than so many, all of them finished."""
+        return self.wait("a run", lambda: runs if len(runs := self.runs()) > more_than and _all_over(runs) else None)
+
+    def wait_for_ticks(self, count: int) -> list[InstigatorTick]:
+        """Wait until the sensor has looked so many times more, and return those ticks, the newest first."""
+        before = {tick.tick_id for tick in self.ticks()}
+        return self.wait(
+            "ticks", lambda: new if len(new := [t for t in self.ticks() if t.tick_id not in before]) >= count else None
+        )
+
+
+def _all_over(runs: Sequence[dg.DagsterRun]) -> bool:
+    return all(run.status in _FINISHED for run in runs)
+
+
+def _dev() -> list[str]:
+    return ["dagster", "dev", "-m", "stedi_assets.definitions", "-h", "127.0.0.1", "-p", str(_free_port())]
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
