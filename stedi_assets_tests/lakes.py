@@ -1,14 +1,16 @@
 """What tests need of a lake that Dagster works on: two people, its resources, whole runs, and what those reported."""
 
 import json
+import logging
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import dagster as dg
 
 from stedi_assets.contracts import Policy, Purpose
 from stedi_assets.lake.layout import Lake
+from stedi_assets.plumbing.alerts import MessageNotSent, Notifier
 from stedi_assets.plumbing.assets import ASSETS, LANDING_IO, PARQUET_IO
 from stedi_assets.plumbing.checks import CHECKS, ThresholdsResource
 from stedi_assets.plumbing.lake import LakeResource, LandingIOManager, ParquetIOManager
@@ -132,3 +134,21 @@ def check(lake: Lake, spark: SparkResource, policy: Policy = DEFAULT, **options:
 def failed_checks(result: dg.ExecuteInProcessResult) -> set[tuple[str, str]]:
     """Return the table and name of each check that failed, whatever its severity."""
     return {(c.asset_key.path[-1], c.check_name) for c in result.get_asset_check_evaluations() if not c.passed}
+
+
+class Recorder(Notifier):
+    """A notifier that keeps what people are told, and can be deaf."""
+
+    told: ClassVar[list[tuple[str, str]]] = []
+    deaf: ClassVar[bool] = False
+
+    def tell(self, subject: str, message: str, log: logging.Logger) -> None:
+        if Recorder.deaf:
+            raise MessageNotSent("nobody was told")
+        super().tell(subject, message, log)
+        Recorder.told.append((subject, message))
+
+    @classmethod
+    def forget(cls) -> None:
+        """Be as at first."""
+        cls.told, cls.deaf = [], False

@@ -6,13 +6,12 @@ The clock is never set: a pause is as good as endless or none at all. The sensor
 
 import gzip
 import json
-import logging
 import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -24,7 +23,6 @@ from stedi_assets.lake.landing import FILES
 from stedi_assets.lake.landing_files import find_landing_files
 from stedi_assets.lake.layout import Lake
 from stedi_assets.lake.snapshots import current, snapshot_folder
-from stedi_assets.plumbing.alerts import MessageNotSent, Notifier
 from stedi_assets.plumbing.assets import ASSETS
 from stedi_assets.plumbing.checks import CHECKS
 from stedi_assets.plumbing.jobs import check_lakehouse, rebuild_lakehouse
@@ -32,6 +30,7 @@ from stedi_assets.plumbing.landing_sensor import WatchResource, new_landing_file
 from stedi_assets.plumbing.spark import SparkResource
 from stedi_assets_tests.lakes import (
     CONSENTED,
+    Recorder,
     customer,
     device_reading,
     failed_checks,
@@ -65,23 +64,9 @@ NEW = {
 }
 
 
-class Recorder(Notifier):
-    """Keeps what people are told."""
-
-    told: ClassVar[list[tuple[str, str]]] = []
-    deaf: ClassVar[bool] = False
-
-    def tell(self, subject: str, message: str, log: logging.Logger) -> None:
-        if Recorder.deaf:
-            raise MessageNotSent("nobody was told")
-        super().tell(subject, message, log)
-        Recorder.told.append((subject, message))
-
-
 @pytest.fixture(autouse=True)
 def _nobody_was_told() -> None:
-    Recorder.told = []
-    Recorder.deaf = False
+    Recorder.forget()
 
 
 @dataclass

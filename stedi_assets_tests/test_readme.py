@@ -77,7 +77,7 @@ def test_ci_runs_the_test_command_word_for_word() -> None:
 
 def test_every_command_of_the_readme_runs(tmp_path: Path) -> None:
     """In the order of the page, in a folder of their own; what installs has run, or this test would not."""
-    assert run(_LOCAL + _REST, tmp_path, own_environment()) == 8
+    assert run(_LOCAL + _REST, tmp_path, own_environment()) == 9
     assert (tmp_path / "mylake" / "step_trainer" / "curated" / "_current.json").is_file()
 
 

@@ -37,6 +37,7 @@ from stedi_assets.contracts import QUARANTINE_TABLES, SOURCES, TABLES, Policy, P
 from stedi_assets.lake import landing as landing_module
 from stedi_assets.lake import publishing
 from stedi_assets.lake import s3 as s3_module
+from stedi_assets.lake.arrivals import find_arrivals
 from stedi_assets.lake.errors import LakeError, LostRace, NotWhole
 from stedi_assets.lake.landing import Landing, count_by_file, land
 from stedi_assets.lake.landing_files import list_landing_files
@@ -59,6 +60,7 @@ from stedi_assets_tests.lakes import (
     CONSENTED,
     TRACES_OF_ADA,
     customer,
+    device_reading,
     lines,
     materialise,
     phone_reading,
@@ -518,6 +520,27 @@ def test_a_key_that_changes_between_listing_and_reading_is_left_out_and_named(
         "plain.json": changed,
         "stays.json": None,
     }
+
+
+def test_what_arrives_is_told_by_its_etag_and_size(place: OnS3) -> None:
+    source, record = SOURCES["step_trainer"], lines(device_reading("a-device", CONSENTED))
+
+    def arrived() -> tuple[list[str], tuple[str, ...]]:
+        # At no time: an object has settled when it appears.
+        found = find_arrivals(place.lake, settled_before=0)[source.name]
+        return [entry.path for entry in found.changed], found.gone
+
+    place.put(source, "a.json", record)
+    place.put(source, "b.json", record)
+    assert arrived() == (["a.json", "b.json"], ())
+    assert place.materialise(dg.AssetSelection.assets(source.landing.name)).success
+    assert arrived() == ([], ())
+    place.put(source, "a.json", record)
+    assert arrived() == ([], ())
+    place.put(source, "a.json", record.replace(b"250", b"251"))
+    place.put(source, "c/d e.json.gz", gzip.compress(record))
+    place.storage.delete(f"{source.raw_path}/b.json")
+    assert arrived() == (["a.json", "c/d e.json.gz"], ("b.json",))
 
 
 def test_landing_goes_on_whatever_s3_answers_now_and_then(

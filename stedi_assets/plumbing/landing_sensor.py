@@ -157,14 +157,7 @@ def _look(
     if due:
         tables = tables_to_make([need.name for need in due], published)
         return _request(due, tables, ", ".join(behind), settled_before), ""
-    unsettled = sum(found.unsettled for found in arrivals)
-    words = [
-        *("Every table is made of what is there." for _ in range(not needs)),
-        *(f"{name}: the next attempt is in {seconds:,.0f} s." for name, seconds in left.items() if seconds),
-        *(f"{name}: tried too often, and not again by itself." for name, seconds in left.items() if seconds is None),
-        *(f"{unsettled:,} files may still be written." for _ in range(bool(unsettled))),
-    ]
-    return None, " ".join(words)
+    return None, _why_not(left, sum(found.unsettled for found in arrivals))
 
 
 def _under_way(instance: dg.DagsterInstance) -> dg.DagsterRun | None:
@@ -173,6 +166,20 @@ def _under_way(instance: dg.DagsterInstance) -> dg.DagsterRun | None:
         if run.job_name in _JOBS_THAT_WRITE or {key.path[-1] for key in run.asset_selection or ()} & TABLES.keys():
             return run
     return None
+
+
+def _why_not(left: Mapping[str, float | None], unsettled: int) -> str:
+    words = [
+        f"{name}: tried too often, and not again by itself."
+        if seconds is None
+        else f"{name}: the next attempt is in {seconds:,.0f} s."
+        for name, seconds in left.items()
+    ]
+    if not left:
+        words.append("Every table is made of what is there.")
+    if unsettled:
+        words.append(f"{unsettled:,} files may still be written.")
+    return " ".join(words)
 
 
 def _need(instance: dg.DagsterInstance, found: Arrivals) -> _Need:
