@@ -215,7 +215,14 @@ def test_the_first_delivery_becomes_all_eight_tables(empty: Watched, spark_resou
     assert empty.why_not() == "Every table is made of what is there."
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize(
+    "source",
+    [
+        pytest.param("customer", marks=pytest.mark.matrix),
+        pytest.param("accelerometer", marks=pytest.mark.matrix),
+        "step_trainer",
+    ],
+)
 def test_only_what_depends_on_a_file_is_made_anew(watched: Watched, source: str, spark_resource: SparkResource) -> None:
     watched.put(source, "new.json", NEW[source])
     before = {name: current(watched.lake, table).snapshot for name, table in TABLES.items()}
@@ -225,6 +232,12 @@ def test_only_what_depends_on_a_file_is_made_anew(watched: Watched, source: str,
     after = {name: current(watched.lake, table).snapshot for name, table in TABLES.items()}
     assert {name for name in TABLES if before[name] != after[name]} == BELOW[source]
     assert watched.why_not() == "Every table is made of what is there."
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_only_what_depends_on_a_file_is_asked_for(watched: Watched, source: str) -> None:
+    watched.put(source, "new.json", NEW[source])
+    assert tables_of(watched.request()) == BELOW[source]
 
 
 def test_what_a_table_is_made_of_is_checked_with_it(watched: Watched) -> None:
