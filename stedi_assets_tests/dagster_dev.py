@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -53,10 +54,11 @@ class DagsterDev:
         """Start the processes, with the settings that the project ships."""
         self.home.mkdir(parents=True, exist_ok=True)
         settings = Path(stedi_assets.__file__).with_name("dagster.yaml").read_text()
-        # As often as the sensor looks here, so that a test does not wait for it.
-        quick = settings.replace("poll_interval_seconds: 30", "poll_interval_seconds: 2")
-        assert quick != settings
-        (self.home / "dagster.yaml").write_text(quick)
+        # So that no test waits for it: what is looked for, and what happens then, stay the same.
+        for name, seconds in {"poll_interval_seconds": 2, "start_timeout_seconds": 40}.items():
+            settings, changed = re.subn(f"{name}: [0-9]+", f"{name}: {seconds}", settings)
+            assert changed == 1
+        (self.home / "dagster.yaml").write_text(settings)
         ours = {"DAGSTER_HOME": str(self.home), "STEDI_LAKE": str(self.lake), **_SETTINGS, **self.settings}
         with (self.folder / "printed.txt").open("ab") as printed:
             self._process = subprocess.Popen(

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from pyspark.sql import DataFrame
 
 from stedi_assets.lake.layout import Lake
+from stedi_assets.plumbing import alerts
 from stedi_assets.plumbing.alerts import MessageNotSent, Notifier, check_failed, run_failed
 from stedi_assets.plumbing.assets import ASSETS
 from stedi_assets.plumbing.checks import CHECKS
@@ -84,6 +86,12 @@ def test_of_checks_that_warn_people_are_told(
     assert all(" WARN (looked at " in line for line in found)
     assert last == f"Run {result.run_id}"
     assert not TRACES_OF_ADA.search(message.encode())
+    # They fail still, as people know.
+    again = run(lake, spark_resource, instance)
+    assert again.success
+    assert [
+        line for _, message in told_of(again, instance) for line in message.splitlines() if "quarantine" in line
+    ] == []
 
 
 def test_of_a_run_that_a_check_has_stopped_people_are_told_which(
@@ -165,6 +173,15 @@ def test_without_a_topic_only_the_log_has_it(topic: tuple[str, Any], caplog: pyt
     Notifier().tell("Run of rebuild_lakehouse failed", "customer_landing: …", LOG)
     assert topic[1]() == []
     assert caplog.messages == ["Run of rebuild_lakehouse failed\ncustomer_landing: …"]
+
+
+def test_a_topic_that_never_answers_is_not_waited_for(topic: tuple[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It accepts connections, and says nothing. Without a limit this takes longer than a sensor has."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setattr(alerts, "_SECONDS_TO_ANSWER", 0.2)
+        with pytest.raises(MessageNotSent, match="ReadTimeoutError"):
+            Notifier(sns_topic=topic[0]).tell("Run failed", "why", LOG)
 
 
 def test_a_topic_that_is_not_there_is_an_error_and_the_log_has_it(

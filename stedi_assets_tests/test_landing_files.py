@@ -139,14 +139,14 @@ def test_names_are_taken_to_the_letter(tmp_path: Path) -> None:
     assert listed(tmp_path) == sorted(names)
 
 
-def test_a_name_that_is_no_utf_8_is_read(tmp_path: Path) -> None:
+def test_a_name_that_is_no_utf_8_is_an_error(tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9.json")
     try:
         put(tmp_path, name)
     except OSError:
         pytest.skip("this file system has no such names")
     (file,) = listing_of(tmp_path, {}).files
-    assert (file.path, file.error) == (name, None)
+    assert (file.path, file.error) == (name, "its name is no UTF-8; have it renamed")
 
 
 def test_a_link_to_a_file_is_read_and_a_link_to_a_folder_is_ignored(tmp_path: Path) -> None:

@@ -16,13 +16,14 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from stedi_assets.contracts import LANDING_TABLES, SOURCES, TABLES, Table
+from stedi_assets.contracts import SOURCES, TABLES
 from stedi_assets.lake import arrivals
-from stedi_assets.lake.arrivals import sources_of
+from stedi_assets.lake.arrivals import tables_to_make
 from stedi_assets.lake.landing import FILES
 from stedi_assets.lake.landing_files import find_landing_files
 from stedi_assets.lake.layout import Lake
 from stedi_assets.lake.snapshots import current, snapshot_folder
+from stedi_assets.plumbing import landing_sensor
 from stedi_assets.plumbing.assets import ASSETS
 from stedi_assets.plumbing.checks import CHECKS
 from stedi_assets.plumbing.jobs import check_lakehouse, rebuild_lakehouse
@@ -30,6 +31,7 @@ from stedi_assets.plumbing.landing_sensor import WatchResource, new_landing_file
 from stedi_assets.plumbing.spark import SparkResource
 from stedi_assets_tests.lakes import (
     CONSENTED,
+    TRACES_OF_ADA,
     Recorder,
     customer,
     device_reading,
@@ -110,7 +112,7 @@ class Watched:
     def under_way(self, request: dg.RunRequest) -> dg.DagsterRun:
         """Have a run in the instance that was asked for, and has been started."""
         job = job_of(self.lake, SparkResource())
-        return self.instance.create_run_for_job(job, tags=dict(request.tags), status=dg.DagsterRunStatus.STARTED)
+        return self.instance.create_run_for_job(job, tags=tags_of(request), status=dg.DagsterRunStatus.STARTED)
 
     def fails(self, request: dg.RunRequest) -> None:
         """Have a run in the instance that was asked for, and failed."""
@@ -123,7 +125,7 @@ class Watched:
             asset_check_selection={*(request.asset_check_keys or ())},
         )
         return asked_for.execute_in_process(
-            instance=self.instance, run_config=request.run_config, tags=dict(request.tags), raise_on_error=False
+            instance=self.instance, run_config=request.run_config, tags=tags_of(request), raise_on_error=False
         )
 
     def put(self, source: str, name: str, content: bytes) -> Path:
@@ -144,6 +146,11 @@ def job_of(lake: Lake, spark: SparkResource, name: str = "rebuild_lakehouse") ->
         executor=dg.in_process_executor,
     )
     return defs.resolve_job_def(name)
+
+
+def tags_of(request: dg.RunRequest) -> dict[str, str]:
+    """Return the tags of a run that the daemon starts."""
+    return {**request.tags, "dagster/sensor_name": SENSOR.name}
 
 
 def tables_of(request: dg.RunRequest) -> set[str]:
@@ -251,7 +258,7 @@ def test_nothing_is_made_of_a_table_with_a_failing_check(watched: Watched, spark
     watched.put("accelerometer", "cut.json.gz", gzip.compress(b"{}" * 100)[:-4])
     assert not watched.run(watched.request(), spark_resource).success
     watched.attempts = 1
-    assert watched.why_not() == "accelerometer: tried too often, and not again by itself."
+    assert watched.why_not().startswith("accelerometer: tried too often, and not again by itself.")
     before = current(watched.lake, TABLES["step_trainer_trusted"]).snapshot
     watched.put("step_trainer", "new.json", NEW["step_trainer"])
     request = watched.request()
@@ -385,7 +392,7 @@ def test_a_request_says_which_files_and_shows_nobodys_name(watched: Watched) -> 
     size = len(NEW["step_trainer"])
     first = "accelerometer/landing/***, accelerometer/landing/b.json, accelerometer/landing/***/e.json"
     assert because(request) == f"5 new or replaced files, {size} bytes: {first} and 2 more"
-    assert "ada" not in str((request.tags, request.run_key, watched.cursor))
+    assert not TRACES_OF_ADA.search(str((request.tags, request.run_key, watched.cursor)).encode())
 
 
 def test_two_ticks_ask_with_the_same_key_and_so_for_one_run(watched: Watched) -> None:
@@ -396,7 +403,7 @@ def test_two_ticks_ask_with_the_same_key_and_so_for_one_run(watched: Watched) ->
     assert watched.request().run_key != first.run_key
 
 
-@pytest.mark.parametrize("cursor", [None, "{}", '{"gone customer": "0", "trouble": "1"}'])
+@pytest.mark.parametrize("cursor", [None, "{}", '{"gone customer": "0", "trouble": "1"}', "{", "[1]", "typed"])
 def test_a_lost_cursor_loses_nothing_and_doubles_nothing(watched: Watched, cursor: str | None) -> None:
     watched.put("step_trainer", "new.json", NEW["step_trainer"])
     first = watched.request()
@@ -418,7 +425,8 @@ def test_while_a_run_is_under_way_what_arrives_waits(watched: Watched) -> None:
     watched.put("customer", "withdrawal.json", NEW["customer"])
     assert watched.why_not() == f"Run {run.run_id} is under way. What has arrived waits for the next one."
     watched.instance.report_run_failed(run)
-    assert tables_of(watched.request()) == BELOW["customer"] | BELOW["step_trainer"]
+    # What has not failed goes first, and alone.
+    assert tables_of(watched.request()) == BELOW["customer"]
 
 
 def test_a_run_that_only_checks_holds_nothing_up(watched: Watched) -> None:
@@ -444,10 +452,47 @@ def test_a_failed_run_is_asked_for_again_a_bounded_number_of_times(watched: Watc
     for _ in range(2):
         assert watched.why_not() == "step_trainer: tried too often, and not again by itself."
     ((subject, message),) = Recorder.told
-    assert subject == "Files of step_trainer are not getting in"
-    assert message.startswith("3 runs for the files of step_trainer failed, one after the other. They are not tried ag")
-    watched.put("step_trainer", "another.json", NEW["step_trainer"])
-    assert watched.request().tags["stedi/attempt"] == "1"
+    assert subject == "Runs for step_trainer keep failing"
+    assert message.startswith("3 runs for step_trainer failed, one after the other. They are not tried again until som")
+
+
+def test_what_changes_is_tried_again_after_a_pause_however_often_it_failed(watched: Watched) -> None:
+    """Files keep arriving while something is broken for good: runs come no faster for it, and people are told."""
+    for number in range(3):
+        watched.put("step_trainer", f"{number}.json", NEW["step_trainer"])
+        watched.fails(watched.request())
+    watched.pause_seconds = ENDLESS
+    watched.put("step_trainer", "more.json", NEW["step_trainer"])
+    assert watched.why_not().startswith("step_trainer: the next attempt is in ")
+    assert [subject for subject, _ in Recorder.told] == ["Runs for step_trainer keep failing"]
+    watched.pause_seconds = 0
+    assert watched.request().tags["stedi/attempt"] == "4"
+
+
+def test_a_failed_run_that_somebody_has_deleted_does_not_stand_in_the_way(watched: Watched) -> None:
+    """Dagster remembers keys for as long as it has the runs, and starts none with a key that it knows."""
+    watched.put("step_trainer", "new.json", NEW["step_trainer"])
+    runs = []
+    for _ in range(2):
+        request = watched.request()
+        runs.append((request.run_key, watched.under_way(request)))
+        watched.instance.report_run_failed(runs[-1][1])
+    (first, first_run), (second, _) = runs
+    watched.instance.delete_run(first_run.run_id)
+    assert watched.request().run_key not in {first, second}
+
+
+def test_a_content_that_was_there_before_is_landed_again(watched: Watched) -> None:
+    """On S3 a file can become again, byte for byte, what it was two runs ago."""
+    watched.put("step_trainer", "new.json", NEW["step_trainer"])
+    request = watched.request()
+    run = watched.under_way(request)
+    watched.instance.report_dagster_event(
+        dg.DagsterEvent(dg.DagsterEventType.RUN_SUCCESS.value, run.job_name), run.run_id
+    )
+    again = watched.request()
+    assert again.tags["stedi/step_trainer"] == request.tags["stedi/step_trainer"]
+    assert again.run_key != request.run_key
 
 
 def test_the_pauses_between_attempts_grow(watched: Watched) -> None:
@@ -471,41 +516,90 @@ def test_a_pause_holds_up_nothing_else(watched: Watched) -> None:
     assert tables_of(watched.request()) == BELOW["step_trainer"]
 
 
-def test_what_may_be_a_withdrawal_is_tried_without_pause_and_without_end(watched: Watched) -> None:
+def test_nothing_fails_with_what_has_failed_before(watched: Watched) -> None:
+    """What two sources were requested for together fails, and each goes alone from then on, in turns."""
+    watched.put("customer", "new.json", NEW["customer"])
+    watched.put("step_trainer", "new.json", NEW["step_trainer"])
+    request = watched.request()
+    assert tables_of(request) == BELOW["customer"] | BELOW["step_trainer"]
+    watched.fails(request)
+    alone = []
+    for _ in range(4):
+        request = watched.request()
+        (source,) = {"customer", "step_trainer"} & {tag.removeprefix("stedi/") for tag in request.tags}
+        alone.append(source)
+        watched.fails(request)
+    assert {*alone[:2]} == {*alone[2:]} == {"customer", "step_trainer"}
+
+
+def test_what_may_be_a_withdrawal_is_tried_without_end_and_does_not_wait_longer_and_longer(watched: Watched) -> None:
     watched.put("customer", "new.json", lines(customer("ada", CONSENTED + 1, None)))
-    watched.pause_seconds = ENDLESS
     for attempt in range(1, 8):
         request = watched.request()
         assert request.tags["stedi/attempt"] == str(attempt)
         watched.fails(request)
     # After three and after six.
-    assert [subject for subject, _ in Recorder.told] == ["Files of customer are not getting in"] * 2
+    assert [subject for subject, _ in Recorder.told] == ["Runs for customer keep failing"] * 2
     assert "As they may hold a withdrawal, they are tried again all the same." in Recorder.told[0][1]
+    watched.pause_seconds = 1_000
+    assert watched.why_not().startswith("customer: the next attempt is in 1,000 s.")
 
 
-def test_customers_that_have_landed_are_tried_as_others_are(watched: Watched, spark_resource: SparkResource) -> None:
-    watched.put("customer", "new.json", NEW["customer"])
-    request = watched.request()
-    landing = dg.AssetSelection.assets("customer_landing")
-    assert materialise(watched.lake, spark_resource, tables=landing).success
-    watched.fails(request)
+def test_a_new_file_that_may_hold_a_withdrawal_waits_for_no_pause(watched: Watched) -> None:
     watched.pause_seconds = ENDLESS
-    assert watched.why_not().startswith("customer: the next attempt is in ")
+    for number in range(5):
+        watched.put("customer", f"{number}.json", lines(customer("ada", CONSENTED + 1, None)))
+        watched.fails(watched.request())
+        assert watched.why_not().startswith("customer: the next attempt is in ")
+
+
+def test_customers_whose_file_cannot_be_read_are_tried_until_it_can(
+    watched: Watched, spark_resource: SparkResource
+) -> None:
+    """It is in the landing table's list of files, as one that could not be read: that is not to have landed."""
+    path = watched.put("customer", "cut.json.gz", gzip.compress(b"{}" * 100)[:-4])
+    for _ in range(2):
+        assert not watched.run(watched.request(), spark_resource).success
+    path.write_bytes(gzip.compress(NEW["customer"]))
+    assert watched.run(watched.request(), spark_resource).success
+    assert watched.why_not() == "Every table is made of what is there."
+
+
+def test_an_unreadable_file_that_may_be_forgotten_is_tried_no_more(
+    watched: Watched, spark_resource: SparkResource
+) -> None:
+    watched.put("customer", "cut.json.gz", gzip.compress(b"{}" * 100)[:-4])
+    assert materialise(watched.lake, spark_resource, forget=("cut.json.gz",)).success
+    assert watched.why_not() == "Every table is made of what is there."
 
 
 def test_tables_behind_their_inputs_are_made_anew_from_what_has_landed(
     watched: Watched, spark_resource: SparkResource
 ) -> None:
     """A run died between two tables, and Dagster's storage is gone with it."""
-    only = dg.AssetSelection.assets("step_trainer_landing")
+    only = dg.AssetSelection.assets("step_trainer_landing", "step_trainer_trusted")
     watched.put("step_trainer", "new.json", NEW["step_trainer"])
     assert materialise(watched.lake, spark_resource, tables=only).success
     request = watched.request()
-    assert tables_of(request) == BELOW["step_trainer"]
-    assert because(request) == "tables are behind their inputs: step_trainer_trusted"
+    assert tables_of(request) == {"machine_learning_curated"}
+    assert checked_by(request) == {"machine_learning_curated", "step_trainer_trusted", "accelerometer_trusted"}
+    assert because(request) == "tables behind their inputs: machine_learning_curated"
     assert watched.run(request, spark_resource).success
     assert watched.why_not() == "Every table is made of what is there."
-    assert current(watched.lake, TABLES["step_trainer_landing"]).rows == 5
+
+
+def test_tables_that_cannot_be_made_anew_are_tried_a_bounded_number_of_times(
+    watched: Watched, spark_resource: SparkResource
+) -> None:
+    only = dg.AssetSelection.assets("customer_landing")
+    watched.put("customer", "new.json", NEW["customer"])
+    assert materialise(watched.lake, spark_resource, tables=only).success
+    for _ in range(3):
+        request = watched.request()
+        assert tables_of(request) == BELOW["customer"] - {"customer_landing"}
+        watched.fails(request)
+    assert watched.why_not() == "tables: tried too often, and not again by itself."
+    assert [subject for subject, _ in Recorder.told] == ["Runs for tables keep failing"]
 
 
 def test_a_withdrawal_in_a_new_file_is_through_after_the_run(watched: Watched, spark_resource: SparkResource) -> None:
@@ -535,6 +629,23 @@ def test_of_a_file_that_is_gone_people_are_told_and_it_is_not_forgotten(watched:
     assert f'ops: {{{source}_landing: {{config: {{forget_files: ["…"]}}}}}}' in message
 
 
+def test_a_file_that_is_being_rewritten_keeps_what_was_landed_of_it(
+    watched: Watched, spark_resource: SparkResource
+) -> None:
+    """Half of ada's and ben's records are there when another file has a run start: nobody leaves for that."""
+    watched.put("customer", "new.json", NEW["customer"])
+    request = watched.request()
+    settled_before = request.run_config["ops"]["customer_landing"]["config"]["settled_before"]
+    rewritten = root_of(watched.lake) / "customer" / "landing" / "one.json"
+    while rewritten.stat().st_ctime_ns // 1_000_000 <= settled_before:
+        rewritten.write_bytes(lines(customer("ben", CONSENTED, CONSENTED)) + b'{"email": "ad')
+    assert watched.run(request, spark_resource).success
+    assert current(watched.lake, TABLES["customer_landing"]).rows == 3
+    assert current(watched.lake, TABLES["customer_trusted"]).rows == 3
+    assert current(watched.lake, SOURCES["customer"].quarantine).rows == 0
+    assert because(watched.request()).endswith(" bytes: customer/landing/one.json")
+
+
 def test_a_file_that_comes_back_as_it_was_is_landed_once(watched: Watched, spark_resource: SparkResource) -> None:
     path = root_of(watched.lake) / "accelerometer" / "landing" / "one.json"
     content = path.read_bytes()
@@ -560,7 +671,7 @@ def test_above_so_many_files_the_message_names_another_way(watched: Watched, mon
     monkeypatch.setattr(arrivals.find_arrivals, "__defaults__", (3,))
     for _ in range(2):
         why = watched.why_not()
-    assert why.startswith("More than 3 landing files in ")
+    assert why.startswith("More than 3 files in the landing folders of ")
     assert "event notifications" in why
     assert [subject for subject, _ in Recorder.told] == ["The landing folders cannot be watched"]
     monkeypatch.undo()
@@ -574,11 +685,48 @@ def test_a_damaged_table_is_told_of_and_not_taken_for_an_empty_one(watched: Watc
     assert [subject for subject, _ in Recorder.told] == ["The landing folders cannot be watched"]
 
 
+def test_a_name_that_is_no_utf_8_is_an_error_of_its_file_alone(watched: Watched, spark_resource: SparkResource) -> None:
+    folder = os.fsencode(root_of(watched.lake) / "accelerometer" / "landing")
+    path = os.path.join(folder, b"caf\xe9.json")
+    with open(path, "wb") as file:
+        file.write(NEW["accelerometer"])
+    request = watched.request()
+    assert because(request).endswith(r"accelerometer/landing/caf\udce9.json")
+    watched.put("accelerometer", "new.json", NEW["accelerometer"])
+    result = watched.run(watched.request(), spark_resource)
+    assert failed_checks(result) == {("accelerometer_landing", "files_readable")}
+    assert current(watched.lake, TABLES["accelerometer_landing"]).rows == 5
+    os.rename(path, os.path.join(folder, b"cafe.json"))
+    assert watched.run(watched.request(), spark_resource).success
+    assert current(watched.lake, TABLES["accelerometer_landing"]).rows == 6
+
+
+def test_a_renamed_file_is_not_told_of_as_gone(watched: Watched) -> None:
+    renamed(root_of(watched.lake) / "accelerometer" / "landing" / "one.json")
+    watched.settled_seconds = ENDLESS
+    watched.why_not()
+    watched.settled_seconds = 0
+    assert watched.request()
+    assert Recorder.told == []
+
+
+def test_a_run_that_takes_for_ever_is_told_of(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched.put("step_trainer", "new.json", NEW["step_trainer"])
+    run = watched.under_way(watched.request())
+    watched.why_not()
+    assert Recorder.told == []
+    monkeypatch.setattr(landing_sensor, "_LONG", 1e-9)
+    for _ in range(2):
+        watched.why_not()
+    ((subject, message),) = Recorder.told
+    assert subject == "A run has been under way for long"
+    assert message.startswith(f"Run {run.run_id} of rebuild_lakehouse was requested ")
+
+
 # --- The graph --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("table", TABLES.values(), ids=lambda table: table.name)
-def test_the_tables_of_a_source_are_those_downstream_of_it_in_dagster(table: Table) -> None:
-    upstream = dg.AssetSelection.assets(table.name).upstream().resolve(ASSETS)
-    names = {key.path[-1] for key in upstream}
-    assert sources_of(table) == {LANDING_TABLES[name].name for name in names & LANDING_TABLES.keys()}
+@pytest.mark.parametrize("table", TABLES)
+def test_the_tables_to_make_are_those_downstream_in_dagster(table: str) -> None:
+    downstream = dg.AssetSelection.assets(table).downstream().resolve(ASSETS)
+    assert {*tables_to_make([table], TABLES)} == {key.path[-1] for key in downstream}

@@ -15,6 +15,7 @@ from dagster._core.launcher import WorkerStatus
 from dagster._core.storage.tags import GRPC_INFO_TAG
 
 import stedi_assets
+from stedi_assets.plumbing import run_launcher
 from stedi_assets.plumbing.run_launcher import LocalRunLauncher
 
 HERE = {"host": "localhost", "socket": "/tmp/of-a-code-server"}
@@ -69,6 +70,14 @@ def test_runs_are_monitored(instance: dg.DagsterInstance) -> None:
 
 def test_a_run_whose_process_is_gone_has_failed(instance: dg.DagsterInstance, ended: int) -> None:
     assert status_of(instance, HERE, ended) is WorkerStatus.FAILED
+
+
+def test_a_run_whose_number_another_process_has_now_has_failed(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a start of the machine: this process has begun long after that run."""
+    monkeypatch.setattr(run_launcher, "_CLOCKS_DIFFER", -1_000_000)
+    assert status_of(instance, HERE, os.getpid()) is WorkerStatus.FAILED
 
 
 def test_a_run_that_has_a_process_is_running(instance: dg.DagsterInstance) -> None:

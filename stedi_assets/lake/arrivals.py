@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from stedi_assets.contracts import LANDING_TABLES, SOURCES, TABLES, Source, Table
+from stedi_assets.contracts import SOURCES, TABLES, Source
 from stedi_assets.lake.errors import LakeError
 from stedi_assets.lake.landing import read_file_reports
 from stedi_assets.lake.landing_files import find_landing_files
@@ -26,9 +26,10 @@ MOST_FILES = 100_000
 class Arrivals:
     """What a source's landing folder holds, against what its published table was made from.
 
-    `changed` are new and replaced files that have settled, in order of their paths, `unsettled` those that have not,
-    and `gone` the paths of files that the table was made from and that are not there. `content` tells the settled
-    files from any others.
+    `changed` are files to land, in order of their paths: new and replaced ones that have settled, and those that could
+    not be read the last time. `unsettled` is how many somebody may still be writing. `gone` are the paths of files that
+    the table was made from and that are not there, also not, going by its size, under a name that has arrived.
+    `content` tells what has settled here from anything else, here or elsewhere.
     """
 
     source: Source
@@ -55,56 +56,53 @@ def published_tables(lake: Lake) -> dict[str, Pointer]:
     return {name: pointer for name, pointer in found.items() if pointer}
 
 
-def tables_behind(published: Mapping[str, Pointer]) -> dict[str, frozenset[str]]:
-    """Return the tables that were not made from their inputs as those are now, each with the sources to make it from.
+def tables_behind(published: Mapping[str, Pointer]) -> dict[str, str]:
+    """Return the tables that were not made from their inputs as those are now, each with what it is to be made from.
 
-    Those are the sources of the inputs that have moved. A table that lacks a published input cannot be made yet, and is
-    left out.
+    That is told by the snapshots of the inputs. A table that lacks one cannot be made yet, and is left out.
     """
     behind = {}
     for table in TABLES.values():
         if table.inputs and published.keys() >= set(table.inputs):
-            made_from = published[table.name].inputs if table.name in published else {}
-            moved = [name for name in table.inputs if made_from.get(name) != published[name].snapshot]
-            if moved:
-                behind[table.name] = frozenset().union(*(sources_of(TABLES[name]) for name in moved))
+            inputs = {name: published[name].snapshot for name in table.inputs}
+            if table.name not in published or published[table.name].inputs != inputs:
+                behind[table.name] = " ".join(inputs.values())
     return behind
 
 
-def tables_to_make(sources: Collection[str], published: Collection[str]) -> list[str]:
-    """Return the tables that depend on any of these sources, in an order to make them in.
+def tables_to_make(moved: Collection[str], published: Collection[str]) -> list[str]:
+    """Return some tables and those downstream of them, in an order to make them in.
 
     A table with an input that is neither published nor among them cannot be made, and is left out.
     """
     made: list[str] = []
     for table in TABLES.values():
-        if sources_of(table) & set(sources) and {*made, *published} >= set(table.inputs):
+        if (table.name in moved or {*made} & {*table.inputs}) and {*made, *published} >= {*table.inputs}:
             made.append(table.name)
     return made
-
-
-def sources_of(table: Table) -> frozenset[str]:
-    """Return the names of the sources that a table is made from, through whatever other tables."""
-    if table.name in LANDING_TABLES:
-        return frozenset({LANDING_TABLES[table.name].name})
-    return frozenset[str]().union(*(sources_of(TABLES[name]) for name in table.inputs))
 
 
 def _arrivals(
     lake: Lake, source: Source, settled_before: int, count: Callable[[Iterator[Entry]], Iterator[Entry]]
 ) -> Arrivals:
     pointer = read_pointer(lake, source.landing)
-    reports = {file.path: file for file in read_file_reports(lake, source, pointer)} if pointer else {}
+    reports = read_file_reports(lake, source, pointer) if pointer else ()
     found = find_landing_files(count(lake.storage.entries(source.raw_path))).entries
 
-    held = {(file.path, file.fingerprint) for file in reports.values()}
+    held = {(file.path, file.fingerprint) for file in reports if not file.error or file.forgotten}
     arrived = [entry for entry in found if (entry.path, entry.fingerprint) not in held]
     changed = tuple(entry for entry in arrived if entry.changed_at <= settled_before)
     unsettled = {entry.path for entry in arrived} - {entry.path for entry in changed}
-    there = {entry.path for entry in found}
-    gone = sorted(path for path, file in reports.items() if not file.error and path not in there)
-    settled = "".join(f"{e.path}\0{e.fingerprint}\n" for e in found if e.path not in unsettled)
-    return Arrivals(source, changed, len(unsettled), tuple(gone), hashlib.sha256(settled.encode()).hexdigest()[:32])
+    there, sizes = {entry.path for entry in found}, {entry.size for entry in arrived}
+    gone = (file.path for file in reports if not file.error and file.path not in there and file.size not in sizes)
+    settled = [f"{entry.path}\0{entry.fingerprint}" for entry in found if entry.path not in unsettled]
+    content = digest_of(lake.location, *settled)
+    return Arrivals(source, changed, len(unsettled), tuple(sorted(gone)), content)
+
+
+def digest_of(*words: str) -> str:
+    """Return 32 hex digits that tell words from any others. Words that come of file names may be no text."""
+    return hashlib.sha256("\n".join(words).encode(errors="surrogateescape")).hexdigest()[:32]
 
 
 def _counter(lake: Lake, most: int) -> Callable[[Iterator[Entry]], Iterator[Entry]]:
@@ -117,9 +115,9 @@ def _counter(lake: Lake, most: int) -> Callable[[Iterator[Entry]], Iterator[Entr
             seen += 1
             if seen > most:
                 msg = (
-                    f"More than {most:,} landing files in {lake.location}: listing them again and again would take too "
-                    "long. On S3, have event notifications start rebuild_lakehouse instead and stop this sensor (the "
-                    "README says how); or have their owner move old files together into fewer."
+                    f"More than {most:,} files in the landing folders of {lake.location}: listing them again and again "
+                    "would take too long. Have their owner move old files together into fewer; or, on S3, stop this "
+                    "sensor and have S3 event notifications start rebuild_lakehouse (the README says how)."
                 )
                 raise LakeError(msg)
             yield entry

@@ -33,7 +33,7 @@ from stedi_assets.lake.landing_files import (
 from stedi_assets.lake.layout import Lake, masked
 from stedi_assets.lake.pointers import Pointer
 from stedi_assets.lake.publishing import Stage
-from stedi_assets.lake.snapshots import read_beside, read_pointer
+from stedi_assets.lake.snapshots import read_beside, read_pointer, read_quarantine, read_snapshot
 from stedi_assets.lake.splitter import split_records
 from stedi_assets.lake.storage import Storage
 from stedi_assets.lake.suppression import change_suppressed, read_suppressed
@@ -88,9 +88,9 @@ def land(
 ) -> Landing:
     """Read a source's raw files and judge every record. The caller discards the stage of what it is given.
 
-    `forget` are the paths of files that may be missing or unreadable from now on. New files that have changed since
-    `settled_before`, in epoch milliseconds, are left for a later run. `suppression_key` is asked for where people have
-    been erased: their records are left out, and counted.
+    `forget` are the paths of files that may be missing or unreadable from now on. Files that have changed since
+    `settled_before`, in epoch milliseconds, are left for a later run; of those that were landed before, what was landed
+    stays. `suppression_key` is asked for where people have been erased: their records are left out, and counted.
 
     Raises `LakeError` where there are no landing files, and `ContractBroken` where not every byte is accounted for.
     """
@@ -102,6 +102,11 @@ def land(
         listing = _listing(lake, source, previous, settled_before)
         say(f"{source.name}: reading {len(listing.files):,} files, {listing.bytes / 1e6:,.1f} MB")
         files, accepted, quarantined = _land(spark, lake, source, listing, previous, forget, stage.folder, say)
+        if pointer and (kept := [file for file in previous if file.path in listing.unsettled]):
+            before, doubtful = landed_before(spark, lake, source, pointer, [file.path for file in kept])
+            accepted = together(source.landing, [accepted, before])
+            quarantined = together(source.quarantine, [quarantined, doubtful])
+            files = tuple(sorted((*files, *kept), key=lambda file: file.path))
         if suppressed := read_suppressed(lake, suppression_key):
             if source.name == "customer" and accepted is not None:
                 delivered, now = accepted, int(time.time() * 1000)
@@ -135,6 +140,18 @@ def read_file_reports(lake: Lake, source: Source, pointer: Pointer) -> tuple[Fil
     """Return what became of each file that a snapshot of a landing table was made from."""
     entries = read_beside(lake, source.landing, pointer.snapshot, FILES)["files"]
     return tuple(FileReport(**{**entry, "unknown_fields": tuple(entry["unknown_fields"])}) for entry in entries)
+
+
+def landed_before(
+    spark: SparkSession, lake: Lake, source: Source, pointer: Pointer, paths: Sequence[str] | None
+) -> tuple[DataFrame, DataFrame | None]:
+    """Return what a snapshot holds of some files, of all if none are named: accepted records and quarantined ones."""
+    accepted = read_snapshot(spark, lake, source.landing, pointer.snapshot)
+    quarantined = read_quarantine(spark, lake, source.landing, pointer)
+    if paths is None:
+        return accepted, quarantined
+    of_those = F.col("_source_file").isin(*paths)
+    return accepted.where(of_those), quarantined.where(of_those) if quarantined is not None else None
 
 
 def count_by_file(accepted: DataFrame | None, quarantined: DataFrame | None) -> dict[str, tuple[int, int]]:
@@ -174,7 +191,12 @@ def _listing(lake: Lake, source: Source, previous: Sequence[FileReport], settled
     listing = list_landing_files(lake.storage, source.raw_path, known, settled_before)
     if not listing.files and not previous:
         where = lake.storage.shown(source.raw_path)
-        msg = f"No landing files in {where}. Put .json files there, or make some: python -m stedi_assets.sample_data."
+        msg = (
+            f"No landing files in {where} that have settled. Wait until they are written, and materialise it again."
+            if listing.unsettled
+            else f"No landing files in {where}. Put .json files there, or make some: "
+            "python -m stedi_assets.sample_data."
+        )
         raise LakeError(msg)
     return listing
 

@@ -59,7 +59,10 @@ class Found:
 
 @dataclass(frozen=True)
 class Listing:
-    """The files to read, in order of their paths, and what was passed over. `unsettled` are left for a later time."""
+    """The files to read, in order of their paths, and what was passed over.
+
+    `unsettled` are those that somebody may still be writing, left as they were for a later time.
+    """
 
     files: tuple[LandingFile, ...]
     ignored: tuple[str, ...]
@@ -117,20 +120,20 @@ def list_landing_files(
 ) -> Listing:
     """List a source's raw files and look at each: size, content, whether it can be read.
 
-    `known` are the reports of the last snapshot; a file whose fingerprint has not changed is not read again. New files
+    `known` are the reports of the last snapshot; a file whose fingerprint has not changed is not read again. Others
     that have changed since `settled_before`, in epoch milliseconds, are left alone: somebody may still be writing them.
     """
     found = find_landing_files(storage.entries(folder))
-    unsettled = [
-        entry.path
-        for entry in found.entries
-        if settled_before is not None and entry.changed_at > settled_before and entry.path not in known
-    ]
-    left = set(unsettled)
-    read = [entry for entry in found.entries if entry.path not in left]
+    fingerprints = {path: file.fingerprint for path, file in known.items()}
+    read: list[Entry] = []
+    unsettled: list[Entry] = []
+    for entry in found.entries:
+        is_known = fingerprints.get(entry.path) == entry.fingerprint
+        settled = settled_before is None or entry.changed_at <= settled_before
+        (read if is_known or settled else unsettled).append(entry)
     with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
         files = list(pool.map(lambda entry: _looked_at(storage, folder, entry, known.get(entry.path)), read))
-    return Listing(tuple(files), found.ignored, found.hidden, tuple(unsettled))
+    return Listing(tuple(files), found.ignored, found.hidden, tuple(entry.path for entry in unsettled))
 
 
 def changed_since(storage: Storage, folder: str, files: Iterable[LandingFile]) -> frozenset[str]:
@@ -154,10 +157,21 @@ def _is_record_file(path: str) -> bool:
     return path.lower().removesuffix(".gz").endswith(_SUFFIXES)
 
 
+def _is_text(path: str) -> bool:
+    """Whether Spark and Parquet can hold a name: a file system can have any bytes for one."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _looked_at(storage: Storage, folder: str, entry: Entry, known: FileReport | None) -> LandingFile:
     file = LandingFile(entry.path, entry.size, entry.fingerprint, error=entry.error)
     if file.error:
         return file
+    if not _is_text(entry.path):
+        return replace(file, error="its name is no UTF-8; have it renamed")
     if known is not None and known.fingerprint == file.fingerprint and known.error is None:
         return replace(
             file, bytes=known.bytes, digest=known.digest, gzip=known.gzip, byte_order_mark=known.byte_order_mark

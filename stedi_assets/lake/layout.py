@@ -67,5 +67,9 @@ def is_on_s3(location: str) -> bool:
 
 
 def masked(name: str) -> str:
-    """Return a file name as it may be shown: one that holds an `@` could be somebody's e-mail address."""
-    return "/".join("***" if "@" in part else part for part in name.split("/"))
+    """Return a file name as it may be shown: one that holds an `@` could be somebody's e-mail address.
+
+    What no text can hold, because the name is no UTF-8, is shown by its number.
+    """
+    shown = name.encode(errors="backslashreplace").decode()
+    return "/".join("***" if "@" in part or "%40" in part else part for part in shown.split("/"))

@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 from stedi_assets.contracts import SOURCES, TABLES, MatchOn, Policy
 from stedi_assets.lake.errors import LostRace
 from stedi_assets.lake.keys import hmac_pads
-from stedi_assets.lake.landing import Landing, read_file_reports, together
+from stedi_assets.lake.landing import Landing, landed_before, read_file_reports, together
 from stedi_assets.lake.layout import Lake
 from stedi_assets.lake.pointers import Pointer
 from stedi_assets.lake.publishing import Provenance, point_at, republish
@@ -24,7 +24,6 @@ from stedi_assets.lake.snapshots import (
     current_dataset,
     dataset,
     read_pointer,
-    read_quarantine,
     read_snapshot,
     rows_in,
     snapshot_folder,
@@ -151,11 +150,8 @@ def _all_delivered(spark: SparkSession, lake: Lake, landing: Landing) -> tuple[D
     """
     if landing.previous is None or (landing.accepted is not None and not landing.gone):
         return landing.accepted, landing.quarantined
-    before = read_snapshot(spark, lake, _CUSTOMERS.landing, landing.previous.snapshot)
-    doubtful = read_quarantine(spark, lake, _CUSTOMERS.landing, landing.previous)
-    if landing.accepted is not None:
-        gone = F.col("_source_file").isin(*landing.gone)
-        before, doubtful = before.where(gone), doubtful.where(gone) if doubtful is not None else None
+    paths = None if landing.accepted is None else landing.gone
+    before, doubtful = landed_before(spark, lake, _CUSTOMERS, landing.previous, paths)
     return (
         together(_CUSTOMERS.landing, [landing.accepted, before]),
         together(_CUSTOMERS.quarantine, [landing.quarantined, doubtful]),

@@ -27,7 +27,7 @@ class LandingConfig(dg.Config):
     )
     settled_before: int | None = Field(
         default=None,
-        description="New files that have changed since this instant, in epoch milliseconds, are left for a later run.",
+        description="Files that have changed since this instant, in epoch milliseconds, are left for a later run.",
     )
 
 

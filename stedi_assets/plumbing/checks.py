@@ -16,6 +16,7 @@ from stedi_assets.contracts.rules import Thresholds
 from stedi_assets.plumbing.failures import explained
 from stedi_assets.plumbing.lake import LakeResource
 
+LOOKED_AT, FAILING = "looked at", "failing"
 _DEFAULTS = Thresholds()
 
 
@@ -80,7 +81,7 @@ def _result(table: Table, finding: Finding) -> dg.AssetCheckResult:
         passed=finding.passed,
         severity=dg.AssetCheckSeverity[finding.severity.name],
         description=finding.rule.says if finding.passed else finding.rule.what_to_do,
-        metadata={"looked at": finding.looked_at, "failing": finding.failing, **finding.details},
+        metadata={LOOKED_AT: finding.looked_at, FAILING: finding.failing, **finding.details},
     )
 
 

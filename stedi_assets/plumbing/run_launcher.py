@@ -5,13 +5,15 @@ run would stay "started", and the queue wait for it, until `max_runtime_seconds`
 """
 
 import json
-import os
 
 import dagster as dg
+import psutil
 from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
 from dagster._core.storage.tags import GRPC_INFO_TAG
 
+# The kernel counts a process's age from its own start, by another clock.
+_CLOCKS_DIFFER = 60
 _HERE = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -26,25 +28,21 @@ class LocalRunLauncher(DefaultRunLauncher):
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         """Say whether a run that should be running has a process. Of other machines' runs nothing is known."""
         server = json.loads(run.tags.get(GRPC_INFO_TAG, "{}"))
-        process = self._process(run) if server.get("socket") or server.get("host") in _HERE else None
-        if process is None or _is_there(process):
-            return CheckRunHealthResult(WorkerStatus.RUNNING)
-        return CheckRunHealthResult(WorkerStatus.FAILED, f"its process {process} is gone")
-
-    def _process(self, run: dg.DagsterRun) -> int | None:
-        """Return the process id that a run began by writing down; None before it has."""
-        for entry in self._instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
-            event = entry.dagster_event
-            if event and "pid" in (found := event.engine_event_data.metadata):
-                return int(str(found["pid"].value))
-        return None
+        if server.get("socket") or server.get("host") in _HERE:
+            for entry in self._instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
+                event = entry.dagster_event
+                # The first thing that a run does is to write down its process.
+                if event and "pid" in (found := event.engine_event_data.metadata):
+                    if _is_there(process := int(str(found["pid"].value)), entry.timestamp):
+                        break
+                    return CheckRunHealthResult(WorkerStatus.FAILED, f"its process {process} is gone")
+        return CheckRunHealthResult(WorkerStatus.RUNNING)
 
 
-def _is_there(process: int) -> bool:
+def _is_there(process: int, at: float) -> bool:
+    """Whether a process that was there at an instant, in epoch seconds, is there still, and no other by its number."""
     try:
-        os.kill(process, 0)
-    except ProcessLookupError:
+        found = psutil.Process(process)
+        return bool(found.create_time() <= at + _CLOCKS_DIFFER and found.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
         return False
-    except PermissionError:
-        pass
-    return True
