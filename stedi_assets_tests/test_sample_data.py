@@ -25,6 +25,7 @@ from stedi_assets.sample_data import (
     SampleOptions,
     SampleRefused,
     SampleSummary,
+    deliver_sample,
     main,
     write_sample,
 )
@@ -56,6 +57,9 @@ EVERY_DEFECT = SampleOptions(
     repeated_deliveries=2,
     broken={"all": 2, "huge_text": 0, "glued": 0.05},
 )
+
+
+SPLIT = replace(SMALL, records_per_file=50)
 
 
 def files_of(lake: Path, source: str) -> list[Path]:
@@ -762,3 +766,49 @@ def test_an_amount_that_is_none_ends_the_command(text: str, capsys: pytest.Captu
     with pytest.raises(SystemExit, match="2"):
         main(["lake", "--broken", f"cut_off={text}"])
     assert "neither a number of times (3) nor a share (0.03 or 3%)" in capsys.readouterr().err
+
+
+# --- One file after the other -----------------------------------------------------------------------------------------
+
+
+def test_what_arrives_file_by_file_is_the_same_sample(tmp_path: Path) -> None:
+    write_sample(tmp_path / "at once", SPLIT)
+    arrived = list(deliver_sample(tmp_path / "later", 0, SPLIT))
+    assert digest_of(tmp_path / "later") == digest_of(tmp_path / "at once")
+    assert sorted(arrived) == sorted(str(path) for source in SOURCES for path in files_of(tmp_path / "later", source))
+    assert len(arrived) == 1 + 10 + 4
+    assert [Path(path).parts[-3] for path in arrived[:4]] == [
+        "customer",
+        "accelerometer",
+        "step_trainer",
+        "accelerometer",
+    ]
+
+
+def test_of_what_is_to_come_nothing_can_be_seen(tmp_path: Path) -> None:
+    files = deliver_sample(tmp_path, 0, SPLIT)
+    first = next(files)
+    seen = [path for path in tmp_path.rglob("*") if path.is_file() and ".arriving-" not in str(path)]
+    assert seen == [Path(first)]
+    files.close()
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [Path(first)]
+
+
+def test_an_arriving_sample_is_refused_as_any_other(tmp_path: Path) -> None:
+    with pytest.raises(SampleRefused, match="is inside the lake"):
+        next(deliver_sample(tmp_path / "lake", 0, SPLIT, tmp_path / "lake" / "customer" / "landing" / "truth"))
+    write_sample(tmp_path / "used", SMALL)
+    with pytest.raises(SampleRefused, match="already holds files"):
+        next(deliver_sample(tmp_path / "used", 0, SPLIT))
+
+
+@pytest.mark.parametrize("pause", ["5 minutes", "-1s", "s", "nan"])
+def test_a_pause_that_is_none_is_refused(pause: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([str(tmp_path / "lake"), f"--every={pause}"])
+    assert "is no time such as 5s or 0.5s" in capsys.readouterr().err
+
+
+def test_the_command_says_what_has_arrived(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path), "--customers", "5", "--records-per-file", "200", "--every", "0.01s"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1 + 3 + 1
