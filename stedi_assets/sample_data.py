@@ -24,7 +24,7 @@ import tempfile
 import time
 import uuid
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from itertools import cycle, islice, product, zip_longest
@@ -159,7 +159,7 @@ def deliver_sample(
     every: float,
     options: SampleOptions = SampleOptions(),
     truth: str | os.PathLike[str] | None = None,
-) -> Iterator[str]:
+) -> Generator[str, None, None]:
     """Have the files of a sample arrive one after the other, `every` so many seconds; yield the path of each.
 
     The sources take turns, customers first. Each file appears whole. Raises `SampleRefused` as `write_sample` does.

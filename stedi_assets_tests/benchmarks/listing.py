@@ -44,9 +44,9 @@ class _Bucket(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer a request."""
         query = {name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()}
-        body = self._page(query) if "list-type" in query else self.objects.get(urlsplit(self.path).path)
-        self.send_response(200 if body else 404)
-        body = (body or "<Error><Code>NoSuchKey</Code></Error>").encode()
+        found = self._page(query) if "list-type" in query else self.objects.get(urlsplit(self.path).path)
+        self.send_response(200 if found else 404)
+        body = (found or "<Error><Code>NoSuchKey</Code></Error>").encode()
         self.send_header("ETag", '"0"')
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
