@@ -30,6 +30,12 @@ _FINISHED = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.Dagste
 _Found = TypeVar("_Found")
 
 
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
 @dataclass
 class DagsterDev:
     """Dagster's processes for one lake. `folder` holds Dagster's home, and what the processes print."""
@@ -38,6 +44,7 @@ class DagsterDev:
     lake: Path
     settings: Mapping[str, str] = field(default_factory=dict)
     command: Sequence[str] = ()
+    port: int = field(default_factory=_free_port)
     _process: "subprocess.Popen[bytes] | None" = None
 
     @property
@@ -62,13 +69,16 @@ class DagsterDev:
         ours = {"DAGSTER_HOME": str(self.home), "STEDI_LAKE": str(self.lake), **_SETTINGS, **self.settings}
         with (self.folder / "printed.txt").open("ab") as printed:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", *(self.command or _dev())],
+                [sys.executable, "-m", *(self.command or self._dev())],
                 cwd=self.folder,
                 env={**os.environ, **ours},
                 stdout=printed,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+
+    def _dev(self) -> list[str]:
+        return ["dagster", "dev", "-m", "stedi_assets.definitions", "-h", "127.0.0.1", "-p", str(self.port)]
 
     def stop(self) -> None:
         """Stop as Ctrl-C does, and see that nothing is left."""
@@ -136,13 +146,3 @@ class DagsterDev:
 
 def _all_over(runs: Sequence[dg.DagsterRun]) -> bool:
     return all(run.status in _FINISHED for run in runs)
-
-
-def _dev() -> list[str]:
-    return ["dagster", "dev", "-m", "stedi_assets.definitions", "-h", "127.0.0.1", "-p", str(_free_port())]
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])

@@ -9,6 +9,7 @@ sensor after the file has settled. Looks are counted, not seconds.
 import gzip
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -36,6 +38,7 @@ from stedi_assets_tests.lakes import (
 
 pytestmark = pytest.mark.daemon
 
+README = (Path(__file__).parents[1] / "README.md").read_text()
 SETTLED_SECONDS = 3
 KILLS = 20
 Change = Callable[[Path], Path]
@@ -325,6 +328,17 @@ def test_after_a_loss_of_power_in_a_run_it_is_asked_for_again(dev: DagsterDev, l
     quiet(dev)
     assert_every_record_stands_once(dev)
     assert_no_files_twice(dev)
+
+
+def test_what_the_readme_starts_the_job_with_does_so(dev: DagsterDev, landing: Path) -> None:
+    before = len(dev.runs())
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert "dagster.internal" in code
+    names: dict[str, Any] = {}
+    exec(code.replace("dagster.internal", "127.0.0.1").replace("3000", str(dev.port)), names)
+    names["handler"]({}, None)
+    (run, *_) = dev.wait_for_runs(before)
+    assert (run.job_name, run.is_success, run.tags.get("stedi/because")) == ("rebuild_lakehouse", True, None)
 
 
 def test_what_arrives_while_everything_is_down_is_landed_afterwards(dev: DagsterDev, landing: Path) -> None:
