@@ -1,5 +1,6 @@
 """The code location that Dagster loads: assets, checks, jobs, sensors and a schedule, and the resources they share."""
 
+import warnings
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
@@ -58,13 +59,23 @@ _freshness = dg.FreshnessPolicy.time_window(
 )
 
 
-def _with_freshness(spec: dg.AssetSpec) -> dg.AssetSpec:
+def _as_set(spec: dg.AssetSpec) -> dg.AssetSpec:
+    """Return an asset with what the settings say of it: where it is stored, and how old it may be."""
+    stored = spec.replace_attributes(kinds={*spec.kinds, "s3" if is_on_s3(_settings.lake) else "local"})
     is_curated = TABLES[spec.key.path[-1]].zone is Zone.CURATED
-    return dg.apply_freshness_policy(spec, _freshness) if is_curated else spec
+    return dg.apply_freshness_policy(stored, _freshness) if is_curated else stored
+
+
+def _assets() -> list[Any]:
+    assets = [asset.map_asset_specs(_as_set) for asset in ASSETS]
+    with warnings.catch_warnings():
+        # Dagster says that its links to the code are new.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        return list(dg.with_source_code_references(assets))
 
 
 defs = dg.Definitions(
-    assets=[asset.map_asset_specs(_with_freshness) for asset in ASSETS],
+    assets=_assets(),
     asset_checks=CHECKS,
     jobs=[rebuild_lakehouse, check_lakehouse, erase_person],
     sensors=[new_landing_files_sensor(_settings.sensor_seconds), run_failed, check_failed],

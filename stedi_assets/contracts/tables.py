@@ -4,12 +4,14 @@ JSON parsing, the rules a table must pass before it is published, Dagster's colu
 README's table list all follow from the objects at the end of this file.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from stedi_assets.contracts import rules
 from stedi_assets.contracts.policy import MatchOn
 from stedi_assets.contracts.rules import Rule
+
+_IDENTIFYING = ("user.name", "user.contact", "user.birth", "user.device", "user.account")
 
 
 class Zone(str, Enum):
@@ -46,6 +48,8 @@ class Column:
     """A column. `form` is how a landing file writes it; only landing columns have one.
 
     `personal_data` is its kind of data, in the words of the Fides taxonomy: `user…` is a person's, `system…` is not.
+    `made_from` are the columns of the table's inputs that it is made from, as `table.column`; where none are named, it
+    is that of the same name in the first input that has one.
     """
 
     name: str
@@ -54,6 +58,7 @@ class Column:
     required: bool = False
     personal_data: str = "user"
     form: Form | None = None
+    made_from: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,11 @@ class Table:
         required = tuple(column.name for column in self.columns if column.required)
         key = (rules.unique_key(self.key),) if self.key else ()
         return (rules.AS_PUBLISHED, rules.required_values(required), *key, *self.own_rules)
+
+    @property
+    def identifies_people(self) -> bool:
+        """Whether a column names or describes a person, rather than what a sensor saw of somebody."""
+        return any(column.personal_data.startswith(_IDENTIFYING) for column in self.columns)
 
     @property
     def ddl(self) -> str:
@@ -169,9 +179,9 @@ _DEVICE_READING = (
 )
 
 
-def _stored(columns: tuple[Column, ...]) -> tuple[Column, ...]:
+def _stored(columns: tuple[Column, ...], **made_from: tuple[str, ...]) -> tuple[Column, ...]:
     """Return the columns as a trusted or curated table holds them: without a landing form."""
-    return tuple(Column(c.name, c.type, c.description, c.required, c.personal_data) for c in columns)
+    return tuple(replace(column, form=None, made_from=made_from.get(column.name, ())) for column in columns)
 
 
 def _source(name: str, columns: tuple[Column, ...], row: str, *own_rules: Rule) -> Source:
@@ -240,7 +250,7 @@ _accelerometer_trusted = Table(
     zone=Zone.TRUSTED,
     path="accelerometer/trusted",
     row="one phone reading of a person who consents",
-    columns=_stored(_PHONE),
+    columns=_stored(_PHONE, user=("accelerometer_landing.user", "customer_trusted.email")),
     key=("user", "timestamp", "x", "y", "z"),
     inputs=("customer_trusted", "accelerometer_landing"),
     description="The phone readings of the people in customer_trusted. Exact repeats of a whole row stand once; "
@@ -259,7 +269,7 @@ _customers_curated = Table(
     zone=Zone.CURATED,
     path="customer/curated",
     row="one person who consents and has phone readings",
-    columns=_stored(_CUSTOMER),
+    columns=_stored(_CUSTOMER, email=("customer_trusted.email", "accelerometer_trusted.user")),
     key=("email",),
     inputs=("customer_trusted", "accelerometer_trusted"),
     description="The people in customer_trusted with at least one reading in accelerometer_trusted.",
@@ -278,8 +288,18 @@ _step_trainer_trusted = Table(
     path="step_trainer/trusted",
     row="one device reading of a person in customers_curated",
     columns=(
-        *_stored(_DEVICE_READING),
-        Column("user", Type.STRING, "E-mail address of the person the reading belongs to", personal_data=_EMAIL),
+        *_stored(
+            _DEVICE_READING,
+            sensorReadingTime=("step_trainer_landing.sensorReadingTime", "accelerometer_landing.timestamp"),
+            serialNumber=("step_trainer_landing.serialNumber", "customer_landing.serialNumber"),
+        ),
+        Column(
+            "user",
+            Type.STRING,
+            "E-mail address of the person the reading belongs to",
+            personal_data=_EMAIL,
+            made_from=("customer_landing.email", "accelerometer_landing.user", "customers_curated.email"),
+        ),
     ),
     key=("sensorReadingTime", "serialNumber", "distanceFromObject"),
     inputs=("customers_curated", "step_trainer_landing", "customer_landing", "accelerometer_landing"),
@@ -308,8 +328,16 @@ _machine_learning_curated = Table(
             "Keyed pseudonym of the person, 64 hex digits, stable across rebuilds with the same key",
             True,
             "user.unique_id.pseudonymous",
+            made_from=("step_trainer_trusted.user", "accelerometer_trusted.user"),
         ),
-        Column("timestamp", Type.BIGINT, "Instant of both readings, in epoch milliseconds", True, _SENSOR),
+        Column(
+            "timestamp",
+            Type.BIGINT,
+            "Instant of both readings, in epoch milliseconds",
+            True,
+            _SENSOR,
+            made_from=("step_trainer_trusted.sensorReadingTime", "accelerometer_trusted.timestamp"),
+        ),
         *(c for c in _stored(_DEVICE_READING) if c.name == "distanceFromObject"),
         *(c for c in _stored(_PHONE) if c.name in {"x", "y", "z"}),
     ),
@@ -338,5 +366,15 @@ TABLES: dict[str, Table] = {
         _machine_learning_curated,
     )
 }
+
+
+def made_from(table: Table, column: Column) -> tuple[tuple[str, str], ...]:
+    """Return what a column is made from: the table and name of each column."""
+    if column.made_from:
+        return tuple((name.split(".")[0], name.split(".")[1]) for name in column.made_from)
+    having = (name for name in table.inputs if column.name in TABLES[name].column_names)
+    return tuple((name, column.name) for name in list(having)[:1])
+
+
 LANDING_TABLES: dict[str, Source] = {source.landing.name: source for source in SOURCES.values()}
 QUARANTINE_TABLES: dict[str, Table] = {source.quarantine.name: source.quarantine for source in SOURCES.values()}

@@ -9,11 +9,13 @@ is left out, and the file is named.
 import re
 import time
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyspark.errors import AnalysisException
 from pyspark.sql import Column, DataFrame, Observation, Row, SparkSession
@@ -33,7 +35,14 @@ from stedi_assets.lake.landing_files import (
 from stedi_assets.lake.layout import Lake, masked
 from stedi_assets.lake.pointers import Pointer
 from stedi_assets.lake.publishing import Stage
-from stedi_assets.lake.snapshots import read_beside, read_pointer, read_quarantine, read_snapshot
+from stedi_assets.lake.snapshots import (
+    dataset,
+    read_beside,
+    read_pointer,
+    read_quarantine,
+    read_snapshot,
+    snapshot_folder,
+)
 from stedi_assets.lake.splitter import split_records
 from stedi_assets.lake.storage import Storage
 from stedi_assets.lake.suppression import change_suppressed, read_suppressed
@@ -63,7 +72,7 @@ class Landing:
     records. Both are read from `stage`, which is to be discarded once they are written. `previous` is the table's
     pointer as it was before. `gone` are the files that it was made from and that are missing or unreadable now, but
     for those that may be forgotten: with any of them, the table must not be published. `new_files` is how many files
-    that table was not made from, as they are now.
+    that table was not made from, as they are now. `began` is when it began, by the monotonic clock.
     """
 
     accepted: DataFrame | None
@@ -74,6 +83,7 @@ class Landing:
     gone: tuple[str, ...]
     new_files: int
     stage: Stage
+    began: float
 
 
 def land(
@@ -94,7 +104,7 @@ def land(
 
     Raises `LakeError` where there are no landing files, and `ContractBroken` where not every byte is accounted for.
     """
-    pointer = read_pointer(lake, source.landing)
+    began, pointer = time.monotonic(), read_pointer(lake, source.landing)
     previous = read_file_reports(lake, source, pointer) if pointer else ()
     lake.storage.require_writable()
     stage = Stage.begin(lake, source.landing)
@@ -120,7 +130,8 @@ def land(
         stage.discard()
         raise
     new = {(file.path, file.fingerprint) for file in files} - {(file.path, file.fingerprint) for file in previous}
-    return Landing(accepted, quarantined, files, listing, pointer, _gone(files, previous, forget), len(new), stage)
+    gone = _gone(files, previous, forget)
+    return Landing(accepted, quarantined, files, listing, pointer, gone, len(new), stage, began)
 
 
 def require_all_files(source: Source, landing: Landing) -> None:
@@ -167,6 +178,15 @@ def count_by_file(accepted: DataFrame | None, quarantined: DataFrame | None) -> 
     # A row a file: its name and counts.
     counts = by_file.agg(F.count_if("accepted"), F.count_if(~F.col("accepted"))).collect()
     return {path: (good, bad) for path, good, bad in counts}
+
+
+def count_reasons(lake: Lake, source: Source, quarantine: Pointer) -> dict[str, int]:
+    """Count the records of a quarantine by each reason they are there for, the most frequent first."""
+    if quarantine.rows == 0:
+        return {}
+    stored = dataset(lake, source.quarantine, snapshot_folder(source.quarantine, quarantine.snapshot))
+    reasons = Counter(pc.list_flatten(stored.to_table(columns=["reasons"])["reasons"]).to_pylist())
+    return dict(sorted(reasons.items(), key=lambda found: (-found[1], found[0])))
 
 
 def without_suppressed(files: Sequence[FileReport], kept: Mapping[str, tuple[int, int]]) -> tuple[FileReport, ...]:

@@ -1,5 +1,7 @@
 """The eight assets. Each is named after its table, and only says which transform makes it of which inputs."""
 
+import hashlib
+import inspect
 import time
 from collections.abc import Callable
 from typing import Any
@@ -7,16 +9,23 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from stedi_assets.contracts import LANDING_TABLES, SOURCES, TABLES, Column, Source, Table
+from stedi_assets.contracts import LANDING_TABLES, SOURCES, TABLES, Source, Table, Zone
 from stedi_assets.lake.keys import hmac_pads
 from stedi_assets.lake.landing import Landing, land
 from stedi_assets.plumbing.failures import explained
 from stedi_assets.plumbing.lake import Computed, LakeResource, Stored, StoredLanding
+from stedi_assets.plumbing.metadata import column_schema
 from stedi_assets.plumbing.spark import SparkResource
-from stedi_assets.transforms import curated, trusted
+from stedi_assets.transforms import curated, people, pseudonyms, records, trusted
 
+OWNER = "team:stedi"
 LANDING_IO = "landing_io_manager"
 PARQUET_IO = "parquet_io_manager"
+_COMPUTED_BY = {
+    Zone.LANDING: (records,),
+    Zone.TRUSTED: (trusted, people),
+    Zone.CURATED: (curated, pseudonyms),
+}
 
 
 class LandingConfig(dg.Config):
@@ -46,22 +55,23 @@ def table_asset(table: Table) -> Callable[[Callable[..., Any]], dg.AssetsDefinit
         group_name=table.zone.value,
         description=f"A row is {table.row}. {table.description}",
         kinds={"pyspark", "parquet"},
+        owners=[OWNER],
+        tags={"zone": table.zone.value, "personal_data": "direct" if table.identifies_people else "pseudonymous"},
+        code_version=_code_version(table),
         metadata={
             # Here only: also in the materialization, and Dagster shows the names in lower case.
-            "dagster/column_schema": dg.TableSchema(columns=[_column(column) for column in table.columns])
+            "dagster/column_schema": column_schema(table),
+            "a row is": table.row,
+            "folder": table.path,
         },
         io_manager_key=LANDING_IO if table.name in LANDING_TABLES else PARQUET_IO,
     )
 
 
-def _column(column: Column) -> dg.TableColumn:
-    return dg.TableColumn(
-        column.name,
-        column.type.value,
-        column.description,
-        constraints=dg.TableColumnConstraints(nullable=not column.required),
-        tags={"personal_data": column.personal_data},
-    )
+def _code_version(table: Table) -> str:
+    """Return what changes with the contract of a table, and with whatever computes its zone."""
+    sources = [inspect.getsource(module) for module in _COMPUTED_BY[table.zone]]
+    return hashlib.sha256("".join([repr(table), *sources]).encode()).hexdigest()[:12]
 
 
 def _start_of_run(context: dg.AssetExecutionContext) -> int:

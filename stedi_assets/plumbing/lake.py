@@ -14,13 +14,14 @@ from stedi_assets.contracts import LANDING_TABLES, TABLES, Policy, Purpose, Tabl
 from stedi_assets.contracts.policy import ConsentRecord, MatchOn, PublishedTime, Readings
 from stedi_assets.lake.errors import LakeError
 from stedi_assets.lake.keys import pseudonym_key, suppression_key
-from stedi_assets.lake.landing import FILES, Landing, require_all_files
+from stedi_assets.lake.landing import FILES, Landing, count_reasons, require_all_files
 from stedi_assets.lake.layout import Lake
 from stedi_assets.lake.pointers import Pointer
 from stedi_assets.lake.publishing import Provenance, Published, Retention, publish
 from stedi_assets.lake.snapshots import read_current, read_pointer, read_quarantine
 from stedi_assets.lake.withdrawal import Leaving, withdraw_first
 from stedi_assets.plumbing.failures import explained
+from stedi_assets.plumbing.metadata import of_landing, of_publication
 from stedi_assets.plumbing.spark import SparkResource
 from stedi_assets.settings import read_settings
 
@@ -118,16 +119,8 @@ class _TableIOManager(dg.ConfigurableIOManager):
         lake = self.lake
         return Provenance(context.run_id, lake.purpose, as_of, policy, lake.pseudonym_key, context.log.warning)
 
-    def _report(self, context: dg.OutputContext, published: Published) -> None:
-        context.add_output_metadata(
-            {
-                "dagster/row_count": published.pointer.rows,
-                "bytes": published.bytes,
-                "files": published.files,
-                "snapshot": published.pointer.snapshot,
-                "path": dg.MetadataValue.path(published.where),
-            }
-        )
+    def _report(self, context: dg.OutputContext, published: Published, began: float) -> None:
+        context.add_output_metadata(of_publication(published, began))
         context.log.info(f"{published.table.name}: {published.pointer.rows:,} rows")
 
 
@@ -136,7 +129,7 @@ class ParquetIOManager(_TableIOManager):
 
     def handle_output(self, context: dg.OutputContext, obj: Computed) -> None:
         """Publish a table, if it keeps its contract."""
-        table = TABLES[context.asset_key.path[-1]]
+        began, table = time.monotonic(), TABLES[context.asset_key.path[-1]]
         known = [stored.pointer.as_of for stored in obj.inputs if stored.pointer.as_of is not None]
         as_of = obj.as_of if obj.as_of is not None else max(known)
         lake, spark = self.lake.lake, self.spark.spark_session
@@ -155,7 +148,7 @@ class ParquetIOManager(_TableIOManager):
             )
             if leaving:
                 leaving.look_again()
-        self._report(context, published)
+        self._report(context, published, began)
 
 
 class LandingIOManager(_TableIOManager):
@@ -168,17 +161,9 @@ class LandingIOManager(_TableIOManager):
                 quarantine, published = self._publish(context, obj)
             finally:
                 obj.stage.discard()
-        self._report(context, published)
-        context.add_output_metadata(
-            {
-                "landing files": len(obj.files),
-                "new landing files": obj.new_files,
-                "bytes read": obj.listing.bytes,
-                "records": sum(file.records for file in obj.files),
-                "quarantined": quarantine.pointer.rows,
-                "files left for a later run": len(obj.listing.unsettled),
-            }
-        )
+        self._report(context, published, obj.began)
+        reasons = count_reasons(self.lake.lake, LANDING_TABLES[context.asset_key.path[-1]], quarantine.pointer)
+        context.add_output_metadata(of_landing(obj, quarantine.pointer.rows, reasons))
 
     def _publish(self, context: dg.OutputContext, landing: Landing) -> tuple[Published, Published]:
         source, lake = LANDING_TABLES[context.asset_key.path[-1]], self.lake.lake
