@@ -34,6 +34,8 @@ setup(
         "pyarrow>=18,<27",
         # The second engine, which counts broken rules and recomputes the tables.
         "duckdb>=1.5,<3",
+        # Draws the pictures of the ML table.
+        "matplotlib>=3.9,<4",
         # Tells whether a run has a process still.
         "psutil>=5.9,<8",
         # A Java in a wheel, for machines that have none.

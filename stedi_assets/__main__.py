@@ -135,7 +135,15 @@ def fetch_s3(_: Settings) -> int:
     return 0
 
 
+def show_status(settings: Settings) -> int:
+    """Show each table's rows, age, last check results and snapshot. Spark is not started."""
+    from stedi_assets.status import print_status  # noqa: PLC0415  (loads pyspark)
+
+    return print_status(_lake(settings))
+
+
 _COMMANDS = {
+    "status": show_status,
     "hash-person": hash_person,
     "repair": repair_lake,
     "purge": drop_old_snapshots,

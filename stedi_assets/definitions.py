@@ -17,6 +17,7 @@ from stedi_assets.plumbing.erasure import erase_person
 from stedi_assets.plumbing.jobs import check_lakehouse, daily_check, rebuild_lakehouse
 from stedi_assets.plumbing.lake import LakeResource, LandingIOManager, ParquetIOManager
 from stedi_assets.plumbing.landing_sensor import WatchResource, new_landing_files_sensor
+from stedi_assets.plumbing.report import machine_learning_report
 from stedi_assets.plumbing.spark import SparkResource
 from stedi_assets.settings import read_settings
 
@@ -71,7 +72,7 @@ def _assets() -> list[Any]:
     with warnings.catch_warnings():
         # Dagster says that its links to the code are new.
         warnings.simplefilter("ignore", dg.BetaWarning)
-        return list(dg.with_source_code_references(assets))
+        return list(dg.with_source_code_references([*assets, machine_learning_report]))
 
 
 defs = dg.Definitions(

@@ -13,8 +13,8 @@ _PACKAGE = "stedi_assets"
 _ROOT = Path(__file__).resolve().parent.parent / _PACKAGE
 
 # From the bottom up: each may import itself and what stands before it.
-_LAYERS = ["contracts", "transforms", "second_engine", "lake", "audit", "plumbing"]
-_ON_TOP = ["definitions", "quickstart", "__main__"]
+_LAYERS = ["contracts", "transforms", "second_engine", "lake", "audit", "report", "plumbing"]
+_ON_TOP = ["definitions", "quickstart", "status", "__main__"]
 # Beside the layers: what each may import of the package.
 _BESIDE = {"settings": {"contracts"}, "sample_data": {"contracts"}, "__init__": set[str]()}
 # Who may import what stands beside: the plumbing reads the settings, the command makes the sample data.
@@ -104,6 +104,7 @@ def test_imports_go_one_way_only(module: str) -> None:
             {"pyspark", "dagster", "dagster_pyspark", "dagster_aws", "boto3", "pydantic", "os", "pathlib"},
         ),
         ("audit", {"pyspark", "dagster", "dagster_pyspark", "dagster_aws", "pydantic"}),
+        ("report", {"pyspark", "dagster", "dagster_pyspark", "dagster_aws", "pydantic"}),
         ("settings", {"pyspark", "dagster", "pyarrow", "boto3", "pydantic"}),
         ("sample_data", {"pyspark", "dagster", "pyarrow", "boto3", "pydantic"}),
     ],

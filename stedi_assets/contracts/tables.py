@@ -49,7 +49,7 @@ class Column:
 
     `personal_data` is its kind of data, in the words of the Fides taxonomy: `user…` is a person's, `system…` is not.
     `made_from` are the columns of the table's inputs that it is made from, as `table.column`; where none are named, it
-    is that of the same name in the first input that has one.
+    is that of the same name in the first input that has one. `unit` is what its numbers are in.
     """
 
     name: str
@@ -59,6 +59,7 @@ class Column:
     personal_data: str = "user"
     form: Form | None = None
     made_from: tuple[str, ...] = ()
+    unit: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ class Table:
     """A table of the lake: what a row is, its columns, and the key that no two rows share (empty: rows may repeat).
 
     `path` is the table's folder below the lake. `inputs` are the tables it is computed from. `policy_applies` says
-    whether the policy switches decide its rows, which they do everywhere but in the landing zone.
+    whether the policy switches decide its rows, which they do everywhere but in the landing zone. One that leaves the
+    house `has_data_card`.
     """
 
     name: str
@@ -78,6 +80,7 @@ class Table:
     inputs: tuple[str, ...] = ()
     description: str = ""
     own_rules: tuple[Rule, ...] = ()
+    has_data_card: bool = False
 
     @property
     def policy_applies(self) -> bool:
@@ -140,7 +143,9 @@ _SOURCE_FILE = Column(
 def _instant(name: str, description: str, *, reading: bool = False, share: bool = False) -> Column:
     form = Form.SHARE_INSTANT if share else Form.INSTANT
     tag = _SERVICE if share else _SENSOR if reading else "user.account.date"
-    return Column(name, Type.BIGINT, f"{description}, in epoch milliseconds", reading, tag, form)
+    return Column(
+        name, Type.BIGINT, f"{description}, in epoch milliseconds", reading, tag, form, unit="epoch milliseconds"
+    )
 
 
 _CUSTOMER = (
@@ -165,16 +170,31 @@ _CUSTOMER = (
 _PHONE = (
     Column("user", Type.STRING, "E-mail address of the phone's owner", True, _EMAIL, Form.EMAIL),
     _instant("timestamp", "When the phone took the reading", reading=True),
-    Column("x", Type.DOUBLE, "Acceleration along the phone's x axis", True, _SENSOR, Form.NUMBER),
-    Column("y", Type.DOUBLE, "Acceleration along the phone's y axis", True, _SENSOR, Form.NUMBER),
-    Column("z", Type.DOUBLE, "Acceleration along the phone's z axis", True, _SENSOR, Form.NUMBER),
+    *(
+        Column(
+            axis,
+            Type.DOUBLE,
+            f"Acceleration along the phone's {axis} axis",
+            True,
+            _SENSOR,
+            Form.NUMBER,
+            unit="as the phone reports it",
+        )
+        for axis in ("x", "y", "z")
+    ),
 )
 
 _DEVICE_READING = (
     _instant("sensorReadingTime", "When the device took the reading", reading=True),
     Column("serialNumber", Type.STRING, "Serial number of the device", True, _DEVICE, Form.TEXT),
     Column(
-        "distanceFromObject", Type.DOUBLE, "Distance from the object the device points at", True, _SENSOR, Form.NUMBER
+        "distanceFromObject",
+        Type.DOUBLE,
+        "Distance from the object the device points at",
+        True,
+        _SENSOR,
+        Form.NUMBER,
+        unit="as the device reports it",
     ),
 )
 
@@ -337,6 +357,7 @@ _machine_learning_curated = Table(
             True,
             _SENSOR,
             made_from=("step_trainer_trusted.sensorReadingTime", "accelerometer_trusted.timestamp"),
+            unit="epoch milliseconds",
         ),
         *(c for c in _stored(_DEVICE_READING) if c.name == "distanceFromObject"),
         *(c for c in _stored(_PHONE) if c.name in {"x", "y", "z"}),
@@ -353,6 +374,7 @@ _machine_learning_curated = Table(
         rules.ROW_COUNT_CHANGE,
         rules.POLICY_IS_DEFAULT,
     ),
+    has_data_card=True,
 )
 
 TABLES: dict[str, Table] = {

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 POINTER = "_current.json"
 SNAPSHOT = "_snapshot.json"
+DATA_CARD = "_data_card.md"
 PURPOSE = "_purpose.json"
 SUPPRESSED = "_suppressed.json"
 RECEIPTS = "_erasures"

@@ -25,9 +25,10 @@ from pyspark.sql import functions as F
 
 from stedi_assets.contracts import Policy, Purpose, Severity, Table
 from stedi_assets.contracts.rules import AS_PUBLISHED
+from stedi_assets.lake.data_card import data_card
 from stedi_assets.lake.errors import CatalogError, ContractBroken, LakeError, LostRace, NotWhole
 from stedi_assets.lake.keys import no_key
-from stedi_assets.lake.layout import POINTER, PURPOSE, SNAPSHOT, Lake
+from stedi_assets.lake.layout import DATA_CARD, POINTER, PURPOSE, SNAPSHOT, Lake
 from stedi_assets.lake.pointers import Pointer, Replaced
 from stedi_assets.lake.snapshots import (
     ARROW_TYPES,
@@ -143,7 +144,7 @@ def publish(
             policy=by.policy.as_dict() if by.policy and table.policy_applies else None,
             inputs={name: found.snapshot for name, found in inputs.items()},
         )
-        _finish(lake, folder, pointer, files, counts, beside)
+        _finish(lake, table, folder, pointer, files, counts, beside)
         if before_switch(folder):
             retention = NOTHING_OLD
         pointer = _switch(lake, table, pointer, expected, inputs, retention, by.warn)
@@ -180,9 +181,26 @@ def republish(
             inputs=dict(pointer.inputs if inputs is None else inputs),
             replaced=(),
         )
-        _finish(lake, folder, fewer, files, counts, beside)
+        _finish(lake, table, folder, fewer, files, counts, beside)
         before_switch(folder)
         return _switch(lake, table, fewer, pointer, {}, NOTHING_OLD, by.warn)
+
+
+def keep_beside(lake: Lake, table: Table, snapshot: str, files: Mapping[str, bytes]) -> None:
+    """Keep files with a snapshot, to go with it. Their names begin with `_`, which readers of data pass over.
+
+    Raises `LostRace` where another snapshot is current by then.
+    """
+    folder = snapshot_folder(table, snapshot)
+    for name, content in files.items():
+        lake.storage.write(f"{folder}/{name}", content)
+    pointer = read_pointer(lake, table)
+    if pointer is None or pointer.snapshot != snapshot:
+        # It may have been removed meanwhile, and is not to come back by these.
+        kept = {old.snapshot for old in pointer.replaced} if pointer else set[str]()
+        if snapshot not in kept:
+            lake.storage.purge(folder)
+        _lost(table, table)
 
 
 def drop_old(lake: Lake, table: Table) -> int:
@@ -238,6 +256,7 @@ def _new_snapshot(lake: Lake, table: Table, expected: Pointer | None) -> Iterato
 
 def _finish(
     lake: Lake,
+    table: Table,
     folder: str,
     pointer: Pointer,
     files: Sequence[DataFile],
@@ -246,9 +265,12 @@ def _finish(
 ) -> None:
     """Lay what is known of a snapshot beside its data, and have all of it on the disk before a pointer says so."""
     known = {"pointer": pointer.as_dict(), "files": {file.name: file.bytes for file in files}, "counts": counts}
-    for name, content in {**(beside or {}), SNAPSHOT: known}.items():
+    texts = {name: json.dumps(content, indent=1) for name, content in {**(beside or {}), SNAPSHOT: known}.items()}
+    if table.has_data_card:
+        texts[DATA_CARD] = data_card(lake, table, pointer, lake.storage.shown(folder), dataset(lake, table, folder))
+    for name, text in texts.items():
         with lake.storage.writing(f"{folder}/{name}") as file:
-            file.write(json.dumps(content, indent=1).encode())
+            file.write(text.encode())
     lake.storage.settle(folder)
 
 

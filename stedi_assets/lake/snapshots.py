@@ -18,7 +18,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from stedi_assets.contracts import LANDING_TABLES, QUARANTINE_TABLES, TABLES, Table, Type
 from stedi_assets.lake.errors import LakeError, NotWhole
-from stedi_assets.lake.layout import POINTER, SNAPSHOT, Lake
+from stedi_assets.lake.layout import DATA_CARD, POINTER, SNAPSHOT, Lake
 from stedi_assets.lake.pointers import FORMAT, Pointer
 
 _Rows = TypeVar("_Rows")
@@ -134,6 +134,16 @@ def saved_counts(lake: Lake, table: Table, snapshot: str) -> dict[str, int]:
     """Return the counts that were taken while a snapshot was written: `rows`, and the breaches of each counted rule."""
     counts: dict[str, int] = read_beside(lake, table, snapshot, SNAPSHOT)["counts"]
     return counts
+
+
+def read_data_card(lake: Lake, table: Table) -> str:
+    """Return the data card of a table as it is published now, as Markdown. Raises `LakeError` where there is none."""
+    pointer = current(lake, table)
+    found = lake.storage.read(f"{snapshot_folder(table, pointer.snapshot)}/{DATA_CARD}")
+    if found is None:
+        msg = f"{table.name} has no data card. Materialise it again."
+        raise LakeError(msg)
+    return found.content.decode()
 
 
 def rows_in(spark: SparkSession, lake: Lake, table: Table, folder: str) -> DataFrame:

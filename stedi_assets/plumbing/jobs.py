@@ -2,9 +2,11 @@
 
 import dagster as dg
 
+from stedi_assets.contracts import TABLES
+
 rebuild_lakehouse = dg.define_asset_job(
     "rebuild_lakehouse",
-    selection=dg.AssetSelection.all(),
+    selection=dg.AssetSelection.assets(*TABLES),
     description="Make all eight tables from the landing files, with their checks.",
 )
 check_lakehouse = dg.define_asset_job(

@@ -18,7 +18,7 @@ from stedi_assets.lake.landing import FILES, Landing, count_reasons, require_all
 from stedi_assets.lake.layout import Lake
 from stedi_assets.lake.pointers import Pointer
 from stedi_assets.lake.publishing import Provenance, Published, Retention, publish
-from stedi_assets.lake.snapshots import read_current, read_pointer, read_quarantine
+from stedi_assets.lake.snapshots import read_current, read_data_card, read_pointer, read_quarantine
 from stedi_assets.lake.withdrawal import Leaving, withdraw_first
 from stedi_assets.plumbing.failures import explained
 from stedi_assets.plumbing.metadata import of_landing, of_publication
@@ -148,6 +148,8 @@ class ParquetIOManager(_TableIOManager):
             )
             if leaving:
                 leaving.look_again()
+            if table.has_data_card:
+                context.add_output_metadata({"data card": dg.MetadataValue.md(read_data_card(lake, table))})
         self._report(context, published, began)
 
 

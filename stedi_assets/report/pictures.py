@@ -1,0 +1,86 @@
+"""Draws the numbers: labelled axes with units, and colours that colour-blind people can tell apart (Okabe, Ito)."""
+
+import io
+
+from matplotlib.figure import Figure
+
+from stedi_assets.report.numbers import ML, Histogram, Numbers
+
+_BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#E69F00", "#009E73", "#999999"
+_UNITS = {column.name: column.unit for column in ML.columns}
+
+
+def draw(numbers: Numbers) -> dict[str, bytes]:
+    """Return the pictures as PNG, by name."""
+    return {
+        "funnel": _png(_funnel(numbers)),
+        "measures": _png(_measures(numbers)),
+        "subjects": _png(_subjects(numbers)),
+        "coverage": _png(_coverage(numbers)),
+    }
+
+
+def _funnel(numbers: Numbers) -> Figure:
+    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    axes = figure.subplots()
+    steps = list(numbers.funnel)[::-1]
+    most = max((step.left for step in steps), default=0) or 1
+    axes.barh([step.name for step in steps], [step.left for step in steps], color=_BLUE)
+    axes.barh(
+        [step.name for step in steps],
+        [step.gone for step in steps],
+        left=[step.left for step in steps],
+        color=_ORANGE,
+        hatch="//",
+        edgecolor="white",
+    )
+    for place, step in enumerate(steps):
+        gone = f"   {step.gone:,} gone: {step.why}" if step.gone else ""
+        axes.text(step.left + step.gone + most * 0.01, place, f"{step.left:,}{gone}", va="center")
+    axes.set_xlim(0, most * 2.3)
+    axes.set_xlabel("people")
+    axes.set_title(f"Who is in the ML table, of {numbers.customer_records:,} customer records, and why others are not")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _measures(numbers: Numbers) -> Figure:
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    for axes, (name, histogram) in zip(figure.subplots(2, 2).flat, numbers.measures.items(), strict=True):
+        _bars(axes, histogram, _BLUE if name == "distanceFromObject" else _GREEN)
+        axes.set_xlabel(f"{name} ({_UNITS[name]})")
+        axes.set_ylabel("rows")
+    figure.suptitle(f"What the sensors saw: {numbers.rows:,} rows")
+    return figure
+
+
+def _subjects(numbers: Numbers) -> Figure:
+    figure = Figure(figsize=(8, 3), layout="constrained")
+    axes = figure.subplots()
+    _bars(axes, numbers.readings_per_subject, _ORANGE)
+    axes.set_xlabel("rows of one subject")
+    axes.set_ylabel("subjects")
+    axes.set_title("How much there is of each subject")
+    return figure
+
+
+def _coverage(numbers: Numbers) -> Figure:
+    figure = Figure(figsize=(8, 3), layout="constrained")
+    axes = figure.subplots()
+    axes.bar(list(numbers.coverage), list(numbers.coverage.values()), color=_GREY)
+    axes.tick_params(axis="x", labelrotation=45)
+    axes.set_xlabel("day (UTC)")
+    axes.set_ylabel("rows")
+    axes.set_title("From when the readings are")
+    return figure
+
+
+def _bars(axes, histogram: Histogram, colour: str) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001  (matplotlib's)
+    axes.stairs(histogram.counts, histogram.edges, fill=True, color=colour)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _png(figure: Figure) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=80)
+    return file.getvalue()
