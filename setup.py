@@ -50,6 +50,9 @@ setup(
             "moto[server]>=5.2.5,<6",
             # Reads the second engine's SQL as Athena would.
             "sqlglot>=27,<31",
+            # The data card says how to load the ML table with each of these.
+            "pandas>=2.2,<4",
+            "polars>=1,<2",
             "ruff>=0.14,<0.18",
             "mypy>=1.18,<3",
             "types-psutil>=7,<8",

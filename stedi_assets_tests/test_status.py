@@ -1,0 +1,94 @@
+"""`stedi status`: a line for each table, from the lake and from what Dagster keeps, without Java."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from stedi_assets.__main__ import main
+from stedi_assets.contracts import TABLES
+from stedi_assets.lake.layout import Lake
+from stedi_assets.lake.snapshots import current
+from stedi_assets.plumbing.assets import ASSETS
+from stedi_assets.plumbing.checks import CHECKS
+from stedi_assets.plumbing.spark import SparkResource
+from stedi_assets_tests.lakes import local_lake, resources, root_of, write_ada_and_ben
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, spark_resource: SparkResource) -> Path:
+    """Dagster's home beside a lake, in which a run has built all tables; one check has warned."""
+    folder = tmp_path_factory.mktemp("status")
+    lake = local_lake(folder / "lake")
+    write_ada_and_ben(lake)
+    (root_of(lake) / "customer" / "landing" / "notes.txt").write_text("not a record")
+    with dg.DagsterInstance.from_config(str(folder)) as instance:
+        assert dg.materialize([*ASSETS, *CHECKS], resources=resources(lake, spark_resource), instance=instance).success
+    return folder
+
+
+@pytest.fixture
+def told(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
+    """What the command prints of each table."""
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    monkeypatch.setenv("STEDI_LAKE", str(home / "lake"))
+    assert main(["status"]) == 0
+    first, header, *lines = capsys.readouterr().out.splitlines()
+    assert first == str(home / "lake")
+    assert header.split() == ["table", "rows", "age", "checks", "snapshot"]
+    return {line.split()[0]: line for line in lines}
+
+
+def test_every_table_has_a_line(home: Path, told: dict[str, str]) -> None:
+    assert list(told) == list(TABLES)
+    for name, table in TABLES.items():
+        pointer = current(local_lake(home / "lake"), table)
+        assert re.search(rf"^{name} +{pointer.rows} +\d+ (s|min)  .*  {pointer.snapshot}$", told[name])
+
+
+def test_the_last_check_results_are_there(told: dict[str, str]) -> None:
+    assert "  1 WARN, 9 passed  " in told["customer_landing"]
+    assert f"  {len(TABLES['customer_trusted'].rules)} passed  " in told["customer_trusted"]
+
+
+def test_neither_java_nor_dagster_is_needed(home: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name not in {"DAGSTER_HOME", "JAVA_HOME"}}
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "stedi_assets", "status"],
+        env={**environment, "STEDI_LAKE": str(home / "lake"), "PATH": "/nowhere"},
+        cwd=home,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.count(" not run ") == len(TABLES)
+    assert not re.search(r"\| +(dagster|py4j\.java_gateway\.launch|duckdb)$", done.stderr, re.MULTILINE)
+
+
+def test_a_lake_without_tables_says_so(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STEDI_LAKE", lake.location)
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    assert main(["status"]) == 0
+    assert capsys.readouterr().out.count("not published yet") == len(TABLES)
+
+
+def test_a_damaged_table_says_so_and_the_others_are_shown(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STEDI_LAKE", lake.location)
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    pointer = root_of(lake) / TABLES["customer_trusted"].path / "_current.json"
+    pointer.parent.mkdir(parents=True)
+    pointer.write_text("{")
+    assert main(["status"]) == 1
+    printed = capsys.readouterr().out
+    assert re.search(r"^customer_trusted .* is damaged\. Run `stedi repair`", printed, re.MULTILINE)
+    assert printed.count("not published yet") == len(TABLES) - 1
