@@ -93,7 +93,8 @@ def _arrivals(
     arrived = [entry for entry in found if (entry.path, entry.fingerprint) not in held]
     changed = tuple(entry for entry in arrived if entry.changed_at <= settled_before)
     unsettled = {entry.path for entry in arrived} - {entry.path for entry in changed}
-    there, sizes = {entry.path for entry in found}, {entry.size for entry in arrived}
+    there, known = {entry.path for entry in found}, {file.path for file in reports}
+    sizes = {entry.size for entry in arrived if entry.path not in known}
     gone = (file.path for file in reports if not file.error and file.path not in there and file.size not in sizes)
     settled = [f"{entry.path}\0{entry.fingerprint}" for entry in found if entry.path not in unsettled]
     content = digest_of(lake.location, *settled)
@@ -117,7 +118,7 @@ def _counter(lake: Lake, most: int) -> Callable[[Iterator[Entry]], Iterator[Entr
                 msg = (
                     f"More than {most:,} files in the landing folders of {lake.location}: listing them again and again "
                     "would take too long. Have their owner move old files together into fewer; or, on S3, stop this "
-                    "sensor and have S3 event notifications start rebuild_lakehouse (the README says how)."
+                    "sensor and have S3 event notifications start rebuild_lakehouse (docs/new-files.md says how)."
                 )
                 raise LakeError(msg)
             yield entry
