@@ -28,7 +28,7 @@ class SettingsError(Exception):
 class Settings:
     """Everything that the environment decides. The field comments name the variables."""
 
-    lake: str  # STEDI_LAKE: a folder, or s3://bucket/prefix
+    lake: str  # STEDI_LAKE: a folder, or s3://bucket/prefix; STEDI_LAKE_IS_SHARED allows a folder on a cluster
     s3_kms_key: str | None  # STEDI_S3_KMS_KEY
     glue_database: str | None  # STEDI_GLUE_DATABASE
     policy: Policy  # STEDI_CONSENT_RECORD, STEDI_READINGS, STEDI_MATCH_ON, STEDI_PUBLISHED_TIME
@@ -77,6 +77,14 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
             "secret of at least 32 bytes, for example from a secrets manager."
         )
         raise SettingsError(msg)
+    spark_master = found.get("STEDI_SPARK_MASTER") or "local[*]"
+    is_shared = _choice(found, "STEDI_LAKE_IS_SHARED", Answer.NO) is Answer.YES
+    if not (is_on_s3 or is_shared or spark_master.startswith("local")):
+        msg = (
+            f"STEDI_SPARK_MASTER={spark_master} has other machines write, and STEDI_LAKE={lake} is a folder of this "
+            "one. Use a lake on S3; or, where every machine has that folder, set STEDI_LAKE_IS_SHARED=yes."
+        )
+        raise SettingsError(msg)
     fresh_warn_hours = _whole_number(found, "STEDI_FRESH_WARN_HOURS", default=24, least=1)
     fresh_fail_hours = _whole_number(found, "STEDI_FRESH_FAIL_HOURS", default=48, least=1)
     if fresh_warn_hours >= fresh_fail_hours:
@@ -93,7 +101,7 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         purpose=purpose,
         pseudonym_key=pseudonym_key,
         suppression_key=found.get("STEDI_SUPPRESSION_KEY") or None,
-        spark_master=found.get("STEDI_SPARK_MASTER") or "local[*]",
+        spark_master=spark_master,
         spark_log_level=_choice(found, "STEDI_SPARK_LOG", SparkLog.OFF).value,
         kept_snapshots=_whole_number(found, "STEDI_KEEP_SNAPSHOTS", default=2, least=1),
         kept_for_readers_minutes=_whole_number(found, "STEDI_KEEP_FOR_READERS_MINUTES", default=60, least=0),
@@ -113,6 +121,13 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         fresh_warn_hours=fresh_warn_hours,
         fresh_fail_hours=fresh_fail_hours,
     )
+
+
+class Answer(str, Enum):
+    """What a setting may say that is either so or not."""
+
+    NO = "no"
+    YES = "yes"
 
 
 class SparkLog(str, Enum):

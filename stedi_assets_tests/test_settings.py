@@ -20,9 +20,11 @@ _COMPARISON = {"STEDI_PURPOSE": "comparison"}
 
 # By variable: a value that is not the default, what it needs beside it, and how the settings then show it.
 _ON_S3 = {"STEDI_LAKE": "s3://bucket", "STEDI_PSEUDONYM_KEY": "k" * 32}
+_ON_A_CLUSTER = {"STEDI_SPARK_MASTER": "spark://master.internal:7077"}
 _TOPIC = "arn:aws:sns:eu-central-1:123456789012:lake-alerts"
 _VARIABLES: dict[str, tuple[str, Mapping[str, str], Callable[[Settings], bool]]] = {
     "STEDI_LAKE": ("/data/stedi", {}, lambda s: s.lake == "/data/stedi"),
+    "STEDI_LAKE_IS_SHARED": ("yes", _ON_A_CLUSTER, lambda s: s.spark_master.startswith("spark:")),
     "STEDI_S3_KMS_KEY": ("alias/stedi", {}, lambda s: s.s3_kms_key == "alias/stedi"),
     "STEDI_GLUE_DATABASE": ("stedi", _ON_S3, lambda s: s.glue_database == "stedi"),
     "STEDI_CONSENT_RECORD": ("any", _COMPARISON, lambda s: s.policy.consent_record is ConsentRecord.ANY),
@@ -57,6 +59,7 @@ _CHOICES = {
     "STEDI_PUBLISHED_TIME": ["millisecond", "second", "minute", "hour", "day"],
     "STEDI_SPARK_LOG": ["off", "error", "warn", "info"],
 }
+_ANSWERS = {"STEDI_LAKE_IS_SHARED": ["no", "yes"]}
 
 
 class _Environment(Mapping[str, str]):
@@ -148,12 +151,15 @@ def test_every_choice_is_possible(variable: str, value: str) -> None:
     assert chosen[variable] == value
 
 
-@pytest.mark.parametrize("variable", sorted(_CHOICES))
-@pytest.mark.parametrize("value", ["yes", "LATEST ", "0"])
+@pytest.mark.parametrize("variable", sorted(_CHOICES | _ANSWERS))
+@pytest.mark.parametrize("value", ["Yes", "LATEST ", "0"])
 def test_an_unknown_choice_is_refused_with_the_name_and_what_is_possible(variable: str, value: str) -> None:
     with pytest.raises(SettingsError) as refused:
         read_settings({variable: value})
-    assert str(refused.value) == f"{variable}={value} is not possible. Use one of: {', '.join(_CHOICES[variable])}."
+    assert (
+        str(refused.value)
+        == f"{variable}={value} is not possible. Use one of: {', '.join((_CHOICES | _ANSWERS)[variable])}."
+    )
 
 
 @pytest.mark.parametrize("value", ["5%", "-0.1", "nan", "1e-2", "half"])
@@ -184,6 +190,15 @@ def test_what_is_no_standard_topic_is_refused(value: str) -> None:
 def test_a_warning_that_comes_after_the_failure_is_refused(value: str) -> None:
     with pytest.raises(SettingsError, match=f"STEDI_FRESH_WARN_HOURS={value} is not possible: it must be less than"):
         read_settings({"STEDI_FRESH_WARN_HOURS": value})
+
+
+@pytest.mark.parametrize("master", ["spark://master.internal:7077", "yarn", "k8s://https://cluster.internal"])
+def test_a_folder_of_this_machine_is_refused_on_a_cluster(master: str) -> None:
+    with pytest.raises(SettingsError, match=r"STEDI_LAKE=/data is a folder of this one\. Use a lake on S3"):
+        read_settings({"STEDI_SPARK_MASTER": master, "STEDI_LAKE": "/data"})
+    shared = {"STEDI_SPARK_MASTER": master, "STEDI_LAKE": "/data", "STEDI_LAKE_IS_SHARED": "yes"}
+    assert read_settings(shared).spark_master == master
+    assert read_settings({"STEDI_SPARK_MASTER": master, **_ON_S3}).spark_master == master
 
 
 def test_keeping_no_snapshot_is_refused() -> None:
