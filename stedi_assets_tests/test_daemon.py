@@ -9,7 +9,6 @@ sensor after the file has settled. Looks are counted, not seconds.
 import gzip
 import os
 import random
-import re
 import signal
 import subprocess
 import sys
@@ -35,10 +34,10 @@ from stedi_assets_tests.lakes import (
     phone_reading,
     write_ada_and_ben,
 )
+from stedi_assets_tests.pages import blocks, page
 
 pytestmark = pytest.mark.daemon
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
 SETTLED_SECONDS = 3
 KILLS = 20
 Change = Callable[[Path], Path]
@@ -330,9 +329,9 @@ def test_after_a_loss_of_power_in_a_run_it_is_asked_for_again(dev: DagsterDev, l
     assert_no_files_twice(dev)
 
 
-def test_what_the_readme_starts_the_job_with_does_so(dev: DagsterDev, landing: Path) -> None:
+def test_what_the_page_starts_the_job_with_does_so(dev: DagsterDev, landing: Path) -> None:
     before = len(dev.runs())
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    (code,) = blocks(page("docs/new-files.md"), "python")
     assert "dagster.internal" in code
     names: dict[str, Any] = {}
     exec(code.replace("dagster.internal", "127.0.0.1").replace("3000", str(dev.port)), names)

@@ -1,10 +1,9 @@
-"""The failure policy of the README, row for row: what goes wrong, what is written, which check says so, how it ends."""
+"""The failure policy of docs/checks.md, row for row: what goes wrong, what is written, which check says so, the end."""
 
 import gzip
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -28,8 +27,9 @@ from stedi_assets_tests.lakes import (
     root_of,
     write_ada_and_ben,
 )
+from stedi_assets_tests.pages import page
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+POLICY = page("docs/checks.md")
 LATER = CONSENTED + 1
 
 
@@ -53,7 +53,7 @@ class Case:
         return self.severity != "ERROR"
 
     def row(self) -> str:
-        """Return the case as the README has it."""
+        """Return the case as the page has it."""
         outcome = f"`{self.check}` {self.severity}" if self.check in ALL_RULES else self.check or "none"
         status = "success" if self.succeeds else "failure"
         return f"| {self.what} | {self.written} | {outcome} | {status} | {0 if self.succeeds else 1} |"
@@ -241,7 +241,7 @@ def built(tmp_path_factory: pytest.TempPathFactory, spark_resource: SparkResourc
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.what)
-def test_it_goes_as_the_readme_says(
+def test_it_goes_as_the_page_says(
     case: Case, built: Lake, lake: Lake, spark_resource: SparkResource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if case.what in SECOND_RUNS:
@@ -270,10 +270,10 @@ def severity_of(result: dg.ExecuteInProcessResult, name: str) -> str:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.what)
-def test_the_readme_has_the_row(case: Case) -> None:
-    assert case.row() in README
+def test_the_page_has_the_row(case: Case) -> None:
+    assert case.row() in POLICY
 
 
-def test_the_readme_has_no_other_row() -> None:
-    table = README.split("| what arrives or goes wrong |")[1].split("\n\n")[0]
+def test_the_page_has_no_other_row() -> None:
+    table = POLICY.split("| what arrives or goes wrong |")[1].split("\n\n")[0]
     assert len(table.splitlines()) == 2 + len(CASES)

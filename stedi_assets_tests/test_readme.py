@@ -1,10 +1,12 @@
-"""The README keeps what it says: its commands run, and its tables are those of the contracts and settings."""
+"""The pages keep what they say: commands run, links lead somewhere, tables are those of the contracts and settings."""
 
+import ast
 import json
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
@@ -12,19 +14,14 @@ import pytest
 import sqlglot
 
 from stedi_assets.contracts import TABLES
+from stedi_assets_tests.pages import ALL, HOW_TO, ON_S3, PROJECT, blocks, page
 from stedi_assets_tests.s3_server import S3Server, bucket
 
-PROJECT = Path(__file__).parents[1]
-README = (PROJECT / "README.md").read_text()
-
-
-_LOCAL, _ON_S3 = re.split(r"^## On S3$", README, flags=re.MULTILINE)
-_ON_S3, _REST = re.split(r"^## ", _ON_S3, maxsplit=1, flags=re.MULTILINE)
+README = page("README.md")
 
 
 def commands(text: str) -> list[str]:
-    blocks = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
-    return [line.strip() for block in blocks for line in block.splitlines() if line.strip()]
+    return [line.strip() for block in blocks(text, "bash") for line in block.splitlines() if line.strip()]
 
 
 def run(text: str, folder: Path, environment: dict[str, str]) -> int:
@@ -60,7 +57,7 @@ def test_the_table_list_is_that_of_the_contracts() -> None:
 
 def test_it_counts_the_checks_right() -> None:
     rules = [rule.name for table in TABLES.values() for rule in table.rules]
-    assert f"asset checks, {len(rules)} in all of {len(set(rules))} kinds" in README
+    assert f"asset checks, {len(rules)} in all of {len(set(rules))} kinds" in page("docs/checks.md")
 
 
 def test_ci_runs_the_test_command_word_for_word() -> None:
@@ -77,20 +74,19 @@ def test_ci_runs_the_test_command_word_for_word() -> None:
 
 def test_every_command_of_the_readme_runs(tmp_path: Path) -> None:
     """In the order of the page, in a folder of their own; what installs has run, or this test would not."""
-    assert run(_LOCAL + _REST, tmp_path, own_environment()) == 9
+    assert run("".join(map(page, HOW_TO)), tmp_path, own_environment()) == 10
     assert (tmp_path / "mylake" / "step_trainer" / "curated" / "_current.json").is_file()
 
 
 @pytest.mark.usefixtures("s3a")
 def test_every_command_for_s3_runs_with_the_settings_shown(tmp_path: Path) -> None:
-    found = re.search(r"```dotenv\n(.*?)```", _ON_S3, re.DOTALL)
-    assert found
-    (tmp_path / ".env").write_text(found[1])
+    (settings,) = blocks(page(ON_S3), "dotenv")
+    (tmp_path / ".env").write_text(settings)
     with S3Server() as server:
         s3 = bucket(server, "my-bucket")
         credentials = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
         environment = {**own_environment(), **credentials, "AWS_ENDPOINT_URL": server.endpoint}
-        assert run(_ON_S3, tmp_path, environment) == 4
+        assert run(page(ON_S3), tmp_path, environment) == 4
         pointer = s3.get_object(Bucket="my-bucket", Key="stedi/step_trainer/curated/_current.json")
         glue = boto3.client(
             "glue",
@@ -106,9 +102,8 @@ def test_every_command_for_s3_runs_with_the_settings_shown(tmp_path: Path) -> No
 
 
 def test_the_queries_for_athena_are_queries_on_columns_that_there_are() -> None:
-    found = re.search(r"```sql\n(.*?)```", _ON_S3, re.DOTALL)
-    assert found
-    queries = sqlglot.parse(found[1], read="athena")
+    (found,) = blocks(page(ON_S3), "sql")
+    queries = sqlglot.parse(found, read="athena")
     reserved = set()
     for query in queries:
         assert isinstance(query, sqlglot.exp.Select)
@@ -117,3 +112,40 @@ def test_the_queries_for_athena_are_queries_on_columns_that_there_are() -> None:
         assert {column.name for column in query.find_all(sqlglot.exp.Column)} <= columns
         reserved |= {column.name for column in query.find_all(sqlglot.exp.Column) if column.this.quoted}
     assert reserved == {"timestamp", "user"}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_link_leads_somewhere(name: str) -> None:
+    folder = (PROJECT / name).parent
+    for link in re.findall(r"\]\(([^)]+)\)", page(name)):
+        if not link.startswith("http"):
+            path, _, heading = link.partition("#")
+            found = folder / path
+            assert found.exists(), link
+            headings = re.findall(r"^#+ (.*)$", found.read_text("utf-8"), re.MULTILINE) if heading else []
+            assert not heading or heading in {title.lower().replace(" ", "-") for title in headings}, link
+
+
+def test_every_page_with_commands_is_run_by_a_test() -> None:
+    assert {name for name in ALL if blocks(page(name), "bash")} == {*HOW_TO, ON_S3} - {"docs/settings.md"}
+
+
+def _messages() -> Iterator[tuple[str, list[str]]]:
+    """Yield each message that the product raises or tells: the module, and its parts between what differs."""
+    for path in sorted((PROJECT / "stedi_assets").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") in {"msg", "message"}:
+                parts = [part.value for part in ast.walk(node.value) if isinstance(part, ast.Constant)]
+                yield path.name, [part for part in parts if isinstance(part, str) and part.strip()]
+
+
+def test_troubleshooting_knows_every_message() -> None:
+    known = page("docs/troubleshooting.md")
+    rows = re.findall(r"^\| (.+?) \|", known, re.MULTILINE)
+    words = [part.strip() for row in rows for part in re.split(r"[…/*]", row)]
+    ours = [(name, parts) for name, parts in _messages() if name != "sample_data.py"]
+    assert len(ours) > 30
+    unknown = [
+        (name, parts) for name, parts in ours if not any(len(w) > 6 and w in part for w in words for part in parts)
+    ]
+    assert unknown == []

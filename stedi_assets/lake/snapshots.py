@@ -125,8 +125,8 @@ def read_beside(lake: Lake, table: Table, snapshot: str, name: str) -> Any:
     try:
         return json.loads(found.content if found else b"")
     except ValueError:
-        what = "is damaged" if found else "is missing"
-        msg = f"{lake.storage.shown(path)} of {table.name} {what}. {_REPAIR.format(table=table.name)}"
+        where = lake.storage.shown(path)
+        msg = f"{where} of {table.name} {'is damaged' if found else 'is missing'}. {_REPAIR.format(table=table.name)}"
         raise NotWhole(msg) from None
 
 
