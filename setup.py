@@ -44,6 +44,8 @@ setup(
     extras_require={
         "dev": [
             "pytest>=8.4,<10",
+            # Drives the browser that the machine has.
+            "playwright>=1.50,<2",
             # Properties of the splitter and of the people rules, against the oracle.
             "hypothesis>=6.130,<7",
             # S3 and the Glue catalog over HTTP, on this machine.

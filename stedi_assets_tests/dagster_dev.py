@@ -53,6 +53,11 @@ class DagsterDev:
         return self.folder / "home"
 
     @property
+    def address(self) -> str:
+        """Where a browser finds it."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
     def printed(self) -> str:
         """What all processes have printed so far."""
         return (self.folder / "printed.txt").read_text(errors="replace")

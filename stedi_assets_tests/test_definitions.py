@@ -16,6 +16,13 @@ def test_the_jobs_are_those_that_others_rely_on() -> None:
     assert names == {"rebuild_lakehouse", "check_lakehouse", "erase_person"}
 
 
+def test_the_tables_are_made_together_and_the_report_on_demand() -> None:
+    assets = {key.path[-1] for key in DEFINITIONS.asset_graph.get_all_asset_keys()}
+    assert assets == {*TABLES, "machine_learning_report"}
+    made = {key.path[-1] for key in DEFINITIONS.get_job("rebuild_lakehouse").asset_layer.selected_asset_keys}
+    assert made == {*TABLES}
+
+
 def test_the_sensors_run_and_the_schedule_waits_to_be_turned_on() -> None:
     assert {sensor.name: sensor.default_status for sensor in DEFINITIONS.sensor_defs} == dict.fromkeys(
         (SENSOR, "run_failed", "check_failed"), dg.DefaultSensorStatus.RUNNING

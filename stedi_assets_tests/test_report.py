@@ -1,4 +1,4 @@
-"""The report on demand: its numbers are those of the tables, its pictures go with the snapshot; it is in no job."""
+"""The report on demand: its numbers are those of the tables, its pictures go with the snapshot."""
 
 import dagster as dg
 import pyarrow.parquet as pq
@@ -9,7 +9,6 @@ from stedi_assets.lake.errors import LostRace
 from stedi_assets.lake.layout import Lake
 from stedi_assets.lake.publishing import keep_beside
 from stedi_assets.lake.snapshots import current, current_dataset
-from stedi_assets.plumbing.jobs import rebuild_lakehouse
 from stedi_assets.plumbing.report import machine_learning_report
 from stedi_assets.plumbing.spark import SparkResource
 from stedi_assets.report.numbers import MEASURES, count_for_pictures
@@ -95,9 +94,3 @@ def test_a_table_without_rows_is_drawn_all_the_same(lake: Lake, spark_resource: 
     assert materialise(lake, spark_resource).success
     given = {"lake": resources(lake, spark_resource)["lake"]}
     assert dg.materialize([machine_learning_report], resources=given).success
-
-
-def test_it_is_in_no_job() -> None:
-    assert isinstance(rebuild_lakehouse.selection, dg.AssetSelection)
-    keys = {key.path[-1] for key in rebuild_lakehouse.selection.resolve([machine_learning_report])}
-    assert keys == set()
