@@ -4,6 +4,7 @@ python -m stedi_assets_tests.screenshots docs/pictures
 """
 
 import argparse
+import gzip
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from stedi_assets_tests.dagster_dev import DagsterDev
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
+_LOOKS = 30
 _SAMPLE = SampleOptions(
     customers=300,
     withdrawals=12,
@@ -28,25 +30,46 @@ _SAMPLE = SampleOptions(
 
 @contextmanager
 def built_in_dagster(folder: Path) -> Iterator[DagsterDev]:
-    """Have a `dagster dev` whose sensor has built a sample, and then met a file that is cut off."""
-    dev = DagsterDev(folder, folder / "lake")
+    """Have a `dagster dev` whose sensor has built a sample."""
+    # The broken file is tried once, so that nothing is under way while somebody looks.
+    dev = DagsterDev(folder, folder / "lake", {"STEDI_SENSOR_PAUSE_SECONDS": "100000"})
     write_sample(dev.lake, _SAMPLE)
     dev.start()
     try:
         dev.wait_for_runs(0)
         dev.wait_for_ticks(1)
-        (dev.lake / "accelerometer" / "landing" / "yesterday.json.gz").write_bytes(b"\x1f\x8b\x08\x00cut off")
-        dev.wait_for_runs(1)
         yield dev
     finally:
         dev.stop()
+
+
+def deliver_a_broken_file(dev: DagsterDev) -> None:
+    """Have a phone file arrive that is cut off, and a run meet it."""
+    before = len(dev.runs())
+    (dev.lake / "accelerometer" / "landing" / "yesterday.json.gz").write_bytes(gzip.compress(b"{}" * 100)[:-4])
+    dev.wait_for_runs(before)
 
 
 def materialise_report(page: "Page") -> None:
     """Materialise the report in the browser, and wait until it is there."""
     page.goto("/assets/machine_learning_report?view=overview")
     page.get_by_role("button", name="Materialize").first.click()
-    page.get_by_text("are in the ML table", exact=True).first.wait_for(timeout=180_000)
+    shown = page.get_by_text("are in the ML table", exact=True).first
+    for _ in range(_LOOKS):
+        page.wait_for_timeout(4_000)
+        # The page shows that it is there, and its metadata when it is opened again.
+        page.reload()
+        page.get_by_text("Metadata", exact=True).first.wait_for()
+        page.wait_for_timeout(2_000)
+        if shown.is_visible():
+            return
+    raise AssertionError("the report was not made")
+
+
+def show_markdown(page: "Page", name: str) -> None:
+    """Open a piece of Markdown among the metadata of the page."""
+    row = page.locator("tr").filter(has=page.get_by_text(name, exact=True)).first
+    row.get_by_text("Show Markdown").click()
 
 
 def main() -> None:
@@ -56,10 +79,11 @@ def main() -> None:
     folder = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as place, built_in_dagster(Path(place)) as dev, opened(dev.address) as page:
-        page.goto("/asset-groups")
-        page.get_by_text("machine_learning_curated").first.wait_for()
-        page.wait_for_timeout(5_000)
+        page.goto("/assets/machine_learning_curated?view=lineage&lineageScope=upstream&lineageDepth=2")
+        page.get_by_text("customer_landing").first.wait_for()
+        page.wait_for_timeout(3_000)
         page.screenshot(path=folder / "lineage.png")
+        deliver_a_broken_file(dev)
         page.goto("/assets/machine_learning_curated?view=overview")
         page.get_by_text("data card", exact=True).first.wait_for()
         page.screenshot(path=folder / "table.png")
@@ -68,6 +92,7 @@ def main() -> None:
         page.wait_for_timeout(2_000)
         page.screenshot(path=folder / "checks.png")
         materialise_report(page)
+        show_markdown(page, "funnel")
         page.wait_for_timeout(2_000)
         page.screenshot(path=folder / "report.png")
 
