@@ -6,11 +6,18 @@ python -m stedi_assets_tests.screenshots docs/pictures
 import argparse
 import gzip
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyarrow.compute as pc
+from matplotlib.figure import Figure
+
+from stedi_assets.lake.layout import Lake
+from stedi_assets.lake.snapshots import current_dataset
+from stedi_assets.report.numbers import ML
 from stedi_assets.sample_data import SampleOptions, write_sample
 from stedi_assets_tests.browser import opened
 from stedi_assets_tests.dagster_dev import DagsterDev
@@ -72,6 +79,26 @@ def show_markdown(page: "Page", name: str) -> None:
     row.get_by_text("Show Markdown").click()
 
 
+def draw_one_subject(lake: Lake, path: Path) -> None:
+    """Draw the readings of the subject with the most of them. Of invented people only: it shows one of them."""
+    table = current_dataset(lake, ML.name).to_table()
+    subjects = Counter(table["subject_id"].to_pylist())
+    (subject, _), *_ = sorted(subjects.items(), key=lambda found: (-found[1], found[0]))
+    rows = table.filter(pc.equal(table["subject_id"], subject)).sort_by("timestamp").to_pydict()
+    seconds = [(instant - rows["timestamp"][0]) / 1000 for instant in rows["timestamp"]]
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True)
+    above.plot(seconds, rows["distanceFromObject"], ".-", color="#0072B2")
+    above.set_ylabel("distance\n(as the device\nreports it)")
+    for axis, marker, colour in (("x", "o", "#E69F00"), ("y", "s", "#009E73"), ("z", "^", "#CC79A7")):
+        below.plot(seconds, rows[axis], marker, color=colour, label=axis, alpha=0.7)
+    below.set_ylabel("acceleration\n(as the phone\nreports it)")
+    below.set_xlabel("seconds since the first reading")
+    below.legend(loc="center right")
+    figure.suptitle("One invented subject")
+    figure.savefig(path, dpi=100)
+
+
 def main() -> None:
     """Make the pictures."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -83,6 +110,7 @@ def main() -> None:
         page.get_by_text("customer_landing").first.wait_for()
         page.wait_for_timeout(3_000)
         page.screenshot(path=folder / "lineage.png")
+        draw_one_subject(Lake.at(str(dev.lake)), folder / "subject.png")
         deliver_a_broken_file(dev)
         page.goto("/assets/machine_learning_curated?view=overview")
         page.get_by_text("data card", exact=True).first.wait_for()
