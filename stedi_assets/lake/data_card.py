@@ -1,14 +1,13 @@
 """The data card of a table that leaves the house: what whoever works with it has to know, written with each snapshot.
 
-Counts only, nothing of one person. What cannot be found out is left open: no publication waits for it, least of all one
-that lets somebody leave.
+Counts only, nothing of one person. What cannot be found out is left open.
 """
 
 from datetime import datetime, timezone
 
 import pyarrow.dataset as ds
 
-from stedi_assets.contracts import TABLES, Policy, Table
+from stedi_assets.contracts import TABLES, Policy, Readings, Table
 from stedi_assets.contracts.rules import UNATTRIBUTED_SHARE
 from stedi_assets.lake.errors import LakeError
 from stedi_assets.lake.layout import Lake
@@ -21,6 +20,7 @@ _UNKNOWN = "not known"
 
 def data_card(lake: Lake, table: Table, pointer: Pointer, folder: str, rows: ds.Dataset) -> str:
     """Return the card of a snapshot as Markdown. `folder` is how people name where it lies, `rows` are its own."""
+    policy = Policy.from_dict(pointer.policy) if pointer.policy else Policy()
     lines = [
         f"# {table.name}",
         "",
@@ -29,14 +29,14 @@ def data_card(lake: Lake, table: Table, pointer: Pointer, folder: str, rows: ds.
         f"- **Rows** {pointer.rows:,}, of **{_extent(table, rows)}",
         f"- **Snapshot** `{pointer.snapshot}`, made by run `{pointer.run_id}`, consent as of {_moment(pointer.as_of)}",
         f"- **Device readings that belong to nobody**, left out: {_unattributed(lake)}",
-        f"- **Policy** {_policy(pointer)}",
+        f"- **Policy** {_switches(policy)}; purpose `{pointer.purpose}`",
         "",
         "## May I use it?",
         "",
-        _permission(pointer),
-        "It is **pseudonymised, not anonymous**: an instant to the millisecond can single somebody out, so it stays "
-        "personal data. Do not publish it, do not join it with anything that names people, and do not keep copies: "
-        "who withdraws consent leaves the next snapshot.",
+        _permission(policy),
+        f"It is **pseudonymised, not anonymous**: an instant to the {policy.published_time.value} can single somebody "
+        "out, so it stays personal data. Do not publish it, do not join it with anything that names people, and do not "
+        "keep copies: who withdraws consent leaves the next snapshot.",
         "",
         "## Columns",
         "",
@@ -49,7 +49,7 @@ def data_card(lake: Lake, table: Table, pointer: Pointer, folder: str, rows: ds.
         "- A phone logs several readings at one instant: each makes a row with the same device reading. Rows are not "
         "independent, and none is deduplicated.",
         "- The sources document no unit for the distance and the three axes.",
-        "- Some instants lie before the person's consent, unless the policy says `since_consent`.",
+        *(["- Some instants lie before the person's consent."] if policy.readings is Readings.ALL else []),
         "",
         "## How to work with it",
         "",
@@ -70,11 +70,16 @@ def data_card(lake: Lake, table: Table, pointer: Pointer, folder: str, rows: ds.
 
 def _loading(folder: str) -> dict[str, list[str]]:
     """Return how to load a snapshot, by library, in two lines each."""
-    return {
-        "pandas": ["import pandas", f'rows = pandas.read_parquet("{folder}")'],
-        "polars": ["import polars", f'rows = polars.read_parquet("{folder}/*.parquet")'],
-        "DuckDB": ["import duckdb", f"rows = duckdb.sql(\"SELECT * FROM '{folder}/*.parquet'\")"],
+    query = f"SELECT * FROM '{folder}/*.parquet'"
+    loading = {
+        "pandas": ["import pandas", f"rows = pandas.read_parquet({folder!r})"],
+        "polars": ["import polars", f"rows = polars.read_parquet({f'{folder}/*.parquet'!r})"],
+        "DuckDB": ["import duckdb", f"rows = duckdb.sql({query!r})"],
     }
+    if folder.startswith("s3:"):
+        # It knows neither profiles nor roles unless it is told to look for them.
+        del loading["DuckDB"]
+    return loading
 
 
 def _extent(table: Table, rows: ds.Dataset) -> str:
@@ -92,23 +97,20 @@ def _extent(table: Table, rows: ds.Dataset) -> str:
 def _unattributed(lake: Lake) -> str:
     try:
         table = TABLES["step_trainer_trusted"]
-        left_out = saved_counts(lake, table, current(lake, table).snapshot)[UNATTRIBUTED_SHARE.name]
-        readings = current(lake, TABLES["step_trainer_landing"]).rows
+        trusted, landing = current(lake, table), TABLES["step_trainer_landing"]
+        left_out = saved_counts(lake, table, trusted.snapshot)[UNATTRIBUTED_SHARE.name]
+        readings = saved_counts(lake, landing, trusted.inputs[landing.name])["rows"]
     except (LakeError, OSError, KeyError):
         return _UNKNOWN
     return f"{left_out:,} of {readings:,} ({left_out / readings:.1%})" if readings else "none"
 
 
-def _policy(pointer: Pointer) -> str:
-    switches = ", ".join(f"{name} `{value}`" for name, value in (pointer.policy or {}).items())
-    is_default = Policy.from_dict(pointer.policy).is_default if pointer.policy else True
-    return (
-        f"{'the default' if is_default else '**not the default**'}: {switches or 'none'}; purpose `{pointer.purpose}`"
-    )
+def _switches(policy: Policy) -> str:
+    switches = ", ".join(f"{name} `{value}`" for name, value in policy.as_dict().items())
+    return f"{'the default' if policy.is_default else '**not the default**'}: {switches}"
 
 
-def _permission(pointer: Pointer) -> str:
-    policy = Policy.from_dict(pointer.policy) if pointer.policy else Policy()
+def _permission(policy: Policy) -> str:
     if policy.needs_comparison:
         return (
             "**No.** It was made to reproduce published counts, and holds people who withdrew, or rows that mix two "

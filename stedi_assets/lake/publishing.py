@@ -267,11 +267,19 @@ def _finish(
     known = {"pointer": pointer.as_dict(), "files": {file.name: file.bytes for file in files}, "counts": counts}
     texts = {name: json.dumps(content, indent=1) for name, content in {**(beside or {}), SNAPSHOT: known}.items()}
     if table.has_data_card:
-        texts[DATA_CARD] = data_card(lake, table, pointer, lake.storage.shown(folder), dataset(lake, table, folder))
+        texts[DATA_CARD] = _data_card(lake, table, folder, pointer)
     for name, text in texts.items():
         with lake.storage.writing(f"{folder}/{name}") as file:
             file.write(text.encode())
     lake.storage.settle(folder)
+
+
+def _data_card(lake: Lake, table: Table, folder: str, pointer: Pointer) -> str:
+    """Return a snapshot's data card; an empty one where it cannot be made, for nobody's leaving waits for it."""
+    try:
+        return data_card(lake, table, pointer, lake.storage.shown(folder), dataset(lake, table, folder))
+    except Exception as error:  # noqa: BLE001  (whatever stored tables and clocks have come up with)
+        return f"# {table.name}\n\nSnapshot {pointer.snapshot}: its card could not be made ({type(error).__name__}).\n"
 
 
 def _require_contract_columns(table: Table, rows: DataFrame) -> None:

@@ -136,14 +136,10 @@ def saved_counts(lake: Lake, table: Table, snapshot: str) -> dict[str, int]:
     return counts
 
 
-def read_data_card(lake: Lake, table: Table) -> str:
-    """Return the data card of a table as it is published now, as Markdown. Raises `LakeError` where there is none."""
-    pointer = current(lake, table)
-    found = lake.storage.read(f"{snapshot_folder(table, pointer.snapshot)}/{DATA_CARD}")
-    if found is None:
-        msg = f"{table.name} has no data card. Materialise it again."
-        raise LakeError(msg)
-    return found.content.decode()
+def read_data_card(lake: Lake, table: Table, snapshot: str) -> str | None:
+    """Return the data card of a snapshot, as Markdown; None where there is none."""
+    found = lake.storage.read(f"{snapshot_folder(table, snapshot)}/{DATA_CARD}")
+    return found.content.decode() if found else None
 
 
 def rows_in(spark: SparkSession, lake: Lake, table: Table, folder: str) -> DataFrame:

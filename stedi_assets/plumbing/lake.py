@@ -148,8 +148,8 @@ class ParquetIOManager(_TableIOManager):
             )
             if leaving:
                 leaving.look_again()
-            if table.has_data_card:
-                context.add_output_metadata({"data card": dg.MetadataValue.md(read_data_card(lake, table))})
+            if table.has_data_card and (card := read_data_card(lake, table, published.pointer.snapshot)):
+                context.add_output_metadata({"data card": dg.MetadataValue.md(card)})
         self._report(context, published, began)
 
 
@@ -164,7 +164,8 @@ class LandingIOManager(_TableIOManager):
             finally:
                 obj.stage.discard()
         self._report(context, published, obj.began)
-        reasons = count_reasons(self.lake.lake, LANDING_TABLES[context.asset_key.path[-1]], quarantine.pointer)
+        with explained():
+            reasons = count_reasons(self.lake.lake, LANDING_TABLES[context.asset_key.path[-1]], quarantine.pointer)
         context.add_output_metadata(of_landing(obj, quarantine.pointer.rows, reasons))
 
     def _publish(self, context: dg.OutputContext, landing: Landing) -> tuple[Published, Published]:

@@ -4,6 +4,7 @@ It is in no job: whoever wants to look materialises it in the UI.
 """
 
 import base64
+from typing import Any
 
 import dagster as dg
 
@@ -13,6 +14,7 @@ from stedi_assets.plumbing.failures import explained
 from stedi_assets.plumbing.lake import LakeResource
 
 NAME = "machine_learning_report"
+_ENOUGH = 20
 
 
 @dg.asset(
@@ -34,11 +36,17 @@ def machine_learning_report(lake: LakeResource) -> dg.MaterializeResult:  # type
         numbers = count_for_pictures(lake.lake, lake.pseudonym_key)
         pictures = draw(numbers)
         keep_beside(lake.lake, ML, numbers.snapshot, {f"_{name}.png": png for name, png in pictures.items()})
+    subjects = numbers.funnel[-1].left
+    shown: dict[str, Any] = {name: _shown(name, png) for name, png in pictures.items()}
+    if subjects < _ENOUGH:
+        # What Dagster is given it keeps for ever, and a picture of few is one of somebody.
+        shown = {"pictures": f"they are of fewer than {_ENOUGH} subjects, and lie with the snapshot alone"}
     return dg.MaterializeResult(
         metadata={
             "snapshot": numbers.snapshot,
+            "customer records": numbers.customer_records,
             **{step.name: step.left for step in numbers.funnel},
-            **{name: _shown(name, png) for name, png in pictures.items()},
+            **shown,
         }
     )
 

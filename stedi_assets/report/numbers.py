@@ -1,9 +1,11 @@
 """What the pictures show, counted by DuckDB in the published tables. No count is of one person by name or pseudonym."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
+from typing import Any
 
-from stedi_assets.contracts import SOURCES, TABLES, Policy
+from stedi_assets.contracts import SOURCES, TABLES, MatchOn, Policy
 from stedi_assets.lake.layout import Lake
 from stedi_assets.lake.snapshots import current, current_dataset
 from stedi_assets.second_engine.engine import Given, engine_for, provide
@@ -11,13 +13,14 @@ from stedi_assets.second_engine.engine import Given, engine_for, provide
 ML = TABLES["machine_learning_curated"]
 MEASURES = ("distanceFromObject", "x", "y", "z")
 _BINS = 40
+_DEVICES = "have device readings"
 _AS_GIVEN = (*TABLES, SOURCES["customer"].quarantine.name)
 # Everybody whom a record names, and then who is left: by what each table promises.
-_STEPS = {
+_FUNNEL = {
     "people in the records": ("SELECT count(DISTINCT person) FROM customer_records", "named in a record"),
     "consent to research": ("SELECT count(*) FROM customer_trusted", "never consented, or withdrew"),
     "have phone readings": ("SELECT count(*) FROM customers_curated", "no phone reading"),
-    "have device readings": (
+    _DEVICES: (
         'SELECT count(DISTINCT "user") FROM step_trainer_trusted',
         "no device reading that is theirs alone",
     ),
@@ -50,7 +53,8 @@ class Step:
 class Numbers:
     """All that the pictures of a snapshot show.
 
-    `measures` are by column, `readings_per_subject` counts subjects, `coverage` is rows by day, as ISO dates.
+    `customer_records` are all that were delivered, also those in quarantine. `measures` are by column,
+    `readings_per_subject` counts subjects, `coverage` is rows by day.
     """
 
     snapshot: str
@@ -58,7 +62,7 @@ class Numbers:
     customer_records: int
     measures: dict[str, Histogram]
     readings_per_subject: Histogram
-    coverage: dict[str, int]
+    coverage: dict[date, int]
     funnel: Sequence[Step]
 
 
@@ -69,11 +73,15 @@ def count_for_pictures(lake: Lake, key: Callable[[], bytes]) -> Numbers:
     """
     pointer = current(lake, ML)
     policy = Policy.from_dict(pointer.policy) if pointer.policy else Policy()
+    customers = SOURCES["customer"]
+    records = sum(current(lake, table).rows for table in (customers.landing, customers.quarantine))
+    # There, a device reading has nobody.
+    steps = {name: step for name, step in _FUNNEL.items() if not (policy.has(MatchOn.TIMESTAMP) and name == _DEVICES)}
     given = Given(lambda name: current_dataset(lake, name), policy, pointer.as_of, key)
     with engine_for(ML.name) as engine:
-        provide(engine, [query for query, _ in _STEPS.values()], given, _AS_GIVEN)
+        provide(engine, [query for query, _ in steps.values()], given, _AS_GIVEN)
 
-        def rows_of(query: str) -> list[tuple[float, ...]]:
+        def rows_of(query: str) -> list[tuple[Any, ...]]:
             return engine.execute(query).fetchall()
 
         per_subject = f"SELECT count(*) AS readings FROM {ML.name} GROUP BY subject_id"
@@ -81,18 +89,18 @@ def count_for_pictures(lake: Lake, key: Callable[[], bytes]) -> Numbers:
         return Numbers(
             snapshot=pointer.snapshot,
             rows=pointer.rows,
-            customer_records=current(lake, TABLES["customer_landing"]).rows,
+            customer_records=records,
             measures={name: _histogram(rows_of, f'SELECT "{name}" AS value FROM {ML.name}') for name in MEASURES},
             readings_per_subject=_histogram(rows_of, f"SELECT readings AS value FROM ({per_subject})"),
             coverage={
-                str(day): int(count)
+                day: int(count)
                 for day, count in rows_of(f"SELECT day, count(*) FROM ({by_day}) GROUP BY day ORDER BY day")
             },
-            funnel=_funnel([int(rows_of(query)[0][0]) for query, _ in _STEPS.values()]),
+            funnel=_funnel({name: (rows_of(query)[0][0], why) for name, (query, why) in steps.items()}),
         )
 
 
-def _histogram(rows_of: Callable[[str], list[tuple[float, ...]]], values: str) -> Histogram:
+def _histogram(rows_of: Callable[[str], list[tuple[Any, ...]]], values: str) -> Histogram:
     ((low, high),) = rows_of(f"SELECT min(value), max(value) FROM ({values})")
     if low is None:
         return Histogram([0.0, 1.0], [0])
@@ -104,8 +112,9 @@ def _histogram(rows_of: Callable[[str], list[tuple[float, ...]]], values: str) -
     return Histogram([low + width * n for n in range(_BINS + 1)], counts)
 
 
-def _funnel(left: Sequence[int]) -> list[Step]:
-    before = [left[0], *left[:-1]]
-    return [
-        Step(name, now, was - now, why) for (name, (_, why)), now, was in zip(_STEPS.items(), left, before, strict=True)
-    ]
+def _funnel(steps: Mapping[str, tuple[int, str]]) -> list[Step]:
+    found, before = [], None
+    for name, (left, why) in steps.items():
+        found.append(Step(name, left, (before or left) - left, why))
+        before = left
+    return found

@@ -1,7 +1,9 @@
 """Draws the numbers: labelled axes with units, and colours that colour-blind people can tell apart (Okabe, Ito)."""
 
 import io
+from datetime import datetime, time
 
+from matplotlib.dates import date2num
 from matplotlib.figure import Figure
 
 from stedi_assets.report.numbers import ML, Histogram, Numbers
@@ -37,8 +39,9 @@ def _funnel(numbers: Numbers) -> Figure:
     for place, step in enumerate(steps):
         gone = f"   {step.gone:,} gone: {step.why}" if step.gone else ""
         axes.text(step.left + step.gone + most * 0.01, place, f"{step.left:,}{gone}", va="center")
-    axes.set_xlim(0, most * 2.3)
     axes.set_xlabel("people")
+    axes.set_xticks([tick for tick in axes.get_xticks() if 0 <= tick <= most])
+    axes.set_xlim(0, most * 2.3)
     axes.set_title(f"Who is in the ML table, of {numbers.customer_records:,} customer records, and why others are not")
     axes.spines[["top", "right"]].set_visible(False)
     return figure
@@ -67,8 +70,10 @@ def _subjects(numbers: Numbers) -> Figure:
 def _coverage(numbers: Numbers) -> Figure:
     figure = Figure(figsize=(8, 3), layout="constrained")
     axes = figure.subplots()
-    axes.bar(list(numbers.coverage), list(numbers.coverage.values()), color=_GREY)
-    axes.tick_params(axis="x", labelrotation=45)
+    days = [datetime.combine(day, time()) for day in numbers.coverage]
+    # matplotlib counts in days, and has days for ticks.
+    axes.bar(date2num(days), list(numbers.coverage.values()), color=_GREY)  # type: ignore[no-untyped-call]  # (its own)
+    axes.xaxis_date()
     axes.set_xlabel("day (UTC)")
     axes.set_ylabel("rows")
     axes.set_title("From when the readings are")
