@@ -10,6 +10,8 @@ import dagster as dg
 from pydantic import Field
 
 from stedi_assets.contracts import LANDING_TABLES, SOURCES, TABLES, Source, Table, Zone
+from stedi_assets.lake import landing as landing_module
+from stedi_assets.lake import landing_files, splitter
 from stedi_assets.lake.keys import hmac_pads
 from stedi_assets.lake.landing import Landing, land
 from stedi_assets.plumbing.failures import explained
@@ -22,8 +24,8 @@ OWNER = "team:stedi"
 LANDING_IO = "landing_io_manager"
 PARQUET_IO = "parquet_io_manager"
 _COMPUTED_BY = {
-    Zone.LANDING: (records,),
-    Zone.TRUSTED: (trusted, people),
+    Zone.LANDING: (records, landing_files, splitter, landing_module),
+    Zone.TRUSTED: (trusted, people, records),
     Zone.CURATED: (curated, pseudonyms),
 }
 
