@@ -558,8 +558,11 @@ def test_customers_whose_file_cannot_be_read_are_tried_until_it_can(
 ) -> None:
     """It is in the landing table's list of files, as one that could not be read: that is not to have landed."""
     path = watched.put("customer", "cut.json.gz", gzip.compress(b"{}" * 100)[:-4])
-    for _ in range(2):
-        assert not watched.run(watched.request(), spark_resource).success
+    assert not watched.run(watched.request(), spark_resource).success
+    for _ in range(watched.attempts):
+        request = watched.request()
+        assert tables_of(request) == BELOW["customer"]
+        watched.fails(request)
     path.write_bytes(gzip.compress(NEW["customer"]))
     assert watched.run(watched.request(), spark_resource).success
     assert watched.why_not() == "Every table is made of what is there."
