@@ -32,13 +32,13 @@ def main(arguments: list[str] | None = None) -> int:
     start.add_argument(
         "--sample-data", action="store_true", help="make sample landing files also in a lake that STEDI_LAKE names"
     )
-    for name, command in _COMMANDS.items():
+    for name, command in COMMANDS.items():
         commands.add_parser(name, help=command.__doc__, description=command.__doc__)
     chosen = parser.parse_args(arguments)
     if chosen.command == "start":
         return start_lakehouse(sample_data=chosen.sample_data)
     _read_dotenv(Path.cwd())
-    return _told(lambda: _COMMANDS[chosen.command](read_settings()))
+    return _told(lambda: COMMANDS[chosen.command](read_settings()))
 
 
 def start_lakehouse(*, sample_data: bool) -> int:
@@ -142,7 +142,7 @@ def show_status(settings: Settings) -> int:
     return print_status(_lake(settings))
 
 
-_COMMANDS = {
+COMMANDS = {
     "status": show_status,
     "hash-person": hash_person,
     "repair": repair_lake,

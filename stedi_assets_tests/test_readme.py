@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,12 @@ import boto3
 import pytest
 import sqlglot
 
+from stedi_assets.__main__ import COMMANDS
 from stedi_assets.contracts import TABLES
+from stedi_assets.lake.layout import Lake
+from stedi_assets.lake.snapshots import current
+from stedi_assets.sample_data import SampleOptions, write_sample
+from stedi_assets.settings import read_settings
 from stedi_assets_tests.pages import ALL, HOW_TO, ON_S3, PROJECT, blocks, page
 from stedi_assets_tests.s3_server import S3Server, bucket
 
@@ -149,3 +155,41 @@ def test_troubleshooting_knows_every_message() -> None:
         (name, parts) for name, parts in ours if not any(len(w) > 6 and w in part for w in words for part in parts)
     ]
     assert unknown == []
+
+
+def test_every_command_that_a_page_names_is_one() -> None:
+    named = {command for name in ALL for command in re.findall(r"`(?:\.venv/bin/)?stedi ([a-z0-9-]+)", page(name))}
+    assert {"repair", "purge", "register", "status", "hash-person"} <= named <= {"start", *COMMANDS}
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if blocks(page(name), "dotenv")])
+def test_the_settings_that_a_page_shows_can_be_read(name: str) -> None:
+    for block in blocks(page(name), "dotenv"):
+        shown = dict(line.split("=", 1) for line in block.splitlines())
+        assert {*shown} <= {*re.findall(r"`(\w+)`", page("docs/settings.md"))} | {"AWS_DEFAULT_REGION"}
+        assert read_settings(shown)
+
+
+@pytest.mark.matrix
+def test_a_run_on_a_cluster_goes_as_the_page_says(tmp_path: Path) -> None:
+    """Its commands, word for word, with a master and a worker of Spark's own on loopback."""
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    write_sample(tmp_path / "lake", SampleOptions(customers=20))
+    (commands,) = blocks(page("docs/cluster.md"), "console")
+    script = "".join(line.removeprefix("$ ") + "\n" for line in commands.splitlines())
+    # Each has to be there before the next one looks for it.
+    script = script.replace(" &\n", " > /dev/null 2>&1 & sleep 8\n")
+    with (tmp_path / "printed.txt").open("w") as printed:
+        began = subprocess.Popen(
+            ["bash", "-ec", script],
+            cwd=tmp_path,
+            env={**own_environment(), "DAGSTER_HOME": str(tmp_path)},
+            stdout=printed,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        assert began.wait(300) == 0, (tmp_path / "printed.txt").read_text()[-4_000:]
+    finally:
+        os.killpg(began.pid, signal.SIGKILL)
+    assert current(Lake.at(str(tmp_path / "lake")), TABLES["machine_learning_curated"]).rows > 0

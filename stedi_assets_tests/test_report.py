@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from stedi_assets.contracts import TABLES, MatchOn, Policy
-from stedi_assets.lake.errors import LostRace
+from stedi_assets.lake.errors import LakeError, LostRace
 from stedi_assets.lake.layout import Lake
 from stedi_assets.lake.publishing import keep_beside
 from stedi_assets.lake.snapshots import current, current_dataset
@@ -104,6 +104,16 @@ def test_where_readings_have_nobody_the_funnel_goes_without_them(lake: Lake, spa
     steps = count_for_pictures(lake, key).funnel
     assert [(step.left, step.gone) for step in steps] == [(2, 0)] * 4
     assert "have device readings" not in {step.name for step in steps}
+
+
+def test_tables_of_two_moments_are_not_drawn_together(lake: Lake, spark_resource: SparkResource) -> None:
+    write_ada_and_ben(lake)
+    assert materialise(lake, spark_resource).success
+    only = dg.AssetSelection.assets("customer_landing", "customer_trusted")
+    (root_of(lake) / "customer" / "landing" / "more.json").write_bytes(lines(customer("cleo", CONSENTED, CONSENTED)))
+    assert materialise(lake, spark_resource, tables=only).success
+    with pytest.raises(LakeError, match="customers_curated is behind customer_trusted"):
+        count_for_pictures(lake, key)
 
 
 def test_pictures_of_a_snapshot_that_is_current_no_more_are_not_kept(built: Lake) -> None:

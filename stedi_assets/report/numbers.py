@@ -3,9 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from itertools import pairwise
 from typing import Any
 
 from stedi_assets.contracts import SOURCES, TABLES, MatchOn, Policy
+from stedi_assets.lake.errors import LakeError
 from stedi_assets.lake.layout import Lake
 from stedi_assets.lake.snapshots import current, current_dataset
 from stedi_assets.second_engine.engine import Given, engine_for, provide
@@ -69,9 +71,11 @@ class Numbers:
 def count_for_pictures(lake: Lake, key: Callable[[], bytes]) -> Numbers:
     """Count what the pictures of the current snapshot show.
 
-    Raises `LakeError` where a table is missing, and `SecondEngineFailed` where DuckDB stops.
+    Raises `LakeError` where a table is missing, or another was made since by which the numbers would not add up, and
+    `SecondEngineFailed` where DuckDB stops.
     """
     pointer = current(lake, ML)
+    _require_together(lake)
     policy = Policy.from_dict(pointer.policy) if pointer.policy else Policy()
     customers = SOURCES["customer"]
     records = sum(current(lake, table).rows for table in (customers.landing, customers.quarantine))
@@ -98,6 +102,15 @@ def count_for_pictures(lake: Lake, key: Callable[[], bytes]) -> Numbers:
             },
             funnel=_funnel({name: (rows_of(query)[0][0], why) for name, (query, why) in steps.items()}),
         )
+
+
+def _require_together(lake: Lake) -> None:
+    """Raise `LakeError` unless each table of the funnel was made of the one before it as that is now."""
+    names = ("customer_trusted", "customers_curated", "step_trainer_trusted", ML.name)
+    for before, after in pairwise(names):
+        if current(lake, TABLES[after]).inputs[before] != current(lake, TABLES[before]).snapshot:
+            msg = f"{after} is behind {before}, so that the numbers would not add up. Materialise {after} first."
+            raise LakeError(msg)
 
 
 def _histogram(rows_of: Callable[[str], list[tuple[Any, ...]]], values: str) -> Histogram:
