@@ -16,7 +16,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import pytest
@@ -34,7 +33,6 @@ from stedi_assets_tests.lakes import (
     phone_reading,
     write_ada_and_ben,
 )
-from stedi_assets_tests.pages import blocks, page
 
 pytestmark = pytest.mark.daemon
 
@@ -327,17 +325,6 @@ def test_after_a_loss_of_power_in_a_run_it_is_asked_for_again(dev: DagsterDev, l
     quiet(dev)
     assert_every_record_stands_once(dev)
     assert_no_files_twice(dev)
-
-
-def test_what_the_page_starts_the_job_with_does_so(dev: DagsterDev, landing: Path) -> None:
-    before = len(dev.runs())
-    (code,) = blocks(page("docs/new-files.md"), "python")
-    assert "dagster.internal" in code
-    names: dict[str, Any] = {}
-    exec(code.replace("dagster.internal", "127.0.0.1").replace("3000", str(dev.port)), names)
-    names["handler"]({}, None)
-    (run, *_) = dev.wait_for_runs(before)
-    assert (run.job_name, run.is_success, run.tags.get("stedi/because")) == ("rebuild_lakehouse", True, None)
 
 
 def test_what_arrives_while_everything_is_down_is_landed_afterwards(dev: DagsterDev, landing: Path) -> None:
