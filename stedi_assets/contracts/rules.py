@@ -94,6 +94,18 @@ ROWS_ACCOUNTED_FOR = Rule(
     "the stored tables hold those records.",
     _TAMPERED,
 )
+FILES_WHOLE = Rule(
+    "files_whole",
+    "No file ends within a record.",
+    "The named files were cut off, so that records are missing behind: have them delivered again.",
+    Severity.WARN,
+)
+FEW_PEOPLE_LEAVE_UNREAD = Rule(
+    "few_people_leave_unread",
+    "The share of people who left in this run because of records that could not be read is at most "
+    "STEDI_WARN_PEOPLE_LEAVING_UNREAD.",
+    "These people are out until a later record of theirs consents: have the quarantined records delivered again.",
+)
 NOT_EMPTY = Rule(
     "not_empty", "The source delivered at least one record that could be accepted.", "Ask the source for its records."
 )
@@ -120,8 +132,7 @@ QUARANTINED_PEOPLE_KNOWN = Rule(
     "Of every customer record in quarantine, the e-mail can be read, so that it counts against its person.",
     "Any of these records may be a withdrawal: have them delivered again.",
     Severity.WARN,
-    breaches="""SELECT 1 FROM (SELECT row_number() OVER (ORDER BY raw) AS record FROM customer_quarantine) AS numbered
-        WHERE record NOT IN (SELECT record FROM quarantined_customers)""",
+    breaches='SELECT 1 FROM customer_quarantine WHERE cardinality("_people") = 0',
 )
 UNATTRIBUTED_SHARE = Rule(
     "unattributed_share",
@@ -214,6 +225,7 @@ NO_IDENTIFIERS = Rule(
     _WITHDRAWN,
     breaches="""SELECT 1 FROM stored WHERE subject_id IN (
         SELECT email FROM customer_landing UNION ALL SELECT "serialNumber" FROM customer_landing UNION ALL
+        SELECT "_person" FROM customer_landing UNION ALL SELECT "_device" FROM customer_landing UNION ALL
         SELECT "user" FROM accelerometer_landing UNION ALL SELECT "serialNumber" FROM step_trainer_landing)""",
 )
 PAIRS_ARE_OF_ONE_PERSON = Rule(
@@ -238,6 +250,16 @@ PAIRS_ARE_OF_ONE_PERSON = Rule(
             AND steps."distanceFromObject" = stored."distanceFromObject")""",
     unless=MatchOn.TIMESTAMP,
 )
+
+
+def every_file_gives_records(severity: Severity) -> Rule:
+    """Return the rule that something was accepted of every file that holds anything."""
+    return Rule(
+        "every_file_gives_records",
+        "Of every file that holds records, at least one was accepted.",
+        "Look at the reasons in the quarantine table, and tell the named files' owner.",
+        severity,
+    )
 
 
 def required_values(names: tuple[str, ...]) -> Rule:

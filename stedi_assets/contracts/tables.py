@@ -29,13 +29,14 @@ class Type(str, Enum):
     BIGINT = "bigint"
     DOUBLE = "double"
     BINARY = "binary"
+    BOOLEAN = "boolean"
     STRINGS = "array<string>"
 
 
 class Form(str, Enum):
     """How a value must be written in a landing file to be accepted."""
 
-    TEXT = "text"
+    SERIAL_NUMBER = "serial number"
     EMAIL = "email"
     TEXT_OR_NUMBER = "text or number"
     INSTANT = "instant"
@@ -136,7 +137,43 @@ _SERVICE = "user.consent"
 _OPERATIONS = "system.operations"
 
 _SOURCE_FILE = Column(
-    "_source_file", Type.STRING, "Path of the raw file below the source's landing folder", True, _OPERATIONS
+    "_source_file",
+    Type.STRING,
+    "Path of the raw file below the source's landing folder; an alias where it could hold somebody's data",
+    True,
+    _OPERATIONS,
+)
+_PERSON = Column("_person", Type.STRING, "Key of the person: the e-mail as e-mails are compared", True, _EMAIL)
+_KEY_OF_DEVICE = Column(
+    "_device", Type.STRING, "Key of the device: the serial number as serial numbers are compared", True, _DEVICE
+)
+_SUPERSEDED = Column(
+    "_superseded",
+    Type.BOOLEAN,
+    "Whether the file that held the record has been replaced: what it says of consent still counts",
+    True,
+    _OPERATIONS,
+)
+# What a quarantined record says of whom it concerns, read once, at the landing gate.
+_EVIDENCE = (
+    Column("_offset", Type.BIGINT, "Where the record begins in the file, unpacked", True, _OPERATIONS, unit="bytes"),
+    Column("_length", Type.BIGINT, "How long the record is", True, _OPERATIONS, unit="bytes"),
+    Column("_digest", Type.STRING, "BLAKE2b hash of a record that is too large to be kept whole", personal_data="user"),
+    Column("_people", Type.STRINGS, "Keys of the people it names under e-mail", True, _EMAIL),
+    Column("_devices", Type.STRINGS, "Keys of the devices it names under serial number", True, _DEVICE),
+    Column(
+        "_updated",
+        Type.BIGINT,
+        "Its lastUpdateDate, in epoch milliseconds; null where that is in doubt",
+        personal_data="user.account.date",
+        unit="epoch milliseconds",
+    ),
+    Column(
+        "_mentions",
+        Type.STRINGS,
+        "Keys of everybody it may name anywhere, for erasure; null where that may be anybody",
+        personal_data=_EMAIL,
+    ),
 )
 
 
@@ -159,7 +196,7 @@ _CUSTOMER = (
         personal_data="user.birth_date",
         form=Form.TEXT_OR_NUMBER,
     ),
-    Column("serialNumber", Type.STRING, "Serial number of the step trainer", True, _DEVICE, Form.TEXT),
+    Column("serialNumber", Type.STRING, "Serial number of the step trainer", True, _DEVICE, Form.SERIAL_NUMBER),
     _instant("registrationDate", "When the customer registered"),
     _instant("lastUpdateDate", "When this record was last changed"),
     _instant("shareWithResearchAsOfDate", "Since when research may use the data; null is no consent", share=True),
@@ -186,7 +223,7 @@ _PHONE = (
 
 _DEVICE_READING = (
     _instant("sensorReadingTime", "When the device took the reading", reading=True),
-    Column("serialNumber", Type.STRING, "Serial number of the device", True, _DEVICE, Form.TEXT),
+    Column("serialNumber", Type.STRING, "Serial number of the device", True, _DEVICE, Form.SERIAL_NUMBER),
     Column(
         "distanceFromObject",
         Type.DOUBLE,
@@ -204,19 +241,23 @@ def _stored(columns: tuple[Column, ...], **made_from: tuple[str, ...]) -> tuple[
     return tuple(replace(column, form=None, made_from=made_from.get(column.name, ())) for column in columns)
 
 
-def _source(name: str, columns: tuple[Column, ...], row: str, *own_rules: Rule) -> Source:
+def _source(name: str, columns: tuple[Column, ...], keys: tuple[Column, ...], row: str, *own_rules: Rule) -> Source:
+    # Customers' records outlive the files that held them; readings do not.
+    marks = (_SUPERSEDED,) if name == "customer" else ()
     landing = Table(
         name=f"{name}_landing",
         zone=Zone.LANDING,
         path=f"{name}/landing_table",
         row=row,
-        columns=(*columns, _SOURCE_FILE),
+        columns=(*columns, *keys, *marks, _SOURCE_FILE),
         description="Every record the source delivered and we could read, with its types. Nothing is filtered, "
         "merged or deduplicated here; what could not be read is in the quarantine beside it.",
         own_rules=(
             rules.NOT_EMPTY,
             rules.FILES_READABLE,
             rules.ROWS_ACCOUNTED_FOR,
+            rules.every_file_gives_records(rules.Severity.ERROR if name == "customer" else rules.Severity.WARN),
+            rules.FILES_WHOLE,
             rules.QUARANTINE_RATE,
             rules.UNKNOWN_FIELDS,
             rules.IGNORED_FILES,
@@ -233,16 +274,23 @@ def _source(name: str, columns: tuple[Column, ...], row: str, *own_rules: Rule) 
             _SOURCE_FILE,
             Column("reasons", Type.STRINGS, "Every reason by name, sorted", True, _OPERATIONS),
             Column("raw", Type.BINARY, "The record's bytes as they came", required=True, personal_data="user"),
+            *_EVIDENCE,
+            *marks,
         ),
     )
     return Source(name, landing, quarantine)
 
 
 _CUSTOMER_SOURCE = _source(
-    "customer", _CUSTOMER, "one customer record as the source delivered it", rules.QUARANTINED_PEOPLE_KNOWN
+    "customer",
+    _CUSTOMER,
+    (_PERSON, _KEY_OF_DEVICE),
+    "one customer record as the source delivered it",
+    rules.QUARANTINED_PEOPLE_KNOWN,
+    rules.FEW_PEOPLE_LEAVE_UNREAD,
 )
-_PHONE_SOURCE = _source("accelerometer", _PHONE, "one reading of a phone's accelerometer")
-_DEVICE_SOURCE = _source("step_trainer", _DEVICE_READING, "one reading of a step trainer's distance sensor")
+_PHONE_SOURCE = _source("accelerometer", _PHONE, (_PERSON,), "one reading of a phone's accelerometer")
+_DEVICE_SOURCE = _source("step_trainer", _DEVICE_READING, (_KEY_OF_DEVICE,), "one reading of a step trainer's distance sensor")
 
 SOURCES: dict[str, Source] = {s.name: s for s in (_CUSTOMER_SOURCE, _PHONE_SOURCE, _DEVICE_SOURCE)}
 

@@ -1,0 +1,136 @@
+"""Whom a quarantined record concerns: read from text that may be broken anywhere.
+
+Two questions, two answers. `Evidence` is what counts against a person and for who holds a device: texts under the keys
+that name them. `mentions` is for erasure, and goes as far as it can: whatever looks like an address, however it is
+escaped, with whatever may stand around it.
+"""
+
+import html
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from urllib.parse import unquote
+
+from stedi_assets.ingest.identity import BLANKS, device_of, person_of, plain_forms
+
+# An address has at most 254 characters (RFC 5321); written in escapes, six times as many.
+_LONGEST_VALUE = 4_000
+_LONGEST_PART = 320
+# More addresses than these in one record are not told apart: it may concern anybody.
+_MOST_MENTIONS = 10_000
+
+
+def _under(key: str) -> re.Pattern[str]:
+    r"""Return a pattern for a key any of whose letters may be written as a `\u` escape, and what stands under it."""
+    letters = "".join(rf"(?:{c}|\\u00(?:{ord(c.lower()):02x}|{ord(c.upper()):02x}))" for c in key)
+    return re.compile(rf'"{letters}"\s*:\s*', re.IGNORECASE)
+
+
+_PEOPLE = (_under("email"), _under("user"))
+_DEVICES = (_under("serialNumber"),)
+_TEXT = re.compile(r'"([^"\\]*(?:\\.[^"\\]*)*)"', re.DOTALL)
+_NUMBER = re.compile(r"-?[0-9][0-9.eE+-]*")
+_CONTROLS = re.compile(r"[\x00-\x1f]")
+_ESCAPE = re.compile(r'\\(?:u([0-9a-fA-F]{4})|(["\\/]))')
+_EDGE = re.compile(f"[{re.escape(BLANKS)}]")
+
+
+@dataclass
+class Evidence:
+    """The keys of people and of devices that a record names. `people` and `devices` keep their order."""
+
+    people: dict[str, None] = field(default_factory=dict)
+    devices: dict[str, None] = field(default_factory=dict)
+
+    def read(self, text: str) -> None:
+        """Add what a text names."""
+        for pattern in _PEOPLE:
+            for value in _texts(text, pattern):
+                if person := person_of(value):
+                    self.people[person] = None
+        for pattern in _DEVICES:
+            for value in _texts(text, pattern, numbers=True):
+                if (device := device_of(value)) is not None:
+                    self.devices[device] = None
+
+
+class Listener:
+    """Reads evidence from a record that comes in parts, of any size."""
+
+    def __init__(self) -> None:
+        self.evidence = Evidence()
+        self._before = b""
+
+    def __call__(self, part: bytes) -> None:
+        """Read one more part."""
+        text = self._before + part
+        self.evidence.read(text.decode("utf-8", "replace"))
+        # A key with its value may lie across two parts.
+        self._before = text[-2 * _LONGEST_VALUE :]
+
+
+def find_evidence(raw: bytes) -> Evidence:
+    """Return whom and which devices a record names."""
+    found = Evidence()
+    found.read(raw.decode("utf-8", "replace"))
+    return found
+
+
+def find_mentions(raw: bytes) -> list[str] | None:
+    """Return the key of everybody whom a record may name anywhere; None if it may be anybody.
+
+    More than are meant, never fewer: around each `@`, what stands before it and behind it is cut at every sign in it.
+    """
+    found: dict[str, None] = {}
+    for text in _readings(raw.decode("utf-8", "replace")):
+        for address in _addresses(text):
+            if person := person_of(address):
+                found[person] = None
+            if len(found) > _MOST_MENTIONS:
+                return None
+    return list(found)
+
+
+def _texts(text: str, under: re.Pattern[str], *, numbers: bool = False) -> Iterator[str]:
+    # What follows is looked at and not passed over: in a broken record it can hold the next key.
+    for key in under.finditer(text):
+        value = _TEXT.match(text, key.end(), key.end() + _LONGEST_VALUE)
+        if value:
+            yield _unescaped(value[1])
+        elif numbers and (number := _NUMBER.match(text, key.end(), key.end() + _LONGEST_VALUE)):
+            yield number.group()
+
+
+def _unescaped(text: str) -> str:
+    """Resolve the escapes of a JSON text. It has no control characters; in a broken one they are blanks."""
+    try:
+        return str(json.loads(f'"{_CONTROLS.sub(" ", text)}"'))
+    except ValueError:
+        return text
+
+
+def _readings(text: str) -> Iterator[str]:
+    """Yield a text as it stands, and as it reads with the escapes of JSON, URLs and HTML resolved."""
+    seen = set()
+    for _ in range(2):
+        for read in (plain_forms, _without_json_escapes, unquote, html.unescape):
+            text = read(text)
+            if text not in seen:
+                seen.add(text)
+                yield text
+
+
+def _without_json_escapes(text: str) -> str:
+    return _ESCAPE.sub(lambda found: chr(int(found[1], 16)) if found[1] else found[2], text)
+
+
+def _addresses(text: str) -> Iterator[str]:
+    at = text.find("@")
+    while at >= 0:
+        before = _EDGE.split(text[max(0, at - _LONGEST_PART) : at])[-1].rpartition("@")[2]
+        behind = _EDGE.split(text[at + 1 : at + 1 + _LONGEST_PART], maxsplit=1)[0].partition("@")[0]
+        starts = [0, *(place + 1 for place, sign in enumerate(before) if not sign.isalnum())]
+        ends = [len(behind), *(place for place, sign in enumerate(behind) if not sign.isalnum())]
+        yield from (f"{before[start:]}@{behind[:end]}" for start in starts for end in ends)
+        at = text.find("@", at + 1)

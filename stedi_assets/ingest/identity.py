@@ -1,0 +1,71 @@
+"""Who is who: the one key of an e-mail and of a serial number, however it is written.
+
+Computed here, once, at the landing gate, and stored with the row; whatever comes later compares stored keys. `stedi
+hash-person` uses the same functions. Characters outside of `alphabet` give no key, so that the result depends on no
+version of Python.
+"""
+
+import re
+import unicodedata
+
+from stedi_assets.ingest.alphabet import is_within
+
+# Full-width and half-width forms, and the character that each is a form of. Unicode 13.0 has no others.
+_FORMS = [0x3000, *range(0xFF01, 0xFFEF)]
+_PLAIN = {
+    form: chr(int(decomposed.split()[1], 16))
+    for form in _FORMS
+    if (decomposed := unicodedata.decomposition(chr(form))).startswith(("<wide>", "<narrow>"))
+}
+# What nobody sees wherever it stands: Unicode's Default_Ignorable_Code_Point, as of 13.0.
+_INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
+    "\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]+"
+)
+# Unicode's separators (general category Z) and controls (Cc), as of 13.0.
+BLANKS = "".join(
+    [
+        *map(chr, range(0x21)),
+        *map(chr, range(0x7F, 0xA1)),
+        "\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000",
+    ]
+)
+_NOT_IN_AN_ADDRESS = re.compile(f"[<>{re.escape(BLANKS)}]")
+
+
+def plain_forms(text: str) -> str:
+    """Return a text with its full-width and half-width forms as their plain characters."""
+    return text if text.isascii() else text.translate(_PLAIN)
+
+
+def device_of(text: str) -> str | None:
+    """Return the key of a serial number; None where it cannot be normalised without doubt.
+
+    Without blanks around it and invisible characters in it, full-width forms plain, in NFC, by Unicode's case folding.
+    """
+    if not is_within(text):
+        return None
+    if text.isascii():
+        return text.strip(BLANKS).lower()
+    seen = _INVISIBLE.sub("", plain_forms(text)).strip(BLANKS)
+    # Canonical caseless matching, as the Unicode Standard defines it (D145).
+    folded = unicodedata.normalize("NFD", seen).casefold()
+    return unicodedata.normalize("NFC", folded)
+
+
+def person_of(text: str) -> str | None:
+    """Return the key of a person by an e-mail; None where the text is not one address.
+
+    As for a serial number; and `Name <a@b>` and `mailto:a@b` are `a@b`.
+    """
+    address = device_of(text)
+    if address is None:
+        return None
+    if address.endswith(">") and address.count("<") == address.count(">") == 1:
+        address = address[address.index("<") + 1 : -1].strip(BLANKS)
+    while address.startswith("mailto:"):
+        address = address.removeprefix("mailto:").split("?", 1)[0].strip(BLANKS)
+    local, at, domain = address.partition("@")
+    if not (local and at and domain) or "@" in domain or _NOT_IN_AN_ADDRESS.search(address):
+        return None
+    return address

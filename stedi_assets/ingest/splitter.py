@@ -1,0 +1,459 @@
+"""The splitter: from a stream of bytes to records, in one pass, in bounded memory and linear time.
+
+Nothing is judged or changed here: every byte comes out as part of a record or as a separator between two. What may
+stand between records: white space, commas, brackets around them, and byte-order marks.
+
+Nearly every file is lines of flat objects. A block of those is told by a few counts and parsed at once (`Block`). In
+any other block, records are found one by one:
+
+- at a `{` that begins a whole JSON object of at most `LARGEST_RECORD` bytes, the record is that object;
+- at any other `{` it is broken, and runs to the next restart: a `{` that begins a line, or that follows a `}` with only
+  separators between;
+- anything else is a record to the end of its line or to a restart, or by itself where it is a lone JSON value.
+
+At most twice `LARGEST_RECORD` and a few blocks are held, of a larger record its first `HEAD` bytes. Each bracket is
+looked at once, however many of them never close.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import orjson
+
+from stedi_assets.ingest.json_text import DEEPEST_NESTING, end_of_string, is_too_deep, read_object
+
+# A larger record is not accepted: this is some 40,000 times a customer's.
+LARGEST_RECORD = 16_000_000
+# So much is kept of a record that is too large.
+HEAD = 64 << 10
+
+_BLOCK = 1 << 20
+# How far separators are looked back at or ahead of, and how long a lone value may be.
+_NEAR = 64 << 10
+
+_NARROW = b" \t\n\x0b\f\r,[]"
+_WIDE = (b"\xef\xbb\xbf", b"\xc2\x85", b"\xc2\xa0", b"\xe2\x80\xa8", b"\xe2\x80\xa9")
+_WIDEST = 3
+_NARROW_BUT_OPENING = re.compile(rb"[ \t\n\x0b\f\r,\]]*")
+_BRACKETED = re.compile(rb"\[([ \t\n\x0b\f\r\xef\xbb\xbf\xc2\x85\xa0\xe2\x80\xa8\xa9]*)\]")
+_LINE_BREAK = re.compile(rb"[\n\r]|\xe2\x80[\xa8\xa9]")
+# The bytes that separators are made of; what matches need not be one.
+_LIKE_SEPARATORS = rb"[ \t\n\x0b\f\r,\[\]\xef\xbb\xbf\xc2\x85\xa0\xe2\x80\xa8\xa9]*"
+_NEXT_OBJECT = rb"\}(" + _LIKE_SEPARATORS + rb")(?=\{)"
+_RESTART = re.compile(rb"(?:[\n\r]|\xe2\x80[\xa8\xa9])[ \t]*(?=\{)|" + _NEXT_OBJECT)
+_LINE_END_OR_RESTART = re.compile(rb"(?=[\n\r]|\xe2\x80[\xa8\xa9])|" + _NEXT_OBJECT)
+_SEPARATORS_OR_LIKE = re.compile(_LIKE_SEPARATORS)
+_SCALAR = re.compile(
+    rb"(?:null|true|false|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
+    rb'|"[^"\\\x00-\x1f]*(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*)*")'
+)
+_STRUCTURE = re.compile(rb'["{}\[\]]')
+# Strict, but for NaN and Infinity; nothing of what it reads is kept.
+_PARSER = json.JSONDecoder(object_pairs_hook=bool, parse_int=bool, parse_float=bool, parse_constant=bool)
+# `-Infinity`, or an escape: what is cut off within it looks wrong, not unfinished.
+_LONGEST_TOKEN = 16
+# How far an object is looked ahead of at first.
+_LOOK = 4 << 10
+
+Listener = Callable[[bytes], None]
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record.
+
+    `raw` are its bytes; of one larger than `LARGEST_RECORD` the first `HEAD`. `offset` is where it begins in the stream,
+    `length` how long it is, `separator_bytes` how many bytes stood before it. `is_object`: it is one JSON object;
+    `value` is that object, unless there is a doubt about it. `digest` is the BLAKE2b hash of all of a larger record.
+    """
+
+    raw: bytes
+    offset: int
+    length: int
+    separator_bytes: int
+    is_object: bool = False
+    value: dict[str, Any] | None = None
+    digest: str | None = None
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether this may be the beginning of an object that did not go on."""
+        return not self.is_object and self.raw.startswith(b"{") and not self.raw.endswith(b"}")
+
+
+@dataclass(frozen=True)
+class Block:
+    """Lines that are one flat object each, parsed.
+
+    `lines` are their bytes and `data` those of the whole block, which begins with the first one. `separator_bytes` is
+    how many bytes stood before it.
+    """
+
+    data: bytes
+    offset: int
+    separator_bytes: int
+    lines: Sequence[bytes]
+    objects: Sequence[dict[str, Any]]
+
+    def records(self) -> Iterator[Record]:
+        """Yield the records one by one."""
+        position, before = 0, self.separator_bytes
+        for line, value in zip(self.lines, self.objects, strict=True):
+            # Each line has one brace, and what stands between two lines has none.
+            start = self.data.index(b"{", position)
+            separators = before + start - position
+            yield Record(line, self.offset + start, len(line), separators, is_object=True, value=value)
+            position, before = start + len(line), 0
+
+
+@dataclass(frozen=True)
+class End:
+    """The end of the stream: the separators that stood there, and how many bytes there were in all."""
+
+    separator_bytes: int
+    offset: int
+
+
+def split(content: BinaryIO, larger: Callable[[], Listener] | None = None) -> Iterator[Block | Record | End]:
+    """Yield what a stream holds, in order, its end last.
+
+    At a record that is too large to be held, `larger` is asked for a listener, which is given all of its bytes.
+    """
+    window = _Window(content)
+    objects = _Objects(window)
+    one_by_one_until = line_tried_until = 0
+    while True:
+        separators = window.skip_separators()
+        if window.at_end:
+            yield End(separators, window.offset)
+            return
+        if window.offset >= one_by_one_until:
+            data, one_by_one_until = window.lines_ahead()
+            if block := _flat_lines(data, window.offset, separators):
+                yield block
+                window.take(len(data))
+                continue
+        if window.offset >= line_tried_until:
+            line, line_tried_until = window.line_ahead()
+            value = read_object(line) if line.startswith(b"{") and line.endswith(b"}") else None
+            if value is not None:
+                yield Record(line, window.offset, len(line), separators, is_object=True, value=value)
+                window.take(len(line))
+                continue
+        yield _next_record(window, objects, separators, larger)
+
+
+def split_records(content: BinaryIO) -> Iterator[Record]:
+    """Yield the records of a stream, in order; the last one is empty, and carries the separators at the end."""
+    for found in split(content):
+        if isinstance(found, Block):
+            yield from found.records()
+        elif isinstance(found, Record):
+            yield found
+        else:
+            yield Record(b"", found.offset, 0, found.separator_bytes)
+
+
+def _flat_lines(data: bytes, offset: int, separator_bytes: int) -> Block | None:
+    """Return a block of lines that are one flat object each; None where they may be anything else.
+
+    As JSON has no line break in a string, each line begins outside of one. It begins with the only brace it has, and so
+    no object holds another. It ends with a brace, and so its object ends there.
+    """
+    # What may stand between two objects on one line. Within a string this would make the text no JSON.
+    text = data.replace(b"}{", b"}\n{").replace(b"},{", b"}\n{").replace(b"}, {", b"}\n{")
+    lines = [line for line in (line.strip(b" \t\r,]") for line in text.split(b"\n")) if line]
+    joined = b",\n".join(lines)
+    between = len(lines) - 1
+    if not (joined.startswith(b"{") and joined.endswith(b"}") and joined.count(b"},\n{") == between):
+        return None
+    if data.count(b"{") != len(lines) or data.count(b"[") > DEEPEST_NESTING:
+        return None
+    try:
+        objects = orjson.loads(b"[" + joined + b"]")
+    except orjson.JSONDecodeError:
+        return None
+    return Block(data, offset, separator_bytes, lines, objects) if len(objects) == len(lines) else None
+
+
+def _next_record(
+    window: "_Window", objects: "_Objects", separators: int, larger: Callable[[], Listener] | None
+) -> Record:
+    """Take the record that begins here, found without any guess."""
+    offset = window.offset
+    begins_object = window.starts_with(b"{")
+    if begins_object and (end := objects.end_of(offset)):
+        raw = window.take(end - offset)
+        return Record(raw, offset, len(raw), separators, is_object=True, value=read_object(raw))
+    length = None if begins_object else window.length_of_lone_value()
+    length = length or window.length_of_fragment(to_line_end=not begins_object)
+    if length <= LARGEST_RECORD:
+        return Record(window.take(length), offset, length, separators)
+    head, length, digest = _take_larger(window, larger() if larger else lambda _: None, to_line_end=not begins_object)
+    return Record(head, offset, length, separators, digest=digest)
+
+
+def _take_larger(window: "_Window", listener: Listener, *, to_line_end: bool) -> tuple[bytes, int, str]:
+    """Take a record that is too large to be held; return its head, length and digest."""
+    head, digest, length = window.look(HEAD), hashlib.blake2b(digest_size=16), 0
+    while True:
+        found = window.length_in_sight(to_line_end=to_line_end)
+        part = window.take(window.ahead - _NEAR if found is None else found)
+        digest.update(part)
+        listener(part)
+        length += len(part)
+        if found is not None:
+            return head, length, digest.hexdigest()
+        window.read_on()
+
+
+class _Window:
+    """The bytes around a position in a stream, and what can be told from them alone."""
+
+    def __init__(self, content: BinaryIO) -> None:
+        self._content = content
+        self.bytes = b""
+        self.start = 0
+        self.position = 0
+        self.all_read = False
+
+    @property
+    def offset(self) -> int:
+        """Where the position is in the stream."""
+        return self.start + self.position
+
+    @property
+    def ahead(self) -> int:
+        """How many bytes are in sight."""
+        return len(self.bytes) - self.position
+
+    @property
+    def at_end(self) -> bool:
+        """Whether nothing is left."""
+        return self.all_read and not self.ahead
+
+    def read_on(self) -> None:
+        """Let go of what has been taken, and have more in sight: in all twice as much, so that nothing is copied often."""
+        kept = self.bytes[self.position :]
+        wanted = max(_BLOCK, len(kept))
+        blocks = []
+        while wanted > 0 and (block := self._content.read(wanted)):
+            blocks.append(block)
+            wanted -= len(block)
+        self.all_read = wanted > 0
+        self.start += self.position
+        self.bytes, self.position = b"".join([kept, *blocks]), 0
+
+    def have(self, count: int) -> None:
+        """Have so many bytes in sight, or all that is left."""
+        while self.ahead < count and not self.all_read:
+            self.read_on()
+
+    def look(self, count: int) -> bytes:
+        """Return bytes in sight."""
+        return self.bytes[self.position : self.position + count]
+
+    def take(self, count: int) -> bytes:
+        """Return bytes in sight, and go behind them."""
+        taken = self.look(count)
+        self.position += len(taken)
+        return taken
+
+    def starts_with(self, start: bytes) -> bool:
+        """Whether certain bytes are next."""
+        return self.bytes.startswith(start, self.position)
+
+    def skip_separators(self) -> int:
+        """Go to the next record, and return how many bytes were passed over."""
+        began = self.offset
+        while True:
+            self.have(_WIDEST)
+            passed = _NARROW_BUT_OPENING.match(self.bytes, self.position)
+            self.position = passed.end() if passed else self.position
+            if not self.ahead and not self.all_read:
+                continue
+            self.have(_WIDEST)
+            if wide := next((s for s in _WIDE if self.starts_with(s)), None):
+                self.position += len(wide)
+            elif self.starts_with(b"["):
+                self.have(_NEAR)
+                # An array with nothing in it is a record, and a quarantined one.
+                if _end_of_empty_array(self.bytes, self.position):
+                    return self.offset - began
+                self.position += 1
+            else:
+                return self.offset - began
+
+    def lines_ahead(self) -> tuple[bytes, int]:
+        """Return a block of whole lines, as far as can be told, without what separates them from others; and its end."""
+        self.have(_BLOCK)
+        data = self.look(_BLOCK)
+        if len(data) == _BLOCK:
+            end = data.rfind(b"\n")
+            whole = data[: end if end > 0 else data.rfind(b"}") + 1]
+            data = whole or data
+        return data.rstrip(_NARROW), self.offset + len(data)
+
+    def line_ahead(self) -> tuple[bytes, int]:
+        """Return the rest of the line, empty if it is long; and until where there is no other."""
+        self.have(_BLOCK)
+        end = self.bytes.find(b"\n", self.position, self.position + _BLOCK)
+        if end < 0:
+            end = self.position + min(self.ahead, _BLOCK)
+            if not self.all_read or self.ahead > _BLOCK:
+                return b"", self.start + end
+        return self.bytes[self.position : end].rstrip(_NARROW), self.start + end
+
+    def length_of_lone_value(self) -> int | None:
+        """Return how long an empty array or a JSON value is that stands by itself here; None if none does."""
+        self.have(_NEAR)
+        if array := _end_of_empty_array(self.bytes, self.position):
+            return array - self.position
+        last = min(self.position + _NEAR, len(self.bytes))
+        if not (scalar := _SCALAR.match(self.bytes, self.position, last)):
+            return None
+        after = _SEPARATORS_OR_LIKE.match(self.bytes, scalar.end(), last)
+        between = after.group() if after else b""
+        follows = scalar.end() + len(between)
+        ends = self.all_read and follows == len(self.bytes)
+        is_alone = ends or self.bytes.startswith(b"{", follows) or _LINE_BREAK.search(between)
+        return scalar.end() - self.position if is_alone and _are_separators(between) else None
+
+    def length_of_fragment(self, *, to_line_end: bool) -> int:
+        """Return how long what begins here is, if it is no object; more than `LARGEST_RECORD` if it may be longer."""
+        looked_at = 0
+        while (length := self.length_in_sight(looked_at, to_line_end=to_line_end)) is None:
+            if self.ahead > LARGEST_RECORD:
+                return LARGEST_RECORD + 1
+            looked_at = max(0, self.ahead - _NEAR)
+            self.read_on()
+        return length
+
+    def length_in_sight(self, looked_at: int = 0, *, to_line_end: bool) -> int | None:
+        """Return how long a fragment is, the separators behind it left out; None if its end is not in sight."""
+        end = _end_of_fragment(self.bytes, self.position + looked_at, to_line_end=to_line_end)
+        if end is None and not self.all_read:
+            return None
+        end = len(self.bytes) if end is None else end
+        return max(1, len(_without_separators_behind(self.bytes[self.position : end])))
+
+
+class _Objects:
+    """Where the objects of a stream end.
+
+    A parser says so, which stops at the first thing that is no JSON. Whatever object was open there is broken too; that
+    is kept, so that nothing is parsed again from each brace before it. Where an object is too large or too deep, a count
+    of brackets goes on from where it stopped for those that began within it.
+    """
+
+    def __init__(self, window: _Window) -> None:
+        self._window = window
+        self._broken: set[int] = set()
+        # Objects that began and have not ended before the frontier: where, and how many brackets were open around each.
+        self._open: dict[int, int] = {}
+        self._depth = self._frontier = 0
+
+    def end_of(self, offset: int) -> int | None:
+        """Return where an object ends that begins at an offset; None if it is broken, too large or too deep."""
+        if offset in self._broken:
+            return None
+        if offset in self._open:
+            for outer in [outer for outer in self._open if outer < offset]:
+                del self._open[outer]
+            return self._parse(offset) if self._closes(offset) else None
+        return self._parse(offset)
+
+    def _parse(self, offset: int) -> int | None:
+        window, size = self._window, _LOOK
+        while True:
+            window.have(size)
+            text = window.look(size).decode("latin-1")
+            try:
+                _, length = _PARSER.raw_decode(text)
+            except json.JSONDecodeError as error:
+                if not (error.msg.startswith("Unterminated") or error.pos > len(text) - _LONGEST_TOKEN):
+                    return self._give_up(offset, offset + error.pos)
+                if window.all_read and len(text) == window.ahead:
+                    return self._give_up(offset, offset + len(text))
+                if len(text) <= LARGEST_RECORD:
+                    # Not all at once: an error takes as long as the text before it.
+                    size *= 8
+                    continue
+            except RecursionError:
+                pass
+            else:
+                if length <= LARGEST_RECORD and not is_too_deep(window.look(length)):
+                    return offset + length
+            # Too large or too deep.
+            self._begin(offset)
+            self._closes(offset)
+            return None
+
+    def _give_up(self, offset: int, until: int) -> None:
+        """Keep that no object ends that began here and is open at an offset."""
+        self._begin(offset)
+        self._closes(offset, until)
+        self._broken, self._open = set(self._open), {}
+
+    def _begin(self, offset: int) -> None:
+        self._open, self._depth, self._frontier = {}, 0, offset
+
+    def _closes(self, offset: int, until: int | None = None) -> bool:
+        """Count brackets until an object ends, or is too large or too deep, or an offset is reached; say if it ends."""
+        window = self._window
+        while self._depth - self._open.get(offset, 0) <= DEEPEST_NESTING:
+            at = self._frontier - window.start
+            found = _STRUCTURE.search(window.bytes, at, until - window.start if until else len(window.bytes))
+            end = found and (end_of_string(window.bytes, found.end()) if found.group() == b'"' else found.end())
+            if found is None or end is None:
+                if until or window.all_read or window.ahead > LARGEST_RECORD:
+                    return False
+                window.read_on()
+                continue
+            self._frontier = window.start + end
+            mark, begins = found.group(), window.start + found.start()
+            if mark == b"{":
+                self._open[begins] = self._depth
+            if mark in b"{[":
+                self._depth += 1
+            elif mark in b"}]":
+                self._depth -= 1
+                if mark == b"}" and self._open:
+                    ended, _ = self._open.popitem()
+                    if ended == offset:
+                        return True
+        return False
+
+
+def _end_of_fragment(text: bytes, position: int, *, to_line_end: bool) -> int | None:
+    """Return where a fragment ends: at a restart, or where its line does; None if neither is in sight."""
+    pattern = _LINE_END_OR_RESTART if to_line_end else _RESTART
+    while match := pattern.search(text, position):
+        between = match[1] or b""
+        if _are_separators(between):
+            line_end = _LINE_BREAK.search(between) if to_line_end else None
+            return match.start(1) + line_end.start() if line_end else match.end()
+        position = match.start() + 1
+    return None
+
+
+def _end_of_empty_array(text: bytes, position: int) -> int | None:
+    found = _BRACKETED.match(text, position, position + _NEAR)
+    return found.end() if found and _are_separators(found[1]) else None
+
+
+def _are_separators(text: bytes) -> bool:
+    return not _without_separators_behind(text)
+
+
+def _without_separators_behind(text: bytes) -> bytes:
+    while True:
+        text = text.rstrip(_NARROW)
+        wide = next((s for s in _WIDE if text.endswith(s)), None)
+        if wide is None:
+            return text
+        text = text[: -len(wide)]
