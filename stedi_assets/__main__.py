@@ -3,8 +3,6 @@
 import argparse
 import contextlib
 import gc
-import os
-import shutil
 import sys
 import tempfile
 import threading
@@ -14,14 +12,12 @@ from getpass import getpass
 from pathlib import Path
 
 from stedi_assets.contracts import QUARANTINE_TABLES, SOURCES, TABLES
+from stedi_assets.environment import prepare_dagster, read_env_file
 from stedi_assets.lake.errors import LakeError
 from stedi_assets.lake.layout import Lake, masked
 from stedi_assets.plumbing.java import NoJavaError
 from stedi_assets.sample_data import write_sample
 from stedi_assets.settings import DEFAULT_LAKE, Settings, SettingsError, read_settings
-
-# Beside this file, for whoever runs Dagster without this command.
-_DAGSTER_YAML = Path(__file__).with_name("dagster.yaml")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -37,20 +33,19 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     if chosen.command == "start":
         return start_lakehouse(sample_data=chosen.sample_data)
-    _read_dotenv(Path.cwd())
-    return _told(lambda: COMMANDS[chosen.command](read_settings()))
+    return _told(lambda: COMMANDS[chosen.command](_settings()))
 
 
 def start_lakehouse(*, sample_data: bool) -> int:
     """Prepare this folder, materialise the eight tables through Dagster, and print what came of it."""
     began = time.monotonic()
-    _prepare_dagster(Path.cwd())
-    return _told(lambda: _build(read_settings(), began, sample_data=sample_data), "\nNot built. ")
+    return _told(lambda: _build(_settings(), began, sample_data=sample_data), "\nNot built. ")
 
 
 def _build(settings: Settings, began: float, *, sample_data: bool) -> int:
     lake = _lake(settings)
     lake.storage.require_writable()
+    prepare_dagster(Path.cwd())
     if (sample_data or settings.lake == DEFAULT_LAKE) and not _has_landing_files(lake):
         print(f"Made sample landing files of {_write_sample(lake):,} customers in {lake.location}")
 
@@ -152,6 +147,11 @@ COMMANDS = {
 }
 
 
+def _settings() -> Settings:
+    read_env_file(Path.cwd())
+    return read_settings()
+
+
 def _lake(settings: Settings) -> Lake:
     return Lake.at(settings.lake, kms_key=settings.s3_kms_key, glue_database=settings.glue_database)
 
@@ -173,7 +173,7 @@ def _start_spark(settings: Settings) -> None:
         from stedi_assets.plumbing.session import spark_session  # noqa: PLC0415  (loads pyspark)
 
         spark_session(
-            settings.spark_master, settings.spark_log_level, {}, lake=settings.lake, kms_key=settings.s3_kms_key
+            settings.spark_master, settings.spark_log.value, {}, lake=settings.lake, kms_key=settings.s3_kms_key
         )
 
 
@@ -190,30 +190,6 @@ def _write_sample(lake: Lake) -> int:
                 with lake.storage.writing(path.relative_to(folder).as_posix()) as file:
                     file.write(path.read_bytes())
     return sample.customers
-
-
-def _read_dotenv(folder: Path) -> Path:
-    """Read `.env` as Dagster does, and return where it is; what the environment says wins."""
-    settings = folder / ".env"
-    for line in settings.read_text().splitlines() if settings.exists() else []:
-        name, separator, value = line.partition("=")
-        if separator and not name.lstrip().startswith("#"):
-            os.environ.setdefault(name.strip(), value.strip())
-    return settings
-
-
-def _prepare_dagster(folder: Path) -> None:
-    """Read `.env`; have a home for Dagster, so that its runs and cursors outlive this process."""
-    settings = _read_dotenv(folder)
-    if "DAGSTER_HOME" in os.environ:
-        return
-    home = folder / ".dagster"
-    home.mkdir(mode=0o700, exist_ok=True)
-    if not (home / "dagster.yaml").exists():
-        shutil.copyfile(_DAGSTER_YAML, home / "dagster.yaml")
-    with settings.open("a") as file:
-        file.write(f"DAGSTER_HOME={home}\n")
-    os.environ["DAGSTER_HOME"] = str(home)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,8 @@ from stedi_assets.lake.suppression import Erased, change_suppressed
 from stedi_assets.plumbing.checks import CHECKS
 from stedi_assets.plumbing.spark import SparkResource
 from stedi_assets.sample_data import SampleOptions, write_sample
-from stedi_assets.settings import SettingsError, read_settings
+from stedi_assets.settings import SettingsError
+from stedi_assets_tests.environments import settings_of
 from stedi_assets_tests.lakes import (
     CONSENTED,
     DEFAULT,
@@ -1001,7 +1002,7 @@ def configured(**variables: str) -> Callable[[Set], str]:
 
     def reading(_: Set) -> str:
         with pytest.raises(SettingsError) as refused:
-            read_settings(variables)
+            settings_of(variables)
         return str(refused.value)
 
     return reading
