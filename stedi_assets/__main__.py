@@ -64,9 +64,13 @@ def _build(settings: Settings, began: float, *, sample_data: bool) -> int:
 def hash_person(settings: Settings) -> int:
     """Read an e-mail from standard input, and print the run config that erases its person, by a keyed hash."""
     from stedi_assets.lake.keys import suppression_key  # noqa: PLC0415  (loads pyspark)
-    from stedi_assets.lake.suppression import person_hash  # noqa: PLC0415  (loads pyspark)
+    from stedi_assets.lake.known_keys import require_suppression_key  # noqa: PLC0415  (loads pyspark)
+    from stedi_assets.lake.suppression import person_hash, read_suppressed  # noqa: PLC0415  (loads pyspark)
 
-    key = suppression_key(settings.suppression_key, _lake(settings))
+    lake = _lake(settings)
+    key = require_suppression_key(lake, suppression_key(settings.suppression_key, lake))
+    # A list that is gone, or was made with another key, is better told of now than by the erasure.
+    read_suppressed(lake, lambda: key)
     email = (getpass("E-mail: ") if sys.stdin.isatty() else sys.stdin.readline()).strip()
     if email.count("@") != 1:
         print("That is not one e-mail address. Write one, and nothing else, to standard input.", file=sys.stderr)
@@ -78,11 +82,16 @@ def hash_person(settings: Settings) -> int:
 def repair_lake(settings: Settings) -> int:
     """Go back to the newest whole snapshot of each table whose pointer or current snapshot is damaged."""
     from stedi_assets.lake.keys import pseudonym_key, suppression_key  # noqa: PLC0415  (loads pyspark)
+    from stedi_assets.lake.known_keys import (  # noqa: PLC0415  (loads pyspark)
+        require_pseudonym_key,
+        require_suppression_key,
+    )
     from stedi_assets.lake.repair import Keys, repair  # noqa: PLC0415  (loads pyspark)
 
     lake = _lake(settings)
     keys = Keys(
-        lambda: pseudonym_key(settings.pseudonym_key, lake), lambda: suppression_key(settings.suppression_key, lake)
+        lambda: require_pseudonym_key(lake, pseudonym_key(settings.pseudonym_key, lake)),
+        lambda: require_suppression_key(lake, suppression_key(settings.suppression_key, lake)),
     )
     done = repair(lake, keys)
     for found in done:
@@ -93,6 +102,19 @@ def repair_lake(settings: Settings) -> int:
             print(f"  no whole snapshot of {found.table.name} may stand again: materialise it")
     print(f"{len(done)} damaged tables in {lake.location}")
     return 0 if all(found.pointer for found in done) else 1
+
+
+def rotate_key(settings: Settings) -> int:
+    """Make the pseudonym key in force the lake's, and remove the ML table of the old one, which is to be made again."""
+    from stedi_assets.lake.keys import pseudonym_key  # noqa: PLC0415  (loads pyspark)
+    from stedi_assets.lake.known_keys import rotate_pseudonym_key  # noqa: PLC0415  (loads pyspark)
+
+    lake = _lake(settings)
+    removed = rotate_pseudonym_key(lake, pseudonym_key(settings.pseudonym_key, lake))
+    print(f"The pseudonym key of {lake.location} is the one in force now. Every subject gets a new id.")
+    print(f"machine_learning_curated: {removed} snapshots of the old key removed. To make it again:")
+    print("  .venv/bin/dagster job execute -m stedi_assets.definitions -j rebuild_lakehouse")
+    return 0
 
 
 def register_tables(settings: Settings) -> int:
@@ -141,6 +163,7 @@ COMMANDS = {
     "status": show_status,
     "hash-person": hash_person,
     "repair": repair_lake,
+    "rotate-key": rotate_key,
     "purge": drop_old_snapshots,
     "register": register_tables,
     "fetch-s3": fetch_s3,

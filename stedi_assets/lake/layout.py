@@ -17,6 +17,7 @@ POINTER = "_current.json"
 SNAPSHOT = "_snapshot.json"
 DATA_CARD = "_data_card.md"
 PURPOSE = "_purpose.json"
+KEYS = "_keys.json"
 SUPPRESSED = "_suppressed.json"
 RECEIPTS = "_erasures"
 
