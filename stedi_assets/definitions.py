@@ -29,8 +29,8 @@ def _lake_resource() -> LakeResource:
         "location": _settings.lake,
         **vars(_settings.policy),
         "purpose": _settings.purpose,
-        "kept_snapshots": _settings.kept_snapshots,
-        "kept_for_readers_minutes": _settings.kept_for_readers_minutes,
+        "kept_snapshots": _settings.keep_snapshots,
+        "kept_for_readers_minutes": _settings.keep_for_readers_minutes,
     }
     if not is_on_s3(_settings.lake):
         return LakeResource(**common)
@@ -50,7 +50,7 @@ def _lake_resource() -> LakeResource:
 _lake = _lake_resource()
 _spark = SparkResource(
     master=_settings.spark_master,
-    log_level=_settings.spark_log_level,
+    log_level=_settings.spark_log.value,
     lake=_settings.lake,
     s3_kms_key=_settings.s3_kms_key,
 )

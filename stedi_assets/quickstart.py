@@ -57,7 +57,8 @@ def build(lake: Lake, began: float) -> int:
     with dg.DagsterInstance.get() as instance:
         result = job.execute_in_process(instance=instance, raise_on_error=False, run_config={"loggers": {"brief": {}}})
     if not result.success:
-        return _failed("\n".join(_messages(result)))
+        # Once each: several steps may have failed for one reason.
+        return _failed("\n".join(dict.fromkeys(_messages(result))))
     _print_summary(lake, _outcomes(result))
     print(f"\nAll of it took {time.monotonic() - began:.0f} s. To see it in the browser:  .venv/bin/dagster dev")
     return 0

@@ -1,126 +1,31 @@
-"""The settings, read from the environment in one place. Each has a default that works on a laptop.
+"""The settings: one class, whose fields are the environment variables. Each has a default that works on a laptop.
 
-An unknown or unusable value is a `SettingsError` when the definitions load.
+An unknown or unusable value is a `SettingsError` when the definitions load. `python -m stedi_assets.settings` writes
+docs/settings.md and .env.example anew, in the folder where it is started.
 """
 
-import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from enum import Enum
-from typing import TypeVar
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from stedi_assets.contracts import ConsentRecord, MatchOn, Policy, PublishedTime, Purpose, Readings
 from stedi_assets.contracts.rules import Thresholds
-
-_Choice = TypeVar("_Choice", bound=Enum)
-
+from stedi_assets.lake.layout import POSSIBLE_LOCATIONS, is_on_s3, is_possible
 
 DEFAULT_LAKE = "./lake"
 _DEFAULTS = Thresholds()
+_PREFIX = "STEDI_"
+_TOPIC = r"arn:[a-z-]+:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}"
 
 
 class SettingsError(Exception):
     """A setting has a value that cannot be used; the message names it and what is possible."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Everything that the environment decides. The field comments name the variables."""
-
-    lake: str  # STEDI_LAKE: a folder, or s3://bucket/prefix; STEDI_LAKE_IS_SHARED allows a folder on a cluster
-    s3_kms_key: str | None  # STEDI_S3_KMS_KEY
-    glue_database: str | None  # STEDI_GLUE_DATABASE
-    policy: Policy  # STEDI_CONSENT_RECORD, STEDI_READINGS, STEDI_MATCH_ON, STEDI_PUBLISHED_TIME
-    purpose: Purpose  # STEDI_PURPOSE
-    pseudonym_key: str | None = field(repr=False)  # STEDI_PSEUDONYM_KEY
-    suppression_key: str | None = field(repr=False)  # STEDI_SUPPRESSION_KEY
-    spark_master: str  # STEDI_SPARK_MASTER
-    spark_log_level: str  # STEDI_SPARK_LOG
-    kept_snapshots: int  # STEDI_KEEP_SNAPSHOTS
-    kept_for_readers_minutes: int  # STEDI_KEEP_FOR_READERS_MINUTES
-    thresholds: Thresholds  # STEDI_WARN_…, STEDI_SECOND_ENGINE_ROWS
-    sensor_seconds: int  # STEDI_SENSOR_SECONDS
-    settled_seconds: int  # STEDI_SETTLED_SECONDS
-    sensor_attempts: int  # STEDI_SENSOR_ATTEMPTS
-    sensor_pause_seconds: int  # STEDI_SENSOR_PAUSE_SECONDS
-    alerts_sns_topic: str | None  # STEDI_ALERTS_SNS_TOPIC
-    fresh_warn_hours: int  # STEDI_FRESH_WARN_HOURS
-    fresh_fail_hours: int  # STEDI_FRESH_FAIL_HOURS
-
-
-def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
-    """Read the settings. Raises `SettingsError` naming the variable that cannot be used."""
-    found = os.environ if environment is None else environment
-    policy = Policy(
-        consent_record=_choice(found, "STEDI_CONSENT_RECORD", ConsentRecord.LATEST),
-        readings=_choice(found, "STEDI_READINGS", Readings.ALL),
-        match_on=_choice(found, "STEDI_MATCH_ON", MatchOn.CUSTOMER_AND_TIMESTAMP),
-        published_time=_choice(found, "STEDI_PUBLISHED_TIME", PublishedTime.MILLISECOND),
-    )
-    purpose = _choice(found, "STEDI_PURPOSE", Purpose.PRODUCTION)
-    if policy.needs_comparison and purpose is not Purpose.COMPARISON:
-        msg = (
-            "STEDI_CONSENT_RECORD=any and STEDI_MATCH_ON=timestamp use people who withdrew or mix people, to "
-            "reproduce published counts. They need STEDI_PURPOSE=comparison and a lake of their own."
-        )
-        raise SettingsError(msg)
-    lake, glue_database = found.get("STEDI_LAKE") or DEFAULT_LAKE, found.get("STEDI_GLUE_DATABASE") or None
-    is_on_s3 = lake.startswith(("s3://", "s3a://"))
-    if glue_database and not is_on_s3:
-        msg = f"STEDI_GLUE_DATABASE={glue_database} needs a lake on S3. STEDI_LAKE is {lake}: set it to s3://bucket/prefix."
-        raise SettingsError(msg)
-    pseudonym_key = found.get("STEDI_PSEUDONYM_KEY") or None
-    if is_on_s3 and not pseudonym_key:
-        msg = (
-            f"STEDI_LAKE={lake} is used by several machines, which need the same key: set STEDI_PSEUDONYM_KEY to a "
-            "secret of at least 32 bytes, for example from a secrets manager."
-        )
-        raise SettingsError(msg)
-    spark_master = found.get("STEDI_SPARK_MASTER") or "local[*]"
-    is_shared = _choice(found, "STEDI_LAKE_IS_SHARED", Answer.NO) is Answer.YES
-    if not (is_on_s3 or is_shared or spark_master.startswith("local")):
-        msg = (
-            f"STEDI_SPARK_MASTER={spark_master} has other machines write, and STEDI_LAKE={lake} is a folder of this "
-            "one. Use a lake on S3; or, where every machine has that folder, set STEDI_LAKE_IS_SHARED=yes."
-        )
-        raise SettingsError(msg)
-    fresh_warn_hours = _whole_number(found, "STEDI_FRESH_WARN_HOURS", default=24, least=1)
-    fresh_fail_hours = _whole_number(found, "STEDI_FRESH_FAIL_HOURS", default=48, least=1)
-    if fresh_warn_hours >= fresh_fail_hours:
-        msg = (
-            f"STEDI_FRESH_WARN_HOURS={fresh_warn_hours} is not possible: it must be less than STEDI_FRESH_FAIL_HOURS, "
-            f"which is {fresh_fail_hours}."
-        )
-        raise SettingsError(msg)
-    return Settings(
-        lake=lake,
-        s3_kms_key=found.get("STEDI_S3_KMS_KEY") or None,
-        glue_database=glue_database,
-        policy=policy,
-        purpose=purpose,
-        pseudonym_key=pseudonym_key,
-        suppression_key=found.get("STEDI_SUPPRESSION_KEY") or None,
-        spark_master=spark_master,
-        spark_log_level=_choice(found, "STEDI_SPARK_LOG", SparkLog.OFF).value,
-        kept_snapshots=_whole_number(found, "STEDI_KEEP_SNAPSHOTS", default=2, least=1),
-        kept_for_readers_minutes=_whole_number(found, "STEDI_KEEP_FOR_READERS_MINUTES", default=60, least=0),
-        thresholds=Thresholds(
-            quarantine_rate=_share(found, "STEDI_WARN_QUARANTINE_RATE", _DEFAULTS.quarantine_rate),
-            unattributed_share=_share(found, "STEDI_WARN_UNATTRIBUTED_SHARE", _DEFAULTS.unattributed_share),
-            row_count_change=_share(found, "STEDI_WARN_ROW_COUNT_CHANGE", _DEFAULTS.row_count_change),
-            second_engine_rows=_whole_number(
-                found, "STEDI_SECOND_ENGINE_ROWS", default=_DEFAULTS.second_engine_rows, least=0
-            ),
-        ),
-        sensor_seconds=_whole_number(found, "STEDI_SENSOR_SECONDS", default=30, least=1),
-        settled_seconds=_whole_number(found, "STEDI_SETTLED_SECONDS", default=10, least=0),
-        sensor_attempts=_whole_number(found, "STEDI_SENSOR_ATTEMPTS", default=5, least=1),
-        sensor_pause_seconds=_whole_number(found, "STEDI_SENSOR_PAUSE_SECONDS", default=60, least=0),
-        alerts_sns_topic=_topic(found),
-        fresh_warn_hours=fresh_warn_hours,
-        fresh_fail_hours=fresh_fail_hours,
-    )
 
 
 class Answer(str, Enum):
@@ -139,38 +44,284 @@ class SparkLog(str, Enum):
     INFO = "info"
 
 
-def _choice(found: Mapping[str, str], name: str, default: _Choice) -> _Choice:
-    value = found.get(name) or default.value
-    try:
-        return type(default)(value)
-    except ValueError:
-        possible = ", ".join(choice.value for choice in type(default))
-        msg = f"{name}={value} is not possible. Use one of: {possible}."
-        raise SettingsError(msg) from None
+def _at_least(least: int) -> BeforeValidator:
+    """Accept digits alone: Python would also read `1_0` and digits of other scripts."""
+
+    def whole_number(text: str) -> int:
+        if not re.fullmatch("[0-9]{1,9}", text) or int(text) < least:
+            raise ValueError(f"Use a whole number from {least} to 999999999.")
+        return int(text)
+
+    return BeforeValidator(whole_number)
 
 
-def _whole_number(found: Mapping[str, str], name: str, *, default: int, least: int) -> int:
-    value = found.get(name) or str(default)
-    if not re.fullmatch("[0-9]{1,9}", value) or int(value) < least:
-        msg = f"{name}={value} is not possible. Use a whole number from {least} to 999999999."
-        raise SettingsError(msg)
-    return int(value)
+def _share(text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,9})?", text):
+        raise ValueError("Use a share such as 0.05, which is 5 %.")
+    return float(text)
 
 
-def _topic(found: Mapping[str, str]) -> str | None:
-    topic = found.get("STEDI_ALERTS_SNS_TOPIC") or None
-    if topic and not re.fullmatch(r"arn:[a-z-]+:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}", topic):
-        msg = (
-            f"STEDI_ALERTS_SNS_TOPIC={topic} is not possible. Use the ARN of a standard topic of Amazon SNS, such as "
-            "arn:aws:sns:eu-central-1:123456789012:lake-alerts."
+def _location(text: str) -> str:
+    if not is_possible(text):
+        raise ValueError(POSSIBLE_LOCATIONS)
+    return text
+
+
+def _topic(text: str) -> str:
+    if not re.fullmatch(_TOPIC, text):
+        raise ValueError(
+            "Use the ARN of a standard topic of Amazon SNS, such as arn:aws:sns:eu-central-1:123456789012:lake-alerts."
         )
-        raise SettingsError(msg)
-    return topic
+    return text
 
 
-def _share(found: Mapping[str, str], name: str, default: float) -> float:
-    value = found.get(name) or str(default)
-    if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,9})?", value):
-        msg = f"{name}={value} is not possible. Use a share such as 0.05, which is 5 %."
-        raise SettingsError(msg)
-    return float(value)
+_Location = Annotated[str, BeforeValidator(_location)]
+_Topic = Annotated[str, BeforeValidator(_topic)]
+_Share = Annotated[float, BeforeValidator(_share)]
+_FromNone = Annotated[int, _at_least(0)]
+_FromOne = Annotated[int, _at_least(1)]
+
+
+def _optional(without: str, description: str, *, secret: bool = False) -> Any:
+    """Declare a setting that may be left out; `without` says what is so then. A secret is never shown."""
+    return Field(default=None, description=description, repr=not secret, json_schema_extra={"without": without})
+
+
+class Settings(BaseSettings):
+    """Everything that the environment decides: the field `lake` is STEDI_LAKE. An empty variable is as none."""
+
+    model_config = SettingsConfigDict(
+        alias_generator=lambda name: _PREFIX + name.upper(),
+        case_sensitive=True,
+        env_ignore_empty=True,
+        extra="ignore",
+        validate_default=False,
+        frozen=True,
+        # What pydantic itself says of an error shows no secret.
+        hide_input_in_errors=True,
+    )
+
+    lake: _Location = Field(
+        default=DEFAULT_LAKE, description="a folder, or `s3://bucket/prefix`; any other scheme is refused"
+    )
+    lake_is_shared: Answer = Field(
+        default=Answer.NO, description="`yes`: every machine of the cluster has the folder that `STEDI_LAKE` names"
+    )
+    s3_kms_key: str | None = _optional(
+        "none: S3's own keys", "the id of the KMS key that encrypts what is written to S3"
+    )
+    glue_database: str | None = _optional(
+        "none: no catalog", "the AWS Glue database in which published tables are registered"
+    )
+    consent_record: ConsentRecord = Field(
+        default=ConsentRecord.LATEST, description="`latest`; `any`: the latest consenting record, whatever came after"
+    )
+    readings: Readings = Field(
+        default=Readings.ALL, description="`all`; `since_consent`: only readings from the consent instant on"
+    )
+    match_on: MatchOn = Field(
+        default=MatchOn.CUSTOMER_AND_TIMESTAMP,
+        description="`customer_and_timestamp`; `timestamp`: on the instant alone, mixes people",
+    )
+    published_time: PublishedTime = Field(
+        default=PublishedTime.MILLISECOND,
+        description="`millisecond`, `second`, `minute`, `hour`, `day`: how close the ML table's instants are",
+    )
+    purpose: Purpose = Field(
+        default=Purpose.PRODUCTION,
+        description="`production`; `comparison`: needed for `any` and `timestamp`; a lake keeps its first",
+    )
+    pseudonym_key: str | None = _optional(
+        "made once in `$XDG_CONFIG_HOME/stedi/pseudonym.key`", "a secret of at least 32 bytes", secret=True
+    )
+    suppression_key: str | None = _optional(
+        "made once in `$XDG_CONFIG_HOME/stedi/suppression.key`",
+        "a secret of at least 32 bytes that never changes",
+        secret=True,
+    )
+    spark_master: str = Field(default="local[*]", description="any Spark master")
+    spark_log: SparkLog = Field(
+        default=SparkLog.OFF,
+        description="`off`, `error`, `warn`, `info`: Spark's own log, which can show people's data",
+    )
+    keep_snapshots: _FromOne = Field(default=2, description="how many snapshots of a table stay")
+    keep_for_readers_minutes: _FromNone = Field(default=60, description="how long a replaced snapshot stays at least")
+    warn_quarantine_rate: _Share = Field(
+        default=_DEFAULTS.quarantine_rate, description="the share of records in quarantine from which on a check warns"
+    )
+    warn_unattributed_share: _Share = Field(
+        default=_DEFAULTS.unattributed_share,
+        description="the share of device readings that are nobody's from which on a check warns",
+    )
+    warn_people_leaving_unread: _Share = Field(
+        default=_DEFAULTS.people_leaving_unread,
+        description="when a larger share of people leaves in one run because of records that could not be read, "
+        "a check fails",
+    )
+    warn_row_count_change: _Share = Field(
+        default=_DEFAULTS.row_count_change, description="by which share a row count may differ from the last one"
+    )
+    second_engine_rows: _FromNone = Field(
+        default=_DEFAULTS.second_engine_rows, description="up to how many rows the second engine recomputes a table"
+    )
+    sensor_seconds: _FromOne = Field(
+        default=30, description="how often new landing files are looked for; Dagster does so every 5 s at the most"
+    )
+    settled_seconds: _FromNone = Field(
+        default=10, description="how long a local file must not have changed before it is taken"
+    )
+    sensor_attempts: _FromOne = Field(default=5, description="how often the same files are tried, but for customers'")
+    sensor_pause_seconds: _FromNone = Field(
+        default=60, description="the pause before the second attempt; doubled before each further one"
+    )
+    alerts_sns_topic: _Topic | None = _optional(
+        "none: the log", "the ARN of the Amazon SNS topic by which people are told"
+    )
+    fresh_warn_hours: _FromOne = Field(default=24, description="how old a curated table is when it warns")
+    fresh_fail_hours: _FromOne = Field(default=48, description="how old it is when it is no longer fresh")
+
+    @property
+    def policy(self) -> Policy:
+        """The policy that tables are made under."""
+        return Policy(self.consent_record, self.readings, self.match_on, self.published_time)
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """When a check warns or fails."""
+        return Thresholds(
+            quarantine_rate=self.warn_quarantine_rate,
+            unattributed_share=self.warn_unattributed_share,
+            people_leaving_unread=self.warn_people_leaving_unread,
+            row_count_change=self.warn_row_count_change,
+            second_engine_rows=self.second_engine_rows,
+        )
+
+    @model_validator(mode="after")
+    def _require_what_belongs_together(self) -> "Settings":
+        if problem := next(self._problems(), None):
+            raise ValueError(problem)
+        return self
+
+    def _problems(self) -> Iterator[str]:
+        """Yield what is wrong with settings of which each alone is possible."""
+        if self.policy.needs_comparison and self.purpose is not Purpose.COMPARISON:
+            yield (
+                "STEDI_CONSENT_RECORD=any and STEDI_MATCH_ON=timestamp use people who withdrew or mix people, to "
+                "reproduce published counts. They need STEDI_PURPOSE=comparison and a lake of their own."
+            )
+        if self.glue_database and not is_on_s3(self.lake):
+            yield (
+                f"STEDI_GLUE_DATABASE={self.glue_database} needs a lake on S3. STEDI_LAKE is {self.lake}: set it to "
+                "s3://bucket/prefix."
+            )
+        if is_on_s3(self.lake) and not self.pseudonym_key:
+            yield (
+                f"STEDI_LAKE={self.lake} is used by several machines, which need the same key: set "
+                "STEDI_PSEUDONYM_KEY to a secret of at least 32 bytes, for example from a secrets manager."
+            )
+        has_other_machines_write = not self.spark_master.startswith("local")
+        if has_other_machines_write and not is_on_s3(self.lake) and self.lake_is_shared is Answer.NO:
+            yield (
+                f"STEDI_SPARK_MASTER={self.spark_master} has other machines write, and STEDI_LAKE={self.lake} is a "
+                "folder of this one. Use a lake on S3; or, where every machine has that folder, set "
+                "STEDI_LAKE_IS_SHARED=yes."
+            )
+        if self.fresh_warn_hours >= self.fresh_fail_hours:
+            yield (
+                f"STEDI_FRESH_WARN_HOURS={self.fresh_warn_hours} is not possible: it must be less than "
+                f"STEDI_FRESH_FAIL_HOURS, which is {self.fresh_fail_hours}."
+            )
+
+
+def read_settings() -> Settings:
+    """Read the settings. Raises `SettingsError` naming each variable that cannot be used."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = "\n".join(_refusal(found["loc"], found["input"], found.get("ctx", {})) for found in error.errors())
+    # Not from the error, whose text is pydantic's.
+    raise SettingsError(problems)
+
+
+def variables() -> dict[str, FieldInfo]:
+    """Return the field of each environment variable."""
+    return {str(field.alias): field for field in Settings.model_fields.values()}
+
+
+def _refusal(where: tuple[int | str, ...], value: object, context: dict[str, Any]) -> str:
+    """Say in one sentence which variable cannot be used, and in another what is possible."""
+    if not where:
+        return str(context["error"])
+    name = str(where[0])
+    kind = variables()[name].annotation
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        possible = f"Use one of: {', '.join(choice.value for choice in kind)}."
+    else:
+        possible = str(context["error"])
+    return f"{name}={value} is not possible. {possible}"
+
+
+def settings_page() -> str:
+    """Return docs/settings.md."""
+    lines = [
+        f"| `{name}` | {_without(field) or f'`{_default(field)}`'} | {field.description} |"
+        for name, field in variables().items()
+    ]
+    return _PAGE.format(table="\n".join(lines))
+
+
+def example() -> str:
+    """Return .env.example: every setting with its default, none of them set."""
+    return _EXAMPLE.format(variables="\n".join(f"# {name}={_default(field)}" for name, field in variables().items()))
+
+
+def _without(field: FieldInfo) -> str | None:
+    extra = field.json_schema_extra
+    return str(extra["without"]) if isinstance(extra, dict) else None
+
+
+def _default(field: FieldInfo) -> str:
+    """Return a default as the variable would say it."""
+    default = field.default.value if isinstance(field.default, Enum) else field.default
+    return "" if default is None else str(default)
+
+
+_PAGE = """\
+# Settings
+
+Environment variables, or lines of `.env` (see `.env.example`). An unknown value is an error when the definitions load.
+
+| variable | default | values |
+|---|---|---|
+{table}
+
+Java: a `JAVA_HOME` or `java` on the PATH of version 17 or 21 is used; otherwise the one that pip installed along.
+
+## One environment
+
+Every command of `stedi`, and `dagster dev`, `dagster job execute`, `dagster asset materialize` and the like, read the
+`.env` of the folder where they are started, and no other. **It overrules the environment**: so Dagster does it, and
+`stedi` does the same. Where the two disagree about a variable whose name begins with `STEDI_`, `DAGSTER_` or `AWS_`,
+`stedi` says which value is used. To use the environment's, take the line out of the file; or write
+`STEDI_LAKE=${{STEDI_LAKE:-./lake}}`, which is the environment's value where it has one, else `./lake`.
+
+The file is UTF-8, and read by python-dotenv: `export NAME=value`, values in single or double quotes, ` # comments` and
+`${{NAME}}`, also in quotes. A line that cannot be read is named by its number, and left out.
+
+`DAGSTER_HOME` is where Dagster keeps its runs: the absolute path of a folder that exists. Where it is not set,
+`stedi start` makes `.dagster` and adds the line to `.env`. `dagster asset list` alone reads no `.env`.
+
+`.venv/bin/python -m stedi_assets.settings` writes this page and `.env.example` from the class `Settings`.
+"""
+
+_EXAMPLE = """\
+# Read by every command of `stedi` and of `dagster`; it overrules the environment. Every setting has a default;
+# docs/settings.md says what each means.
+# The absolute path of a folder that exists. Where it is not set, `stedi start` makes one and adds a line here.
+# DAGSTER_HOME=
+{variables}
+"""
+
+if __name__ == "__main__":
+    Path("docs/settings.md").write_text(settings_page(), "utf-8")
+    Path(".env.example").write_text(example(), "utf-8")

@@ -1,13 +1,12 @@
 """What `stedi status` prints: each table's rows, age, last check results and snapshot, read without starting Spark."""
 
 import gc
-import os
 from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime, timezone
-from pathlib import Path
 
 from stedi_assets.contracts import TABLES
+from stedi_assets.environment import dagster_home
 from stedi_assets.lake.errors import LakeError
 from stedi_assets.lake.layout import Lake
 from stedi_assets.lake.pointers import Pointer
@@ -61,7 +60,8 @@ def _check_results(runs: Mapping[str, str]) -> Mapping[str, str]:
 
     `runs` are the runs that have made the tables as they are: what was found of others is left out, as of another lake.
     """
-    if not Path(os.environ.get("DAGSTER_HOME", "")).is_absolute() or not Path(os.environ["DAGSTER_HOME"]).is_dir():
+    home = dagster_home()
+    if not (home and home.is_absolute() and home.is_dir()):
         return {}
     # What Dagster loads is no garbage: not to look for any saves a third of the loading, and of the end.
     gc.disable()

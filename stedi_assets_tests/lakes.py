@@ -106,7 +106,7 @@ def materialise(
 ) -> dg.ExecuteInProcessResult:
     """Materialise tables, all eight if none are named, with their checks, as Dagster does it; it may fail."""
     config = {
-        **({"customer_trusted": {"config": {"as_of": as_of}}} if as_of else {}),
+        **({"customer_trusted": {"config": {"as_of": as_of}}} if as_of is not None else {}),
         **({"customer_landing": {"config": {"forget_files": list(forget)}}} if forget else {}),
     }
     return dg.materialize(
@@ -134,6 +134,14 @@ def check(lake: Lake, spark: SparkResource, policy: Policy = DEFAULT, **options:
 def failed_checks(result: dg.ExecuteInProcessResult) -> set[tuple[str, str]]:
     """Return the table and name of each check that failed, whatever its severity."""
     return {(c.asset_key.path[-1], c.check_name) for c in result.get_asset_check_evaluations() if not c.passed}
+
+
+def messages(result: dg.ExecuteInProcessResult) -> str:
+    """Return why steps of a run failed, in their own words."""
+    failures = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+    return "\n".join(
+        (data.user_failure_data.description if data.user_failure_data else str(data.error)) or "" for data in failures
+    )
 
 
 class Recorder(Notifier):

@@ -13,6 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -607,7 +608,7 @@ def test_the_catalog_shows_a_snapshot_before_the_one_before_is_removed(
 
 
 def test_while_the_catalog_is_down_the_lake_goes_on_and_registering_makes_good_for_it(
-    lake_with_catalog: Lake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    lake_with_catalog: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish_empty(lake_with_catalog, [])
     warnings: list[str] = []
@@ -618,6 +619,7 @@ def test_while_the_catalog_is_down_the_lake_goes_on_and_registering_makes_good_f
     assert warnings[0].startswith("customer_quarantine is published in the lake, but not registered")
     assert shown_location(lake_with_catalog) != f"{published.where}/"
 
+    monkeypatch.chdir(tmp_path)  # where there is no .env
     monkeypatch.setenv("STEDI_LAKE", "s3://lakes/stedi")
     monkeypatch.setenv("STEDI_PSEUDONYM_KEY", "k" * 32)
     assert main(["register"]) == 1

@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,11 +15,15 @@ import dagster as dg
 import pyarrow.parquet as pq
 import pytest
 
+from stedi_assets.__main__ import main
 from stedi_assets.contracts import SOURCES, TABLES
+from stedi_assets.lake import erasure
+from stedi_assets.lake.errors import LakeError
+from stedi_assets.lake.known_keys import suppression_check
 from stedi_assets.lake.landing import read_file_reports
 from stedi_assets.lake.layout import Lake
 from stedi_assets.lake.snapshots import current
-from stedi_assets.lake.suppression import person_hash
+from stedi_assets.lake.suppression import change_suppressed, person_hash, read_suppressed
 from stedi_assets.plumbing.erasure import erase_person
 from stedi_assets.plumbing.spark import SparkResource
 from stedi_assets_tests.lakes import (
@@ -32,6 +37,7 @@ from stedi_assets_tests.lakes import (
     lines,
     local_lake,
     materialise,
+    messages,
     phone_reading,
     resources,
     root_of,
@@ -41,7 +47,9 @@ from stedi_assets_tests.lakes import (
 KEY = b"a suppression key for tests, 32 bytes and more"
 PSEUDONYM_KEY = b"a pseudonym key for tests, 32 bytes and more"
 ADA = person_hash("ada@example.com", KEY)
+NOBODY = person_hash("nobody@example.com", KEY)
 SHARED = "device-of-both"
+ENTRY = {"erased_at": CONSENTED, "back_since": None, "devices": (), "readings": ()}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -82,14 +90,39 @@ def built(first: Lake, lake: Lake) -> Lake:
     return lake
 
 
-def erase(lake: Lake, spark: SparkResource, person: str, home: Path) -> dg.ExecuteInProcessResult:
+@pytest.fixture(scope="module")
+def without_ada(first: Lake, spark_resource: SparkResource, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The root of a copy of that lake from which ada was erased."""
+    lake = local_lake(tmp_path_factory.mktemp("without ada") / "lake")
+    shutil.copytree(root_of(first), root_of(lake))
+    assert erase(lake, spark_resource, ADA, tmp_path_factory.mktemp("dagster")).success
+    return root_of(lake)
+
+
+@pytest.fixture
+def erased(without_ada: Path, lake: Lake) -> Lake:
+    """The test's own copy of the lake from which ada was erased."""
+    shutil.copytree(without_ada, root_of(lake))
+    return lake
+
+
+def erase(lake: Lake, spark: SparkResource, person: str, home: Path, **config: bool) -> dg.ExecuteInProcessResult:
     with dg.DagsterInstance.local_temp(str(home)) as instance:
         return erase_person.execute_in_process(
-            run_config={"ops": {"erase_from_lake": {"config": {"person": person}}}},
+            run_config={"ops": {"erase_from_lake": {"config": {"person": person, **config}}}},
             resources={name: found for name, found in resources(lake, spark).items() if name in {"lake", "spark"}},
             instance=instance,
             raise_on_error=False,
         )
+
+
+def content_of(lake: Lake) -> dict[str, bytes]:
+    """Return every file of a lake."""
+    return {str(path): path.read_bytes() for path in root_of(lake).rglob("*") if path.is_file()}
+
+
+def people_on_the_list(lake: Lake) -> set[str]:
+    return {*json.loads((root_of(lake) / "_suppressed.json").read_text())["people"]}
 
 
 def places_of_ada(*roots: Path) -> list[str]:
@@ -139,6 +172,7 @@ def test_an_erased_person_is_in_no_byte_and_stays_out(
         for source in ("accelerometer", "customer", "step_trainer")
         for name in ("more", "one")
     ]
+    assert (receipt["erased_before"], receipt["people_on_the_list"]) == (False, 1)
     assert ADA not in json.dumps(receipt)
 
     checked = check(built, spark_resource, quarantine_rate=1)
@@ -184,18 +218,149 @@ def test_the_way_back_is_a_consent_from_after_the_erasure(
     assert landed == {"accelerometer_landing": 3, "machine_learning_curated": 3}
 
 
+@pytest.mark.parametrize("of_an_earlier_version", [False, True])
 def test_another_suppression_key_is_refused(
+    of_an_earlier_version: bool,  # noqa: FBT001  # a case
+    erased: Lake,
+    spark_resource: SparkResource,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Also in a lake that does not know its keys: the list knows its own."""
+    if of_an_earlier_version:
+        (root_of(erased) / "_keys.json").unlink()
+    before = content_of(erased)
+    monkeypatch.setenv("STEDI_LAKE", erased.location)
+    monkeypatch.setenv("STEDI_SUPPRESSION_KEY", "x" * 40)
+    landed = materialise(erased, spark_resource, tables=dg.AssetSelection.assets("customer_landing"))
+    for refused in (landed, erase(erased, spark_resource, "0" * 64, tmp_path, expect_nobody=True)):
+        assert not refused.success
+        assert "The suppression key is not the one" in messages(refused)
+        assert "can never be rotated" in messages(refused)
+    assert main(["hash-person"]) == 1
+    assert "The suppression key is not the one" in capsys.readouterr().err
+    assert content_of(erased) == before
+
+
+def test_an_erasure_that_finds_nobody_fails_and_changes_nothing(
+    built: Lake, spark_resource: SparkResource, tmp_path: Path
+) -> None:
+    before = content_of(built)
+    found_nobody = erase(built, spark_resource, NOBODY, tmp_path)
+    assert not found_nobody.success
+    assert re.search(
+        "Nobody by that hash is in .* nothing was removed.* mistyped.* another suppression key.* expect_nobody: true",
+        messages(found_nobody),
+    )
+    assert NOBODY not in messages(found_nobody)
+    assert content_of(built) == before
+
+
+def test_somebody_who_has_not_come_yet_is_kept_out_when_that_is_said(
+    lake: Lake, spark_resource: SparkResource, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert erase(lake, spark_resource, NOBODY, tmp_path, expect_nobody=True).success
+    assert "Nobody by that hash is in a current table" in capfd.readouterr().err
+    assert people_on_the_list(lake) == {NOBODY}
+    # Once on the list, it need not be said again.
+    assert erase(lake, spark_resource, NOBODY, tmp_path).success
+    assert "Erased already: nothing of the person was left." in capfd.readouterr().err
+    # Another one who is nobody is no less a mistake.
+    assert not erase(lake, spark_resource, ADA, tmp_path).success
+    assert people_on_the_list(lake) == {NOBODY}
+
+
+def test_erasing_again_finishes_what_a_run_that_died_has_left(
     built: Lake, spark_resource: SparkResource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Dead once the person is on the list, and once nothing but the quarantines and landing tables hold the person."""
+    for step in ("_leave_trusted_and_curated", "_leave_landing"):
+        with monkeypatch.context() as dying:
+            dying.setattr(erasure, step, lambda *_: (_ for _ in ()).throw(OSError(5, "died", "here")))
+            assert not erase(built, spark_resource, ADA, tmp_path).success
+        assert people_on_the_list(built) == {ADA}
+        assert places_of_ada(root_of(built))
+    assert not (root_of(built) / "_erasures").exists()
     assert erase(built, spark_resource, ADA, tmp_path).success
-    monkeypatch.setenv("STEDI_SUPPRESSION_KEY", "x" * 40)
-    refused = materialise(built, spark_resource)
-    assert not refused.success
-    data = refused.failure_data_for_node("customer_landing")
-    assert data
-    assert data.user_failure_data
-    assert "suppression key is not the one" in (data.user_failure_data.description or "")
     assert places_of_ada(root_of(built)) == []
+    assert json.loads(next((root_of(built) / "_erasures").iterdir()).read_text())["erased_before"]
+
+
+def test_somebody_in_nothing_but_an_old_snapshot_is_found(
+    lake: Lake, spark_resource: SparkResource, tmp_path: Path
+) -> None:
+    folder = root_of(lake) / "accelerometer" / "landing"
+    folder.mkdir(parents=True)
+    for person in ("ada", "ben"):
+        (folder / "one.json").write_bytes(lines(phone_reading(person, INSTANTS[0])))
+        assert materialise(lake, spark_resource, tables=dg.AssetSelection.assets("accelerometer_landing")).success
+    assert places_of_ada(root_of(lake))
+    assert erase(lake, spark_resource, ADA, tmp_path).success
+    assert places_of_ada(root_of(lake)) == []
+
+
+def test_without_the_list_of_the_erased_nothing_is_landed_and_nobody_erased(
+    erased: Lake,
+    spark_resource: SparkResource,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    kept = root_of(erased) / "_suppressed.json"
+    kept.rename(tmp_path / "backup")
+    before = content_of(erased)
+    ran = [
+        materialise(erased, spark_resource, tables=dg.AssetSelection.groups("landing")),
+        erase(erased, spark_resource, ADA, tmp_path),
+        check(erased, spark_resource, quarantine_rate=1),
+    ]
+    for refused in ran:
+        assert not refused.success
+        told = {message for message in messages(refused).splitlines() if message}
+        assert len(told) == 1
+        assert re.search(f"{kept}, is missing: .* know of 1, and it names 0.* Restore the newest", told.pop())
+    failed = {event.step_key for event in ran[0].all_events if event.is_step_failure}
+    assert failed == {source.landing.name for source in SOURCES.values()}
+    monkeypatch.setenv("STEDI_LAKE", erased.location)
+    assert main(["hash-person"]) == 1
+    assert f"{kept}, is missing" in capsys.readouterr().err
+    assert content_of(erased) == before
+
+    shutil.copy(tmp_path / "backup", kept)
+    assert check(erased, spark_resource, quarantine_rate=1).success
+
+
+@pytest.mark.parametrize(
+    ("receipts", "known"),
+    [
+        ([], 0),
+        # Of an earlier version, which did not count; cut off.
+        ([{}], 1),
+        ([None], 1),
+        ([{"people_on_the_list": 3}], 3),
+        ([{"people_on_the_list": 1}, {"people_on_the_list": 2}], 2),
+    ],
+)
+def test_a_list_with_fewer_people_than_the_newest_receipt_is_an_old_one(
+    receipts: list[dict[str, int] | None], known: int, lake: Lake
+) -> None:
+    for number, receipt in enumerate(receipts):
+        content = b'{"erased' if receipt is None else json.dumps(receipt).encode()
+        lake.storage.write(f"_erasures/2026010{number}T000000Z-0000.json", content)
+    for people in range(5):
+        listed = {"check": suppression_check(KEY), "people": {f"{n:064}": ENTRY for n in range(people)}}
+        lake.storage.write("_suppressed.json", json.dumps(listed).encode())
+        if people >= known:
+            found = read_suppressed(lake, lambda: KEY)
+            assert found
+            assert len(found.people) == people
+        else:
+            with pytest.raises(LakeError, match=f"is an old one.* know of {known}, and it names {people}.* Restore"):
+                read_suppressed(lake, lambda: KEY)
+            # Nor is anybody put on it, by which it would seem to be a newer one.
+            with pytest.raises(LakeError, match="is an old one"):
+                change_suppressed(lake, lambda: KEY, lambda listed: listed)
 
 
 @pytest.mark.parametrize("person", ["ada@example.com", ADA.upper(), ADA[:-1], ""])

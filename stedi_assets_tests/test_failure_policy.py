@@ -218,6 +218,23 @@ CASES = [
         ALL,
     ),
     Case(
+        "The list of erased people is lost, or an old one",
+        "Nothing is landed",
+        "the error names the file",
+        "ERROR",
+        lambda lake, _: lake.storage.write("_erasures/20260101T000000Z-0.json", b'{"people_on_the_list": 1}'),
+        ALL,
+    ),
+    Case(
+        "Another pseudonym key than the lake's",
+        "Nothing that is made with it",
+        "the error names the key",
+        "ERROR",
+        lambda _, change: change.setenv("STEDI_PSEUDONYM_KEY", "x" * 40),
+        ALL,
+        command="check_lakehouse",
+    ),
+    Case(
         "Somebody changes stored files",
         "Nothing is written",
         "as_published",
@@ -228,7 +245,7 @@ CASES = [
     ),
 ]
 # These need tables that were made before.
-SECOND_RUNS = {case.what for case in CASES[-4:]}
+SECOND_RUNS = {case.what for case in CASES[-6:]}
 
 
 @pytest.fixture(scope="module")

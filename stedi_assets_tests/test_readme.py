@@ -19,7 +19,7 @@ from stedi_assets.contracts import TABLES
 from stedi_assets.lake.layout import Lake
 from stedi_assets.lake.snapshots import current
 from stedi_assets.sample_data import SampleOptions, write_sample
-from stedi_assets.settings import read_settings
+from stedi_assets_tests.environments import settings_of
 from stedi_assets_tests.pages import ALL, HOW_TO, ON_S3, PROJECT, blocks, page
 from stedi_assets_tests.s3_server import S3Server, bucket
 
@@ -167,7 +167,7 @@ def test_the_settings_that_a_page_shows_can_be_read(name: str) -> None:
     for block in blocks(page(name), "dotenv"):
         shown = dict(line.split("=", 1) for line in block.splitlines())
         assert {*shown} <= {*re.findall(r"`(\w+)`", page("docs/settings.md"))} | {"AWS_DEFAULT_REGION"}
-        assert read_settings(shown)
+        assert settings_of(shown)
 
 
 @pytest.mark.matrix

@@ -44,6 +44,7 @@ def built(tmp_path_factory: pytest.TempPathFactory, spark_resource: SparkResourc
 def folder(built: Path, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of a table in the test's own copy of that lake."""
     shutil.copytree(built, root_of(lake))
+    monkeypatch.chdir(root_of(lake))  # where there is no .env
     monkeypatch.setenv("STEDI_LAKE", lake.location)
     return root_of(lake) / PHONES.path
 

@@ -20,6 +20,7 @@ from stedi_assets_tests.malformed_cases import CASES
 
 JAVA_TRACES = re.compile(r"^\s+at (org|java|scala)\.|py4j\.protocol|Traceback", re.MULTILINE)
 BIN = Path(sys.executable).parent
+EXAMPLE = Path(__file__).parents[1] / ".env.example"
 START = [str(BIN / "stedi"), "start"]
 
 
@@ -51,8 +52,9 @@ def run(command: list[str], folder: Path, path: str, **settings: str) -> subproc
 def started(
     tmp_path_factory: pytest.TempPathFactory, path_without_java: str
 ) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """A folder in which `stedi start` has run, on a machine without Java."""
+    """A folder in which `stedi start` has run, on a machine without Java, with the settings of the example."""
     folder = tmp_path_factory.mktemp("clone")
+    shutil.copyfile(EXAMPLE, folder / ".env")
     return folder, run(START, folder, path_without_java)
 
 
@@ -67,7 +69,7 @@ def test_a_fresh_clone_builds_all_tables_of_sample_data_without_java(
         assert f"{pointer.rows:,}" in line
         assert pointer.snapshot in line
     assert "dagster dev" in done.stdout
-    assert (folder / ".env").read_text() == f"DAGSTER_HOME={folder}/.dagster\n"
+    assert (folder / ".env").read_text() == f"{EXAMPLE.read_text()}DAGSTER_HOME={folder}/.dagster\n"
     assert (folder / ".dagster" / "dagster.yaml").is_file()
     assert done.stderr == ""
 

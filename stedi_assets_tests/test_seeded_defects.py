@@ -30,7 +30,8 @@ from stedi_assets.lake.suppression import Erased, change_suppressed
 from stedi_assets.plumbing.checks import CHECKS
 from stedi_assets.plumbing.spark import SparkResource
 from stedi_assets.sample_data import SampleOptions, write_sample
-from stedi_assets.settings import SettingsError, read_settings
+from stedi_assets.settings import SettingsError
+from stedi_assets_tests.environments import settings_of
 from stedi_assets_tests.lakes import (
     CONSENTED,
     DEFAULT,
@@ -41,6 +42,7 @@ from stedi_assets_tests.lakes import (
     lines,
     local_lake,
     materialise,
+    messages,
     phone_reading,
     resources,
     root_of,
@@ -85,14 +87,6 @@ def _matrix_shown() -> Iterator[None]:
 def subject(person: str) -> str:
     """Return the pseudonym of a person."""
     return hmac.new(KEY, f"{person}@example.com".encode(), hashlib.sha256).hexdigest()
-
-
-def messages(result: dg.ExecuteInProcessResult) -> str:
-    """Return why steps of a run failed, in their own words."""
-    failures = [event.step_failure_data for event in result.all_events if event.is_step_failure]
-    return "\n".join(
-        (data.user_failure_data.description if data.user_failure_data else str(data.error)) or "" for data in failures
-    )
 
 
 def checks_of(name: str, lake: Lake, spark: SparkResource, **options: Any) -> dg.ExecuteInProcessResult:
@@ -1001,7 +995,7 @@ def configured(**variables: str) -> Callable[[Set], str]:
 
     def reading(_: Set) -> str:
         with pytest.raises(SettingsError) as refused:
-            read_settings(variables)
+            settings_of(variables)
         return str(refused.value)
 
     return reading
@@ -1044,6 +1038,12 @@ def _damaged_list(given: Set) -> str:
     return read_under(DEFAULT, CL)(given)
 
 
+def _lost_list(given: Set) -> str:
+    (root_of(given.built) / "_erasures").mkdir()
+    (root_of(given.built) / "_erasures" / "20260101T000000Z-0.json").write_text("{}")
+    return read_under(DEFAULT, CL)(given)
+
+
 SINCE_CONSENT = Policy(readings=Readings.SINCE_CONSENT)
 ANY, BY_TIME = Policy(ConsentRecord.ANY), Policy(match_on=MatchOn.TIMESTAMP)
 FOR_PRODUCTION = "STEDI_PURPOSE=comparison"
@@ -1063,11 +1063,12 @@ POLICIES: list[tuple[str, str, Callable[[Set], str]]] = [
         "was made under another policy",
         read_under(Policy(published_time=PublishedTime.DAY), ML),
     ),
-    ("another pseudonym key", "machine_learning_curated, consent_is_current", _another_pseudonym_key),
+    ("another pseudonym key", "stedi rotate-key", _another_pseudonym_key),
     ("a short pseudonym key", "STEDI_PSEUDONYM_KEY has 5 bytes", _short_key),
     ("a pseudonym key in the lake", "would lie below the lake", _key_in_the_lake),
     ("another suppression key", "suppression key is not the one", _another_suppression_key),
     ("a damaged list of erased people", "list of erased people", _damaged_list),
+    ("a lost list of erased people", "_suppressed.json, is missing", _lost_list),
 ]
 
 

@@ -4,15 +4,22 @@ Belongs here: what `read_settings` makes of an environment. What a setting then 
 """
 
 import ast
+import io
 import re
-from collections.abc import Callable, Iterator, Mapping
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+from dotenv import dotenv_values
 
 from stedi_assets.contracts import ConsentRecord, MatchOn, Policy, PublishedTime, Purpose, Readings
 from stedi_assets.contracts.rules import Thresholds
-from stedi_assets.settings import Settings, SettingsError, read_settings
+from stedi_assets.lake.errors import LakeError
+from stedi_assets.lake.layout import Lake
+from stedi_assets.settings import Settings, SettingsError, example, read_settings, settings_page, variables
+from stedi_assets_tests.environments import settings_of
 
 _ROOT = Path(__file__).resolve().parent.parent
 
@@ -35,11 +42,12 @@ _VARIABLES: dict[str, tuple[str, Mapping[str, str], Callable[[Settings], bool]]]
     "STEDI_PSEUDONYM_KEY": ("k" * 32, {}, lambda s: s.pseudonym_key == "k" * 32),
     "STEDI_SUPPRESSION_KEY": ("k" * 32, {}, lambda s: s.suppression_key == "k" * 32),
     "STEDI_SPARK_MASTER": ("local[2]", {}, lambda s: s.spark_master == "local[2]"),
-    "STEDI_SPARK_LOG": ("warn", {}, lambda s: s.spark_log_level == "warn"),
-    "STEDI_KEEP_SNAPSHOTS": ("5", {}, lambda s: s.kept_snapshots == 5),
-    "STEDI_KEEP_FOR_READERS_MINUTES": ("0", {}, lambda s: s.kept_for_readers_minutes == 0),
+    "STEDI_SPARK_LOG": ("warn", {}, lambda s: s.spark_log.value == "warn"),
+    "STEDI_KEEP_SNAPSHOTS": ("5", {}, lambda s: s.keep_snapshots == 5),
+    "STEDI_KEEP_FOR_READERS_MINUTES": ("0", {}, lambda s: s.keep_for_readers_minutes == 0),
     "STEDI_WARN_QUARANTINE_RATE": ("0.2", {}, lambda s: s.thresholds.quarantine_rate == 0.2),
     "STEDI_WARN_UNATTRIBUTED_SHARE": ("1", {}, lambda s: s.thresholds.unattributed_share == 1),
+    "STEDI_WARN_PEOPLE_LEAVING_UNREAD": ("0.1", {}, lambda s: s.thresholds.people_leaving_unread == 0.1),
     "STEDI_WARN_ROW_COUNT_CHANGE": ("0", {}, lambda s: s.thresholds.row_count_change == 0),
     "STEDI_SECOND_ENGINE_ROWS": ("0", {}, lambda s: s.thresholds.second_engine_rows == 0),
     "STEDI_SENSOR_SECONDS": ("5", {}, lambda s: s.sensor_seconds == 5),
@@ -62,91 +70,71 @@ _CHOICES = {
 _ANSWERS = {"STEDI_LAKE_IS_SHARED": ["no", "yes"]}
 
 
-class _Environment(Mapping[str, str]):
-    """An environment that keeps a list of what is asked of it."""
-
-    def __init__(self, values: Mapping[str, str]) -> None:
-        self._values = values
-        self.asked: set[str] = set()
-
-    def __getitem__(self, name: str) -> str:
-        self.asked.add(name)
-        return self._values[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-
-def _variables_read() -> set[str]:
-    environment = _Environment({})
-    read_settings(environment)
-    return environment.asked
-
-
-def _example() -> dict[str, tuple[str, bool]]:
-    """Return the value of each variable in `.env.example`, and whether it is commented out."""
-    lines = (_ROOT / ".env.example").read_text("utf-8").splitlines()
-    found = [re.fullmatch(r"(# )?([A-Z0-9_]+)=(.*)", line) for line in lines]
-    return {match[2]: (match[3], match[1] is not None) for match in found if match}
-
-
 def test_an_empty_environment_gives_settings_that_work_on_a_laptop() -> None:
-    assert read_settings({}) == Settings(
-        lake="./lake",
-        s3_kms_key=None,
-        glue_database=None,
-        policy=Policy(ConsentRecord.LATEST, Readings.ALL, MatchOn.CUSTOMER_AND_TIMESTAMP),
-        purpose=Purpose.PRODUCTION,
-        pseudonym_key=None,
-        suppression_key=None,
-        spark_master="local[*]",
-        spark_log_level="off",
-        kept_snapshots=2,
-        kept_for_readers_minutes=60,
-        thresholds=Thresholds(0.01, 0.05, 0.5, 5_000_000),
-        sensor_seconds=30,
-        settled_seconds=10,
-        sensor_attempts=5,
-        sensor_pause_seconds=60,
-        alerts_sns_topic=None,
-        fresh_warn_hours=24,
-        fresh_fail_hours=48,
-    )
+    settings = settings_of({})
+    assert settings.model_dump() == {
+        "lake": "./lake",
+        "lake_is_shared": "no",
+        "s3_kms_key": None,
+        "glue_database": None,
+        "consent_record": "latest",
+        "readings": "all",
+        "match_on": "customer_and_timestamp",
+        "published_time": "millisecond",
+        "purpose": "production",
+        "pseudonym_key": None,
+        "suppression_key": None,
+        "spark_master": "local[*]",
+        "spark_log": "off",
+        "keep_snapshots": 2,
+        "keep_for_readers_minutes": 60,
+        "warn_quarantine_rate": 0.01,
+        "warn_unattributed_share": 0.05,
+        "warn_people_leaving_unread": 0.05,
+        "warn_row_count_change": 0.5,
+        "second_engine_rows": 5_000_000,
+        "sensor_seconds": 30,
+        "settled_seconds": 10,
+        "sensor_attempts": 5,
+        "sensor_pause_seconds": 60,
+        "alerts_sns_topic": None,
+        "fresh_warn_hours": 24,
+        "fresh_fail_hours": 48,
+    }
+    assert settings.policy == Policy(ConsentRecord.LATEST, Readings.ALL, MatchOn.CUSTOMER_AND_TIMESTAMP)
+    assert settings.thresholds == Thresholds(0.01, 0.05, 0.05, 0.5, 5_000_000)
 
 
 def test_a_variable_that_is_empty_is_as_if_it_were_not_there() -> None:
-    assert read_settings(dict.fromkeys(_VARIABLES, "")) == read_settings({})
+    assert settings_of(dict.fromkeys(_VARIABLES, "")) == settings_of({})
 
 
 def test_without_an_argument_the_environment_of_the_process_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STEDI_LAKE", "/data/stedi")
-    assert read_settings() == read_settings({"STEDI_LAKE": "/data/stedi"})
+    assert read_settings() == settings_of({"STEDI_LAKE": "/data/stedi"})
 
 
 @pytest.mark.parametrize("variable", sorted(_VARIABLES))
 def test_every_variable_changes_its_setting(variable: str) -> None:
     value, beside, shown = _VARIABLES[variable]
-    assert not shown(read_settings({}))
-    assert shown(read_settings({variable: value, **beside}))
+    assert not shown(settings_of({}))
+    assert shown(settings_of({variable: value, **beside}))
 
 
 def test_the_variables_tested_here_are_those_that_are_read() -> None:
-    assert set(_VARIABLES) == _variables_read()
+    assert set(_VARIABLES) == set(variables())
 
 
 @pytest.mark.parametrize(("variable", "value"), [(name, value) for name, them in _CHOICES.items() for value in them])
 def test_every_choice_is_possible(variable: str, value: str) -> None:
-    settings = read_settings({**_COMPARISON, variable: value})
+    settings = settings_of({**_COMPARISON, variable: value})
     chosen = {
         "STEDI_CONSENT_RECORD": settings.policy.consent_record.value,
         "STEDI_READINGS": settings.policy.readings.value,
         "STEDI_MATCH_ON": settings.policy.match_on.value,
         "STEDI_PURPOSE": settings.purpose.value,
         "STEDI_PUBLISHED_TIME": settings.policy.published_time.value,
-        "STEDI_SPARK_LOG": settings.spark_log_level,
+        "STEDI_SPARK_LOG": settings.spark_log.value,
     }
     assert chosen[variable] == value
 
@@ -155,7 +143,7 @@ def test_every_choice_is_possible(variable: str, value: str) -> None:
 @pytest.mark.parametrize("value", ["Yes", "LATEST ", "0"])
 def test_an_unknown_choice_is_refused_with_the_name_and_what_is_possible(variable: str, value: str) -> None:
     with pytest.raises(SettingsError) as refused:
-        read_settings({variable: value})
+        settings_of({variable: value})
     assert (
         str(refused.value)
         == f"{variable}={value} is not possible. Use one of: {', '.join((_CHOICES | _ANSWERS)[variable])}."
@@ -167,14 +155,14 @@ def test_a_share_that_is_none_is_refused(value: str) -> None:
     with pytest.raises(
         SettingsError, match=r"STEDI_WARN_QUARANTINE_RATE=.* is not possible\. Use a share such as 0\.05"
     ):
-        read_settings({"STEDI_WARN_QUARANTINE_RATE": value})
+        settings_of({"STEDI_WARN_QUARANTINE_RATE": value})
 
 
 @pytest.mark.parametrize(("variable", "least"), [("STEDI_KEEP_SNAPSHOTS", 1), ("STEDI_KEEP_FOR_READERS_MINUTES", 0)])
 @pytest.mark.parametrize("value", ["-1", "1.5", "many", " ", "1_0", "+1", "\u0663", "\u00b2"])
 def test_what_is_no_whole_number_is_refused_with_the_name_and_the_least(variable: str, least: int, value: str) -> None:
     with pytest.raises(SettingsError) as refused:
-        read_settings({variable: value})
+        settings_of({variable: value})
     assert str(refused.value) == f"{variable}={value} is not possible. Use a whole number from {least} to 999999999."
 
 
@@ -183,28 +171,28 @@ def test_what_is_no_standard_topic_is_refused(value: str) -> None:
     with pytest.raises(
         SettingsError, match=r"STEDI_ALERTS_SNS_TOPIC=.* is not possible\. Use the ARN of a standard topic"
     ):
-        read_settings({"STEDI_ALERTS_SNS_TOPIC": value})
+        settings_of({"STEDI_ALERTS_SNS_TOPIC": value})
 
 
 @pytest.mark.parametrize("value", ["48", "100"])
 def test_a_warning_that_comes_after_the_failure_is_refused(value: str) -> None:
     with pytest.raises(SettingsError, match=f"STEDI_FRESH_WARN_HOURS={value} is not possible: it must be less than"):
-        read_settings({"STEDI_FRESH_WARN_HOURS": value})
+        settings_of({"STEDI_FRESH_WARN_HOURS": value})
 
 
 @pytest.mark.parametrize("master", ["spark://master.internal:7077", "yarn", "k8s://https://cluster.internal"])
 def test_a_folder_of_this_machine_is_refused_on_a_cluster(master: str) -> None:
     with pytest.raises(SettingsError, match=r"STEDI_LAKE=/data is a folder of this one\. Use a lake on S3"):
-        read_settings({"STEDI_SPARK_MASTER": master, "STEDI_LAKE": "/data"})
+        settings_of({"STEDI_SPARK_MASTER": master, "STEDI_LAKE": "/data"})
     shared = {"STEDI_SPARK_MASTER": master, "STEDI_LAKE": "/data", "STEDI_LAKE_IS_SHARED": "yes"}
-    assert read_settings(shared).spark_master == master
-    assert read_settings({"STEDI_SPARK_MASTER": master, **_ON_S3}).spark_master == master
+    assert settings_of(shared).spark_master == master
+    assert settings_of({"STEDI_SPARK_MASTER": master, **_ON_S3}).spark_master == master
 
 
 def test_keeping_no_snapshot_is_refused() -> None:
-    assert read_settings({"STEDI_KEEP_SNAPSHOTS": "1"}).kept_snapshots == 1
+    assert settings_of({"STEDI_KEEP_SNAPSHOTS": "1"}).keep_snapshots == 1
     with pytest.raises(SettingsError, match="STEDI_KEEP_SNAPSHOTS=0 is not possible"):
-        read_settings({"STEDI_KEEP_SNAPSHOTS": "0"})
+        settings_of({"STEDI_KEEP_SNAPSHOTS": "0"})
 
 
 @pytest.mark.parametrize("policy", [{"STEDI_CONSENT_RECORD": "any"}, {"STEDI_MATCH_ON": "timestamp"}])
@@ -213,46 +201,116 @@ def test_a_policy_that_uses_or_mixes_people_is_refused_but_for_a_comparison(
     policy: dict[str, str], purpose: dict[str, str]
 ) -> None:
     with pytest.raises(SettingsError, match="STEDI_PURPOSE=comparison"):
-        read_settings({**policy, **purpose})
-    assert read_settings({**policy, **_COMPARISON}).policy.needs_comparison
+        settings_of({**policy, **purpose})
+    assert settings_of({**policy, **_COMPARISON}).policy.needs_comparison
 
 
 def test_readings_since_consent_are_fit_for_production() -> None:
-    assert not read_settings({"STEDI_READINGS": "since_consent"}).policy.needs_comparison
+    assert not settings_of({"STEDI_READINGS": "since_consent"}).policy.needs_comparison
 
 
 def test_a_comparison_may_be_made_under_the_default_policy() -> None:
-    assert read_settings(_COMPARISON).policy == Policy()
+    assert settings_of(_COMPARISON).policy == Policy()
 
 
-def test_the_example_names_exactly_the_variables_that_are_read() -> None:
-    assert set(_example()) == _variables_read() | {"DAGSTER_HOME"}
+@pytest.mark.parametrize(("name", "page"), [("docs/settings.md", settings_page()), (".env.example", example())])
+def test_the_pages_are_what_the_class_gives(name: str, page: str) -> None:
+    assert (_ROOT / name).read_text("utf-8") == page, "run `python -m stedi_assets.settings`"
 
 
-def test_the_example_shows_the_defaults_and_sets_none_of_them() -> None:
-    shown = {name: value for name, (value, _) in _example().items() if name != "DAGSTER_HOME"}
-    assert read_settings(shown) == read_settings({})
-    assert {name for name, (_, commented) in _example().items() if not commented} <= {"DAGSTER_HOME"}
-    with_a_default = {name for name in shown if not name.endswith(("_KEY", "_TOPIC"))} - {"STEDI_GLUE_DATABASE"}
-    assert all(shown[name] for name in with_a_default), "a default is shown, not left to be guessed"
+def test_the_page_says_of_every_variable_what_is_possible() -> None:
+    rows = dict(re.findall(r"^\| `(STEDI_\w+)` \| (.*) \|$", settings_page(), re.MULTILINE))
+    assert set(rows) == set(_VARIABLES)
+    assert rows["STEDI_SPARK_LOG"] == (
+        "`off` | `off`, `error`, `warn`, `info`: Spark's own log, which can show people's data"
+    )
+    assert rows["STEDI_S3_KMS_KEY"].startswith("none: S3's own keys | the id of the KMS key")
+    assert all(f"`{value}`" in rows[variable] for variable, them in _CHOICES.items() for value in them)
 
 
-def test_no_other_module_reads_the_variables() -> None:
-    readers = set()
+def test_the_example_sets_nothing_and_shows_the_defaults() -> None:
+    assert dotenv_values(stream=io.StringIO(example())) == {}
+    shown = dict(re.findall(r"^# ([A-Z0-9_]+)=(.*)$", example(), re.MULTILINE))
+    assert set(shown) == {*_VARIABLES, "DAGSTER_HOME"}
+    set_all = "".join(f"{name}={value}\n" for name, value in shown.items())
+    assert settings_of(
+        {name: value or "" for name, value in dotenv_values(stream=io.StringIO(set_all)).items()}
+    ) == settings_of({})
+    assert shown["STEDI_SECOND_ENGINE_ROWS"] == "5000000"
+    assert shown["STEDI_WARN_PEOPLE_LEAVING_UNREAD"] == "0.05"
+    assert shown["STEDI_SPARK_LOG"] == "off"
+
+
+def test_the_command_writes_both_pages(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    subprocess.run([sys.executable, "-m", "stedi_assets.settings"], cwd=tmp_path, check=True)
+    assert (tmp_path / "docs" / "settings.md").read_text("utf-8") == settings_page()
+    assert (tmp_path / ".env.example").read_text("utf-8") == example()
+
+
+def test_no_module_reads_the_variables_by_itself() -> None:
+    named = set()
     for path in (_ROOT / "stedi_assets").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Constant) and re.fullmatch(r"STEDI_[A-Z_]+", str(node.value)):
-                readers.add(path.name)
-    assert readers == {"settings.py"}
+                named.add(path.name)
+    assert named == set()
+
+
+def test_every_variable_that_cannot_be_used_is_named_at_once() -> None:
+    with pytest.raises(SettingsError) as refused:
+        settings_of({"STEDI_READINGS": "some", "STEDI_KEEP_SNAPSHOTS": "0"})
+    assert str(refused.value).splitlines() == [
+        "STEDI_READINGS=some is not possible. Use one of: all, since_consent.",
+        "STEDI_KEEP_SNAPSHOTS=0 is not possible. Use a whole number from 1 to 999999999.",
+    ]
+    # Python would show the one an error came from above it: pydantic's text, of many lines.
+    assert refused.value.__cause__ is refused.value.__context__ is None
+
+
+def test_a_name_in_other_letters_is_another_variable() -> None:
+    assert settings_of({"stedi_lake": "/data", "LAKE": "/data", "lake": "/data"}) == settings_of({})
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        *("gs://bucket/lake", "hdfs://host:8020/lake", "S3://bucket", "s3n://bucket", "s3:/bucket", " s3://bucket"),
+        *("file:///data/lake", "file:/data", "abfs://container@account/lake", "dbfs:/lake", "https://host/lake"),
+    ],
+)
+def test_a_location_of_another_scheme_is_refused_and_no_folder_is_made(
+    location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = f"STEDI_LAKE={location} is not possible. Use a folder, or s3://bucket/prefix."
+    with pytest.raises(SettingsError) as refused:
+        settings_of({"STEDI_LAKE": location})
+    assert str(refused.value) == said
+    # A resource's location may come from a run's config.
+    with pytest.raises(LakeError) as refused_by_the_lake:
+        Lake.at(location)
+    assert str(refused_by_the_lake.value) == said
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("folder", ["lake", "/data/la:ke", "a:b", "2024-01-01T00:00", "with blank", "l[prod]", "~/x"])
+def test_a_folder_may_have_any_name_else(folder: str) -> None:
+    assert settings_of({"STEDI_LAKE": folder}).lake == folder
+    assert Lake.at(folder).location == str(Path(folder).expanduser().absolute())
 
 
 def test_the_key_stays_out_of_what_the_settings_look_like() -> None:
-    assert "k" * 32 not in repr(read_settings({"STEDI_PSEUDONYM_KEY": "k" * 32}))
+    for variable in ("STEDI_PSEUDONYM_KEY", "STEDI_SUPPRESSION_KEY"):
+        assert "k" * 32 not in repr(settings_of({variable: "k" * 32}))
+        with pytest.raises(SettingsError) as refused:
+            settings_of({variable: "k" * 32, "STEDI_READINGS": "some", "STEDI_PURPOSE": "none"})
+        assert "k" * 32 not in str(refused.value)
 
 
 def test_a_lake_on_s3_needs_a_pseudonym_key_and_a_catalog_a_lake_on_s3() -> None:
     with pytest.raises(SettingsError, match=r"s3://bucket is used by several machines.*STEDI_PSEUDONYM_KEY"):
-        read_settings({"STEDI_LAKE": "s3://bucket"})
-    assert read_settings(_ON_S3).lake == "s3://bucket"
+        settings_of({"STEDI_LAKE": "s3://bucket"})
+    assert settings_of(_ON_S3).lake == "s3://bucket"
     with pytest.raises(SettingsError, match=r"STEDI_GLUE_DATABASE=stedi needs a lake on S3\. STEDI_LAKE is \./lake"):
-        read_settings({"STEDI_GLUE_DATABASE": "stedi"})
+        settings_of({"STEDI_GLUE_DATABASE": "stedi"})

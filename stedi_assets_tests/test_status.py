@@ -34,6 +34,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, spark_resource: SparkResource
 @pytest.fixture
 def told(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
     """What the command prints of each table."""
+    monkeypatch.chdir(home)
     monkeypatch.setenv("DAGSTER_HOME", str(home))
     monkeypatch.setenv("STEDI_LAKE", str(home / "lake"))
     assert main(["status"]) == 0
@@ -99,6 +100,7 @@ def test_a_damaged_table_says_so_and_the_others_are_shown(
 def test_a_home_that_is_not_there_is_as_none(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.chdir(home)
     monkeypatch.setenv("STEDI_LAKE", str(home / "lake"))
     monkeypatch.setenv("DAGSTER_HOME", "/absolute/path/to/.dagster")
     assert main(["status"]) == 0
@@ -114,6 +116,7 @@ def test_check_results_of_another_lake_are_not_shown(
 ) -> None:
     write_ada_and_ben(lake)
     assert materialise(lake, spark_resource, tables=dg.AssetSelection.assets("customer_landing")).success
+    monkeypatch.chdir(home)
     monkeypatch.setenv("STEDI_LAKE", lake.location)
     monkeypatch.setenv("DAGSTER_HOME", str(home))
     assert main(["status"]) == 0

@@ -2,9 +2,11 @@
 
 import os
 import random
+import time
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 from pyspark.sql import SparkSession
 
@@ -13,7 +15,7 @@ from stedi_assets.lake.layout import Lake
 from stedi_assets.lake.snapshots import current, read_snapshot
 from stedi_assets.plumbing.spark import SparkResource
 from stedi_assets_tests import oracle
-from stedi_assets_tests.lakes import materialise, root_of
+from stedi_assets_tests.lakes import materialise, messages, root_of
 from stedi_assets_tests.worlds import AS_OF, write_worlds
 
 COURSE_DATA = Path(os.environ.get("COURSE_DATA") or Path(__file__).parents[2] / "shared" / "stedi-data")
@@ -155,3 +157,12 @@ def test_a_consent_counts_from_its_instant_on(spark_resource: SparkResource, lak
     for as_of, people in ((1_700_000_000_000 - 1, 0), (1_700_000_000_000, 1)):
         assert materialise(lake, spark_resource, as_of=as_of).success
         assert current(lake, TABLES["customer_trusted"]).rows == people
+
+    published, now = current(lake, TABLES["customer_trusted"]), int(time.time() * 1000)
+    seconds, microseconds, far_away = now // 1_000, now * 1_000, 4_099_000_000_000
+    for as_of in (now + 60_000, far_away, seconds, microseconds, 0, -1, 10**12 - 1, 4_100_000_000_000):
+        refused = materialise(lake, spark_resource, as_of=as_of, tables=dg.AssetSelection.assets("customer_trusted"))
+        assert not refused.success
+        why = "is later than now" if as_of in (now + 60_000, far_away) else "is not in epoch milliseconds"
+        assert f"as_of: {as_of} {why}" in messages(refused)
+        assert current(lake, TABLES["customer_trusted"]) == published

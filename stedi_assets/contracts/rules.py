@@ -45,10 +45,11 @@ END_OF_INSTANTS = 4_100_000_000_000
 
 @dataclass(frozen=True)
 class Thresholds:
-    """When a warning warns, as shares; and up to how many rows the second engine runs."""
+    """When a check warns or fails, as shares; and up to how many rows the second engine runs."""
 
     quarantine_rate: float = 0.01
     unattributed_share: float = 0.05
+    people_leaving_unread: float = 0.05
     row_count_change: float = 0.5
     second_engine_rows: int = 5_000_000
 

@@ -1,7 +1,9 @@
 """Erasure: one person, known by a keyed hash alone, leaves every table, the quarantine and all old snapshots.
 
-First the person is put on the list of erased people, so that whatever happens next, no later run lets the person in
-again. The raw files are the sources' property: those that hold the person are named for their owner to clean.
+First it is looked whether the person is there at all: a hash that is nobody's here is a mistake, and the one of a
+mistyped e-mail may be somebody else's. Then the person is put on the list of erased people, so that whatever happens
+next, no later run lets the person in again; and only then is anything removed. The raw files are the sources'
+property: those that hold the person are named for their owner to clean.
 """
 
 import json
@@ -14,14 +16,14 @@ from datetime import datetime, timezone
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from stedi_assets.contracts import SOURCES, TABLES, Source
-from stedi_assets.lake.errors import LakeError
+from stedi_assets.contracts import SOURCES, TABLES, Source, Table
+from stedi_assets.lake.errors import LakeError, NobodyFound, NotWhole
 from stedi_assets.lake.landing import FILES, count_by_file, read_file_reports, without_suppressed
 from stedi_assets.lake.layout import RECEIPTS, Lake, masked
 from stedi_assets.lake.pointers import Pointer
 from stedi_assets.lake.publishing import Provenance, republish
-from stedi_assets.lake.snapshots import read_beside, read_pointer, read_quarantine, read_snapshot
-from stedi_assets.lake.suppression import Erased, SuppressionList, change_suppressed
+from stedi_assets.lake.snapshots import read_beside, read_pointer, read_quarantine, read_snapshot, saved_counts
+from stedi_assets.lake.suppression import Erased, SuppressionList, change_suppressed, read_suppressed
 from stedi_assets.lake.withdrawal import let_leave
 from stedi_assets.transforms.pseudonyms import keyed_hash
 from stedi_assets.transforms.suppression import hashes_of_devices, hashes_of_readings
@@ -29,27 +31,52 @@ from stedi_assets.transforms.suppression import hashes_of_devices, hashes_of_rea
 
 @dataclass(frozen=True)
 class Receipt:
-    """What an erasure removed. Nothing here tells whom: `removed` are rows by table; `path` is its own."""
+    """What an erasure removed. Nothing here tells whom: `removed` are rows by table; `path` is its own.
+
+    `erased_before` is whether the person was on the list already, `people_on_the_list` how many are on it since.
+    """
 
     erased_at: str
     run_id: str
     removed: dict[str, int]
     raw_files: tuple[str, ...]
+    erased_before: bool
+    people_on_the_list: int
     path: str
 
 
-def erase(spark: SparkSession, lake: Lake, person: str, *, key: Callable[[], bytes], by: Provenance) -> Receipt:
+def erase(
+    spark: SparkSession,
+    lake: Lake,
+    person: str,
+    *,
+    key: Callable[[], bytes],
+    by: Provenance,
+    expect_nobody: bool = False,
+) -> Receipt:
     """Remove a person from everything but the raw files, and keep the person out from now on.
 
-    `person` is the keyed hash that `stedi hash-person` prints; `key` gives the suppression key. Doing it twice does
-    no harm, and finishes what a run that died has left.
+    `person` is the keyed hash that `stedi hash-person` prints; `key` gives the suppression key. With `expect_nobody`
+    a person who is not in the lake is kept out, too. Doing it twice does no harm, and finishes what a run that died
+    has left.
 
-    Raises `LakeError` where `person` is no such hash, or the key is not the list's, and `LostRace` where another run
-    publishes a table meanwhile.
+    Raises `NobodyFound` where nobody by that hash is in the lake, nor was erased before: nothing is changed then;
+    `LakeError` where `person` is no such hash, or the list of erased people cannot be used; and `LostRace` where
+    another run publishes a table meanwhile.
     """
     if not re.fullmatch("[0-9a-f]{64}", person):
         msg = "A person is erased by the 64 hex digits that `stedi hash-person` prints, and by nothing else."
         raise LakeError(msg)
+    before = read_suppressed(lake, key)
+    erased_before = before is not None and person in before.people
+    # One of a run that died need not be found again: what it has left is removed by this one.
+    if not (erased_before or expect_nobody or _is_there(spark, lake, SuppressionList({person: Erased(0)}, key()))):
+        msg = (
+            f"Nobody by that hash is in {lake.location}: nothing was removed, and nobody was put on the list of erased "
+            "people. The e-mail may be mistyped, or written otherwise than the sources do; or `stedi hash-person` had "
+            "another suppression key. To keep a person out who has not come yet, add expect_nobody: true to the config."
+        )
+        raise NobodyFound(msg)
     now = datetime.now(timezone.utc)
     listed = change_suppressed(lake, key, lambda found: _with_person(spark, lake, found, person, now))
     removed = _leave_trusted_and_curated(spark, lake, listed, person, by)
@@ -57,9 +84,41 @@ def erase(spark: SparkSession, lake: Lake, person: str, *, key: Callable[[], byt
     for source in SOURCES.values():
         removed |= _leave_landing(spark, lake, source, listed, by, raw_files)
     path = f"{RECEIPTS}/{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}.json"
-    receipt = Receipt(now.isoformat(), by.run_id, removed, tuple(sorted(raw_files)), lake.storage.shown(path))
+    receipt = Receipt(
+        now.isoformat(),
+        by.run_id,
+        removed,
+        tuple(sorted(raw_files)),
+        erased_before,
+        len(listed.people),
+        lake.storage.shown(path),
+    )
     lake.storage.write(path, json.dumps(asdict(receipt), indent=1).encode())
     return receipt
+
+
+def _is_there(spark: SparkSession, lake: Lake, erased: SuppressionList) -> bool:
+    """Whether any record of those on a list is in a landing table or a quarantine, old snapshots included.
+
+    Whatever is in another table was made of such a record, or leaves before the record does.
+    """
+    for source in SOURCES.values():
+        for table, kept in ((source.landing, erased.accepted), (source.quarantine, erased.quarantined)):
+            for snapshot in _snapshots(lake, table):
+                try:
+                    rows = saved_counts(lake, table, snapshot)["rows"]
+                    if rows and kept(read_snapshot(spark, lake, table, snapshot), source).count() < rows:
+                        return True
+                except NotWhole:
+                    # Nobody knows who stands in what is left of it.
+                    return True
+    return False
+
+
+def _snapshots(lake: Lake, table: Table) -> list[str]:
+    """Return the current snapshot of a table and the replaced ones that stay."""
+    pointer = read_pointer(lake, table)
+    return [pointer.snapshot, *(old.snapshot for old in pointer.replaced)] if pointer else []
 
 
 def _with_person(

@@ -21,6 +21,14 @@ class NotWhole(LakeError):
     """A pointer or a snapshot is damaged, or a part of it is gone."""
 
 
+class WrongKey(LakeError):
+    """A key is not the one that the lake was made with."""
+
+
+class NobodyFound(LakeError):
+    """Nobody was erased, for nobody by that hash is in the lake."""
+
+
 class VanishedFiles(LakeError):
     """Files that the last snapshot was made from are gone or unreadable; forgetting them must be said."""
 

@@ -1,5 +1,6 @@
 """Which folder of the lake holds what."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,12 @@ POINTER = "_current.json"
 SNAPSHOT = "_snapshot.json"
 DATA_CARD = "_data_card.md"
 PURPOSE = "_purpose.json"
+KEYS = "_keys.json"
 SUPPRESSED = "_suppressed.json"
 RECEIPTS = "_erasures"
+
+POSSIBLE_LOCATIONS = "Use a folder, or s3://bucket/prefix."
+_SCHEME = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*:/")
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,9 @@ class Lake:
 
         Raises `LakeError` where the location cannot be a lake.
         """
+        if not is_possible(location):
+            msg = f"STEDI_LAKE={location} is not possible. {POSSIBLE_LOCATIONS}"
+            raise LakeError(msg)
         if is_on_s3(location):
             # Loaded for lakes on S3 alone: boto3 takes a second.
             from stedi_assets.lake.catalog import Catalog, glue_client  # noqa: PLC0415
@@ -65,6 +73,11 @@ class Lake:
 def is_on_s3(location: str) -> bool:
     """Whether a location names a lake on S3."""
     return location.startswith(("s3://", "s3a://"))
+
+
+def is_possible(location: str) -> bool:
+    """Whether a location can be a lake: of another scheme than S3's, a folder of that name would be made."""
+    return is_on_s3(location) or not _SCHEME.match(location)
 
 
 def masked(name: str) -> str:

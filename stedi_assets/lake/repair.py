@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from stedi_assets.contracts import LANDING_TABLES, QUARANTINE_TABLES, TABLES, Policy, Severity, Table
-from stedi_assets.lake.errors import LakeError, NotWhole
+from stedi_assets.lake.errors import LakeError, NotWhole, WrongKey
 from stedi_assets.lake.layout import POINTER, SNAPSHOT, Lake
 from stedi_assets.lake.pointers import Pointer
 from stedi_assets.lake.publishing import point_at, register
@@ -48,7 +48,7 @@ def repair(lake: Lake, keys: Keys) -> list[Repair]:
 
     Where no whole snapshot is left, the pointer is removed, so that the table can be materialised again.
 
-    Raises `LostRace` where another run publishes a table meanwhile.
+    Raises `LostRace` where another run publishes a table meanwhile, and `WrongKey` where a key is not the lake's.
     """
     # A table's rules look at those that it is made of.
     tables = (*QUARANTINE_TABLES.values(), *TABLES.values())
@@ -107,6 +107,8 @@ def _may_stand(lake: Lake, table: Table, pointer: Pointer, keys: Keys) -> bool:
     given = Given(lambda name: current_dataset(lake, name), policy, pointer.as_of, keys.pseudonym)
     try:
         counts = recount(table, dataset(lake, table, snapshot_folder(table, pointer.snapshot)), given)
+    except WrongKey:
+        raise  # of no snapshot could be said whether it may stand
     except LakeError:
         return False  # a table that its rules look at is not there: it has to be computed again
     if counts["rows"] != pointer.rows:

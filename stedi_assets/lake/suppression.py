@@ -1,7 +1,8 @@
 """The list of erased people, `_suppressed.json`: keyed hashes that keep them out of every later landing table.
 
 It holds no personal data, only hashes under the suppression key, and a check value that tells whether a key is the
-right one: under another key the list would suppress nobody, so that a run with one refuses.
+right one: under another key the list would suppress nobody, so that a run with one refuses. It only ever grows. Each
+receipt of an erasure says how many people were on it, so that a list that is gone, or an old one, is known as such.
 """
 
 import hashlib
@@ -17,10 +18,10 @@ from pyspark.sql import DataFrame, SparkSession
 from stedi_assets.contracts import Source
 from stedi_assets.lake.errors import LakeError
 from stedi_assets.lake.keys import hmac_pads
-from stedi_assets.lake.layout import SUPPRESSED, Lake
+from stedi_assets.lake.known_keys import keep_suppression_key, require_suppression_check, suppression_check
+from stedi_assets.lake.layout import RECEIPTS, SUPPRESSED, Lake
+from stedi_assets.lake.storage import Small
 from stedi_assets.transforms import suppression as theirs
-
-_CHECKED = b"the suppression list of a STEDI lakehouse"
 
 
 @dataclass(frozen=True)
@@ -81,30 +82,19 @@ class SuppressionList:
 def read_suppressed(lake: Lake, key: Callable[[], bytes]) -> SuppressionList | None:
     """Return the list, None where nobody was erased. `key` gives the suppression key.
 
-    Raises `LakeError` where the key is not the one that the list was begun with.
+    Raises `WrongKey` where the key is not the one that the list was begun with, and as `require_suppressed` does.
     """
-    stored = lake.storage.read(SUPPRESSED)
-    if stored is None:
+    if (found := _read(lake)) is None:
         return None
-    path = lake.storage.shown(SUPPRESSED)
-    try:
-        found = json.loads(stored.content)
-        people = {
-            person: Erased(**{**entry, "devices": tuple(entry["devices"]), "readings": tuple(entry["readings"])})
-            for person, entry in found["people"].items()
-        }
-        check = found["check"]
-    except (ValueError, TypeError, KeyError) as error:
-        msg = f"The list of erased people, {path}, is damaged. Restore it; nothing can be landed without it."
-        raise LakeError(msg) from error
+    stored, people, check = found
     secret = key()
-    if not hmac.compare_digest(check, _check_value(secret)):
-        msg = (
-            f"The suppression key is not the one that the list of erased people, {path}, was made with. Set "
-            "STEDI_SUPPRESSION_KEY to that one: under another, people who were erased would be let in again."
-        )
-        raise LakeError(msg)
+    require_suppression_check(lake, secret, check)
     return SuppressionList(people, secret, stored.version)
+
+
+def require_suppressed(lake: Lake) -> None:
+    """Raise `LakeError` where the list is gone though people have been erased, or is damaged or an old one."""
+    _read(lake)
 
 
 def change_suppressed(
@@ -115,10 +105,53 @@ def change_suppressed(
         before = read_suppressed(lake, key) or SuppressionList({}, key())
         after = change(before)
         people = {person: asdict(erased) for person, erased in after.people.items()}
-        content = json.dumps({"check": _check_value(after.key), "people": people}, indent=1).encode()
-        # Where somebody else has changed it meanwhile, theirs is changed.
-        if after.people == before.people or lake.storage.replace(SUPPRESSED, content, before.version):
+        content = json.dumps({"check": suppression_check(after.key), "people": people}, indent=1).encode()
+        if after.people == before.people:
             return after
+        keep_suppression_key(lake, after.key)
+        # Where somebody else has changed it meanwhile, theirs is changed.
+        if lake.storage.replace(SUPPRESSED, content, before.version):
+            return after
+
+
+def _read(lake: Lake) -> tuple[Small, dict[str, Erased], str] | None:
+    """Return the list as it is stored: the file, the people and the check value; None where nobody was erased."""
+    stored, path = lake.storage.read(SUPPRESSED), lake.storage.shown(SUPPRESSED)
+    people: dict[str, Erased] = {}
+    check = ""
+    if stored is not None:
+        try:
+            found = json.loads(stored.content)
+            people = {
+                person: Erased(**{**entry, "devices": tuple(entry["devices"]), "readings": tuple(entry["readings"])})
+                for person, entry in found["people"].items()
+            }
+            check = found["check"]
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            msg = f"The list of erased people, {path}, is damaged. Restore it; nothing can be landed without it."
+            raise LakeError(msg) from error
+    if len(people) < (erased := _people_erased(lake)):
+        what = "is missing" if stored is None else "is an old one, or another lake's"
+        msg = (
+            f"The list of erased people, {path}, {what}: the receipts in {lake.storage.shown(RECEIPTS)} know of "
+            f"{erased:,}, and it names {len(people):,}. Without it people who were erased would be let in again, so "
+            f"that nothing is landed or erased. Restore the newest {SUPPRESSED} from a backup; there is no other way."
+        )
+        raise LakeError(msg)
+    return (stored, people, check) if stored is not None else None
+
+
+def _people_erased(lake: Lake) -> int:
+    """Return how many people the newest receipt of an erasure says are on the list; one, where it does not say."""
+    # They are named by when the erasure began.
+    newest = max((name for name in lake.storage.files(RECEIPTS) if name.endswith(".json")), default=None)
+    if newest is None:
+        return 0
+    receipt = lake.storage.read(f"{RECEIPTS}/{newest}")
+    try:
+        return max(1, int(json.loads(receipt.content if receipt else b"")["people_on_the_list"]))
+    except (ValueError, TypeError, KeyError):
+        return 1
 
 
 def person_hash(email: str, key: bytes) -> str:
@@ -133,10 +166,6 @@ def person_hash(email: str, key: bytes) -> str:
 
 def _is_edge(character: str) -> bool:
     return character.isspace() or unicodedata.category(character)[0] in "ZC"
-
-
-def _check_value(key: bytes) -> str:
-    return hmac.new(key, _CHECKED, hashlib.sha256).hexdigest()
 
 
 def _frame(spark: SparkSession, number: str, rows: Iterable[tuple[str, int | None]]) -> DataFrame:

@@ -10,8 +10,10 @@ import dagster as dg
 from pydantic import Field
 
 from stedi_assets.contracts import LANDING_TABLES, SOURCES, TABLES, Source, Table, Zone
+from stedi_assets.contracts.rules import END_OF_INSTANTS, FIRST_INSTANT
 from stedi_assets.lake import landing as landing_module
 from stedi_assets.lake import landing_files, splitter
+from stedi_assets.lake.errors import LakeError
 from stedi_assets.lake.keys import hmac_pads
 from stedi_assets.lake.landing import Landing, land
 from stedi_assets.plumbing.failures import explained
@@ -46,7 +48,9 @@ class ConsentConfig(dg.Config):
     """What an operator may say to customer_trusted."""
 
     as_of: int | None = Field(
-        default=None, description="Consent as of this instant, in epoch milliseconds; the start of the run if absent."
+        default=None,
+        description="Consent as of this instant, in epoch milliseconds and not later than now; the start of the run if "
+        "absent.",
     )
 
 
@@ -74,6 +78,23 @@ def _code_version(table: Table) -> str:
     """Return what changes with the contract of a table, and with whatever computes its zone."""
     sources = [inspect.getsource(module) for module in _COMPUTED_BY[table.zone]]
     return hashlib.sha256("".join([repr(table), *sources]).encode()).hexdigest()[:12]
+
+
+def _require_instant_of_the_past(as_of: int) -> None:
+    """Raise `LakeError` where consent is asked for as of an instant that has not come yet, or that is none."""
+    if not FIRST_INSTANT <= as_of < END_OF_INSTANTS:
+        msg = (
+            f"as_of: {as_of} is not in epoch milliseconds, as 1700000000000 is, which has 13 digits. Seconds and "
+            "microseconds are not taken. Nothing was published."
+        )
+        raise LakeError(msg)
+    # To the millisecond, whatever other clocks say: whoever means now leaves it out.
+    if as_of > (now := int(time.time() * 1000)):
+        msg = (
+            f"as_of: {as_of} is later than now, which is {now}: consents that have not come into force yet would "
+            "count. Set an instant of the past, or leave it out for the start of the run. Nothing was published."
+        )
+        raise LakeError(msg)
 
 
 def _start_of_run(context: dg.AssetExecutionContext) -> int:
@@ -109,6 +130,9 @@ LANDING_ASSETS = [_landing_asset(source) for source in SOURCES.values()]
 def customer_trusted(
     context: dg.AssetExecutionContext, config: ConsentConfig, lake: LakeResource, customer_landing: StoredLanding
 ) -> Computed:
+    if config.as_of is not None:
+        with explained():
+            _require_instant_of_the_past(config.as_of)
     as_of = config.as_of if config.as_of is not None else _start_of_run(context)
     rows = trusted.customer_trusted(customer_landing.rows, customer_landing.quarantined, lake.policy, as_of)
     return Computed(rows, [customer_landing], as_of)

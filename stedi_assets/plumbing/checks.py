@@ -21,17 +21,26 @@ _DEFAULTS = Thresholds()
 
 
 class ThresholdsResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # Dagster's own subclasses give none
-    """When a warning warns."""
+    """When a check warns or fails."""
 
     quarantine_rate: float = Field(default=_DEFAULTS.quarantine_rate, description="The share of records.")
     unattributed_share: float = Field(default=_DEFAULTS.unattributed_share, description="The share of readings.")
+    people_leaving_unread: float = Field(
+        default=_DEFAULTS.people_leaving_unread, description="The share of people, in one run."
+    )
     row_count_change: float = Field(default=_DEFAULTS.row_count_change, description="As a share of the last count.")
     second_engine_rows: int = Field(default=_DEFAULTS.second_engine_rows, description="Above these it does not run.")
 
     @property
     def thresholds(self) -> Thresholds:
         """The thresholds, as the contracts know them."""
-        return Thresholds(self.quarantine_rate, self.unattributed_share, self.row_count_change, self.second_engine_rows)
+        return Thresholds(
+            quarantine_rate=self.quarantine_rate,
+            unattributed_share=self.unattributed_share,
+            people_leaving_unread=self.people_leaving_unread,
+            row_count_change=self.row_count_change,
+            second_engine_rows=self.second_engine_rows,
+        )
 
 
 def _spec(table: Table, rule: Rule) -> dg.AssetCheckSpec:

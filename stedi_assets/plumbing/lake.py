@@ -14,6 +14,7 @@ from stedi_assets.contracts import LANDING_TABLES, TABLES, Policy, Purpose, Tabl
 from stedi_assets.contracts.policy import ConsentRecord, MatchOn, PublishedTime, Readings
 from stedi_assets.lake.errors import LakeError
 from stedi_assets.lake.keys import pseudonym_key, suppression_key
+from stedi_assets.lake.known_keys import require_pseudonym_key, require_suppression_key
 from stedi_assets.lake.landing import FILES, Landing, count_reasons, require_all_files
 from stedi_assets.lake.layout import Lake
 from stedi_assets.lake.pointers import Pointer
@@ -82,12 +83,18 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         return Retention(self.kept_snapshots, timedelta(minutes=self.kept_for_readers_minutes))
 
     def pseudonym_key(self) -> bytes:
-        """Return the key that makes people into subjects. Raises `LakeError` where it cannot be had."""
-        return pseudonym_key(read_settings().pseudonym_key, self.lake)
+        """Return the key that makes people into subjects.
+
+        Raises `LakeError` where it cannot be had, or is not the lake's.
+        """
+        return require_pseudonym_key(self.lake, pseudonym_key(read_settings().pseudonym_key, self.lake))
 
     def suppression_key(self) -> bytes:
-        """Return the key of the list of erased people. Raises `LakeError` where it cannot be had."""
-        return suppression_key(read_settings().suppression_key, self.lake)
+        """Return the key of the list of erased people.
+
+        Raises `LakeError` where it cannot be had, or is not the lake's.
+        """
+        return require_suppression_key(self.lake, suppression_key(read_settings().suppression_key, self.lake))
 
     def read(self, spark: SparkResource, table: Table) -> Stored:
         """Return a table as it is published now.
