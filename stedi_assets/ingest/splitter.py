@@ -20,7 +20,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, Protocol
 
 import orjson
 
@@ -60,6 +60,13 @@ _LONGEST_TOKEN = 16
 _LOOK = 4 << 10
 
 Listener = Callable[[bytes], None]
+
+
+class Stream(Protocol):
+    """What is read: at most so many bytes at a time, none at the end."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return the next bytes."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +125,7 @@ class End:
     offset: int
 
 
-def split(content: BinaryIO, larger: Callable[[], Listener] | None = None) -> Iterator[Block | Record | End]:
+def split(content: Stream, larger: Callable[[], Listener] | None = None) -> Iterator[Block | Record | End]:
     """Yield what a stream holds, in order, its end last.
 
     At a record that is too large to be held, `larger` is asked for a listener, which is given all of its bytes.
@@ -147,7 +154,7 @@ def split(content: BinaryIO, larger: Callable[[], Listener] | None = None) -> It
         yield _next_record(window, objects, separators, larger)
 
 
-def split_records(content: BinaryIO) -> Iterator[Record]:
+def split_records(content: Stream) -> Iterator[Record]:
     """Yield the records of a stream, in order; the last one is empty, and carries the separators at the end."""
     for found in split(content):
         if isinstance(found, Block):
@@ -214,7 +221,7 @@ def _take_larger(window: "_Window", listener: Listener, *, to_line_end: bool) ->
 class _Window:
     """The bytes around a position in a stream, and what can be told from them alone."""
 
-    def __init__(self, content: BinaryIO) -> None:
+    def __init__(self, content: Stream) -> None:
         self._content = content
         self.bytes = b""
         self.start = 0
