@@ -29,7 +29,8 @@ class Arrivals:
     `changed` are files to land, in order of their paths: new and replaced ones that have settled, and those that could
     not be read the last time. `unsettled` is how many somebody may still be writing. `gone` are the paths of files that
     the table was made from and that are not there, also not, going by its size, under a name that has arrived.
-    `content` tells what has settled here from anything else, here or elsewhere.
+    `content` tells what has settled here from anything else, here or elsewhere. `dated_ahead` are the paths of files
+    that are dated in the future: of those nobody can tell when they last changed, and they count as settled.
     """
 
     source: Source
@@ -37,6 +38,7 @@ class Arrivals:
     unsettled: int
     gone: tuple[str, ...]
     content: str
+    dated_ahead: tuple[str, ...] = ()
 
 
 def find_arrivals(lake: Lake, settled_before: int, most_files: int = MOST_FILES) -> dict[str, Arrivals]:
@@ -98,7 +100,8 @@ def _arrivals(
     gone = (file.path for file in reports if not file.error and file.path not in there and file.size not in sizes)
     settled = [f"{entry.path}\0{entry.fingerprint}" for entry in found if entry.path not in unsettled]
     content = digest_of(lake.location, *settled)
-    return Arrivals(source, changed, len(unsettled), tuple(sorted(gone)), content)
+    ahead = tuple(entry.path for entry in found if entry.dated_ahead)
+    return Arrivals(source, changed, len(unsettled), tuple(sorted(gone)), content, ahead)
 
 
 def digest_of(*words: str) -> str:

@@ -6,7 +6,6 @@ again by the exact splitter and judged by the same rules. What comes of a file t
 is left out, and the file is named.
 """
 
-import re
 import time
 import zlib
 from collections import Counter
@@ -41,6 +40,7 @@ from stedi_assets.lake.snapshots import (
     read_pointer,
     read_quarantine,
     read_snapshot,
+    reader_of,
     snapshot_folder,
 )
 from stedi_assets.lake.splitter import split_records
@@ -327,10 +327,10 @@ def _read_text(spark: SparkSession, storage: Storage, folder: str, files: Sequen
     for _ in range(_TRIES):
         if not there:
             break
-        reader = spark.read.option("lineSep", "}").option("recursiveFileLookup", "true")
+        reader = reader_of(spark).option("lineSep", "}").option("recursiveFileLookup", "true")
         reader = reader.option("ignoreCorruptFiles", "true").option("ignoreMissingFiles", "true")
         try:
-            return reader.text([_without_globs(storage.url(f"{folder}/{path}")) for path in there])
+            return reader.text([storage.url(f"{folder}/{path}") for path in there])
         except AnalysisException as error:
             if error.getCondition() != "PATH_NOT_FOUND":
                 raise
@@ -348,7 +348,7 @@ def _split_exactly(
         for file in files:
             for rows in _split_rows(storage, source.raw_path, file):
                 writer.write_table(rows)
-    records = spark.read.schema("_source_file string, raw binary, broken boolean, separator_bytes bigint")
+    records = reader_of(spark).schema("_source_file string, raw binary, broken boolean, separator_bytes bigint")
     texts = records.parquet(storage.url(split)).select(
         "_source_file",
         F.col("raw").cast("string").alias("text"),
@@ -388,7 +388,7 @@ def _as_table(rows: list[tuple[str, bytes, bool, int]]) -> pa.Table:
 def _staged(rows: DataFrame, url: str) -> DataFrame:
     """Write rows once, and return them as they were written."""
     rows.write.parquet(url)
-    return rows.sparkSession.read.schema(rows.schema).parquet(url)
+    return reader_of(rows.sparkSession).schema(rows.schema).parquet(url)
 
 
 def _counted(staged: DataFrame) -> _Part:
@@ -491,11 +491,6 @@ def _gone(files: Sequence[FileReport], previous: Sequence[FileReport], forget: f
 def _has_name_for_hadoop(path: str) -> bool:
     """Whether Hadoop can name a file: S3 knows keys with empty parts, and with dots for parts."""
     return not {"", ".", ".."} & set(path.split("/"))
-
-
-def _without_globs(path: str) -> str:
-    """Return a path as Hadoop reads it to the letter."""
-    return re.sub(r"([\\{}\[\]*?])", r"\\\1", path)
 
 
 def _path_below(folder: str) -> Column:

@@ -50,7 +50,10 @@ class LandingFile:
 
 @dataclass(frozen=True)
 class Found:
-    """What lies in a source's landing folder: what is to be read, in order of the paths, and what is passed over."""
+    """What lies in a source's landing folder: what is to be read, in order of the paths, and what is passed over.
+
+    A link to what is read already is passed over.
+    """
 
     entries: tuple[Entry, ...]
     ignored: tuple[str, ...]
@@ -61,13 +64,15 @@ class Found:
 class Listing:
     """The files to read, in order of their paths, and what was passed over.
 
-    `unsettled` are those that somebody may still be writing, left as they were for a later time.
+    `unsettled` are those that somebody may still be writing, left as they were for a later time. `dated_ahead` are
+    those that are dated in the future.
     """
 
     files: tuple[LandingFile, ...]
     ignored: tuple[str, ...]
     hidden: tuple[str, ...]
     unsettled: tuple[str, ...] = ()
+    dated_ahead: tuple[str, ...] = ()
 
     @property
     def bytes(self) -> int:
@@ -103,7 +108,9 @@ class FileReport:
 
 def find_landing_files(entries: Iterable[Entry]) -> Found:
     """Sort what lies in a source's landing folder by what is to become of it, without opening anything."""
-    hidden, ignored, read = [], [], []
+    hidden: list[str] = []
+    ignored: list[str] = []
+    read: list[Entry] = []
     for entry in entries:
         if any(is_hidden(part) for part in entry.path.split("/")):
             hidden.append(entry.path)
@@ -111,8 +118,11 @@ def find_landing_files(entries: Iterable[Entry]) -> Found:
             read.append(entry)
         else:
             ignored.append(entry.path)
-    read.sort(key=lambda entry: entry.path)
-    return Found(tuple(read), tuple(sorted(ignored)), tuple(sorted(hidden)))
+    files_first = sorted(read, key=lambda entry: (entry.leads_to is not None, entry.path))
+    once: dict[str, Entry] = {}
+    again = [entry.path for entry in files_first if once.setdefault(entry.leads_to or entry.path, entry) is not entry]
+    entries = tuple(sorted(once.values(), key=lambda entry: entry.path))
+    return Found(entries, tuple(sorted([*ignored, *again])), tuple(sorted(hidden)))
 
 
 def list_landing_files(
@@ -133,7 +143,8 @@ def list_landing_files(
         (read if is_known or settled else unsettled).append(entry)
     with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
         files = list(pool.map(lambda entry: _looked_at(storage, folder, entry, known.get(entry.path)), read))
-    return Listing(tuple(files), found.ignored, found.hidden, tuple(entry.path for entry in unsettled))
+    ahead = tuple(entry.path for entry in found.entries if entry.dated_ahead)
+    return Listing(tuple(files), found.ignored, found.hidden, tuple(entry.path for entry in unsettled), ahead)
 
 
 def changed_since(storage: Storage, folder: str, files: Iterable[LandingFile]) -> frozenset[str]:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from pyspark.errors import AnalysisException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, DataFrameReader, SparkSession
 
 from stedi_assets.contracts import LANDING_TABLES, QUARANTINE_TABLES, TABLES, Table, Type
 from stedi_assets.lake.errors import LakeError, NotWhole
@@ -142,9 +142,15 @@ def read_data_card(lake: Lake, table: Table, snapshot: str) -> str | None:
     return found.content.decode() if found else None
 
 
+def reader_of(spark: SparkSession) -> DataFrameReader:
+    """Return a reader that takes paths to the letter. By itself, Spark looks for patterns in those it reads."""
+    # The option that Spark reads its own tables with: `[`, `{`, `*`, `?` and `\\` are letters like any other.
+    return spark.read.option("__globPaths__", "false")
+
+
 def rows_in(spark: SparkSession, lake: Lake, table: Table, folder: str) -> DataFrame:
     """Return the rows of a table's data files in a folder."""
-    return spark.read.schema(table.ddl).parquet(lake.storage.url(folder))
+    return reader_of(spark).schema(table.ddl).parquet(lake.storage.url(folder))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ requested for, a digest of that source's files; the key of a request is made of 
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import dagster as dg
@@ -180,6 +180,7 @@ def _look(
         needs.append(_need(_TABLES, [*behind], digest_of(*behind.values()), None, runs))
     for found in arrivals.values():
         _tell_of_gone_files(found, told)
+        _tell_of_files_dated_ahead(found, told)
     for need in needs:
         _tell_of_failures(need, watch, told)
 
@@ -187,7 +188,7 @@ def _look(
     if due := _together([need for need in needs if left[need.name] == 0]):
         tables = tables_to_make([name for need in due for name in need.moved], published)
         return _request(due, tables, settled_before), ""
-    return None, _why_not(left, sum(found.unsettled for found in arrivals.values()))
+    return None, _why_not(left, arrivals.values())
 
 
 def _under_way(instance: dg.DagsterInstance) -> dg.RunRecord | None:
@@ -219,7 +220,7 @@ def _together(due: Sequence[_Need]) -> Sequence[_Need]:
     return min(filter(None, groups), key=lambda group: min(need.last_ended for need in group), default=[])
 
 
-def _why_not(left: Mapping[str, float | None], unsettled: int) -> str:
+def _why_not(left: Mapping[str, float | None], arrivals: Collection[Arrivals]) -> str:
     words = [
         f"{name}: tried too often, and not again by itself."
         if seconds is None
@@ -228,8 +229,9 @@ def _why_not(left: Mapping[str, float | None], unsettled: int) -> str:
     ]
     if not left:
         words.append("Every table is made of what is there.")
-    if unsettled:
+    if unsettled := sum(found.unsettled for found in arrivals):
         words.append(f"{unsettled:,} files may still be written.")
+    words += [_dated_ahead_in_words(found) for found in arrivals if found.dated_ahead]
     return " ".join(words)
 
 
@@ -252,6 +254,21 @@ def _tell_of_gone_files(found: Arrivals, told: _Told) -> None:
             f'ops: {{{landing}: {{config: {{forget_files: ["…"]}}}}}}.'
         )
         told.once(f"gone {name}", "\n".join(found.gone), f"Landing files of {name} are gone", message)
+
+
+def _tell_of_files_dated_ahead(found: Arrivals, told: _Told) -> None:
+    if found.dated_ahead:
+        # A machine whose clock is wrong dates every file so: of that, people are told once.
+        subject = f"Landing files of {found.source.name} are dated in the future"
+        told.once(f"dated ahead {found.source.name}", "", subject, _dated_ahead_in_words(found))
+
+
+def _dated_ahead_in_words(found: Arrivals) -> str:
+    return (
+        f"{len(found.dated_ahead):,} files in {found.source.raw_path} are dated in the future: "
+        f"{_names(found.dated_ahead)}. They are read without waiting until they have settled. "
+        "Set the clock of the machine that writes them, or of this one."
+    )
 
 
 def _tell_of_failures(need: _Need, watch: WatchResource, told: _Told) -> None:
