@@ -11,7 +11,9 @@ from typing import Any
 from stedi_assets.ingest.content import FileError
 
 # Where the records of an envelope begin that is too large to be held.
-_BEGINS = re.compile(rb'\{\s*(?:"[^"\\]{0,200}"\s*:\s*(?:"[^"\\]{0,1000}"|[\w.+-]{1,40})\s*,\s*){0,50}"[^"\\]{0,200}"\s*:\s*\[\s*\{')
+_NAME = rb'"[^"\\]{0,200}"\s*:\s*'
+_SCALAR = rb'(?:"[^"\\]{0,1000}"|[\w.+-]{1,40})\s*,\s*'
+_BEGINS = re.compile(rb"\{\s*(?:" + _NAME + _SCALAR + rb"){0,50}" + _NAME + rb"\[\s*\{")
 _SPACE = re.compile(r"[ \t\n\r]*")
 _TWO_PARTS = "its records stand in an envelope of several parts; have them delivered one a line"
 _TOO_LARGE = "its records stand in an envelope of more than 16 MB; have them delivered one a line"

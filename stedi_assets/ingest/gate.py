@@ -7,7 +7,7 @@ its report: what was counted on the way.
 import io
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, BinaryIO
 
@@ -28,13 +28,13 @@ REPORT = "_report"
 _LIKE_AN_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
 _MOST_NAMES = 1_000
 _ROWS_AT_ONCE, _BYTES_AT_ONCE = 10_000, 16 << 20
-_ARROW = {
+ARROW_TYPES = {
     Type.STRING: pa.string(),
     Type.BIGINT: pa.int64(),
     Type.DOUBLE: pa.float64(),
     Type.BINARY: pa.binary(),
     Type.BOOLEAN: pa.bool_(),
-    Type.STRINGS: pa.list_(pa.string()),
+    Type.STRINGS: pa.list_(pa.field("element", pa.string())),
 }
 
 
@@ -83,12 +83,10 @@ def columns_of(source: Source) -> dict[str, Type]:
     return {**{name: kind for name, kind in of_both.items() if name != "_superseded"}, REPORT: Type.STRING}
 
 
-def read_pieces(
-    opened: Opener, source: Source
-) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+def read_pieces(opened: Opener, source: Source) -> Callable[[Iterable[pa.RecordBatch]], Iterable[pa.RecordBatch]]:
     """Return what a task does, as `DataFrame.mapInArrow` wants it: rows of pieces in, rows of `columns_of` out."""
 
-    def read(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             for piece in batch.to_pylist():
                 yield from read_piece(opened, source, Piece(**piece))
@@ -117,7 +115,7 @@ class _Reading:
         self._judge = Judge(source)
         self._names = {column.name.lower() for column in source.record_columns}
         self._columns = columns_of(source)
-        self._schema = pa.schema([(name, _ARROW[kind]) for name, kind in self._columns.items()])
+        self._schema = pa.schema([(name, ARROW_TYPES[kind]) for name, kind in self._columns.items()])
         self._waiting: list[Mapping[str, Any]] = []
         self._waiting_bytes = 0
         self._last: Record | None = None
@@ -219,10 +217,10 @@ class _Reading:
 
     def _elements(self, record: Record) -> tuple[int, int] | None:
         value = record.value
-        if value is not None and (
-            any(name.lower() in self._names for name in value) or not any(isinstance(v, (list, dict)) for v in value.values())
-        ):
-            return None
+        if value is not None:
+            is_record = any(name.lower() in self._names for name in value)
+            if is_record or not any(isinstance(found, (list, dict)) for found in value.values()):
+                return None
         try:
             return elements_within(record.raw, self._names)
         except (ValueError, RecursionError):

@@ -56,6 +56,7 @@ class Judge:
         self._columns = self.source.record_columns
         self._names = {column.name for column in self._columns}
         self._by_small_name = {column.name.lower(): column for column in self._columns}
+        self._texts = [c.name for c in self._columns if c.form not in _INSTANTS and c.form is not Form.NUMBER]
         self._keys: dict[str, dict[str, str]] = {name: {} for name, _ in _KEY_OF.values()}
 
     def columns(self, block: Block) -> dict[str, list[Any]] | None:
@@ -64,42 +65,31 @@ class Judge:
         if b"\\" in block.data or not set[str]().union(*objects) <= self._names:
             return None
         found: dict[str, list[Any]] = {}
-        texts = 0
         for column in self._columns:
-            values = [record.get(column.name) for record in objects]
-            kinds = set(map(type, values))
-            if not kinds <= _kinds(column):
+            values: list[Any] = [record.get(column.name) for record in objects]
+            if not _are_plain(column, values) or not self._add_keys(column, values, found):
                 return None
-            if column.form in _INSTANTS:
-                known = [value for value in values if value is not None] if type(None) in kinds else values
-                if known and not (FIRST_INSTANT <= min(known) and max(known) < END_OF_INSTANTS):
-                    return None
-            elif column.form is Form.NUMBER:
-                if not (-_LARGEST_EXACT < min(values) and max(values) < _LARGEST_EXACT):
-                    return None
-            else:
-                texts += len(values) - (values.count(None) if type(None) in kinds else 0)
             found[column.name] = values
-            if column.form in _KEY_OF:
-                name, _ = _KEY_OF[column.form]
-                if (keys := self._keys_of(column.form, values)) is None:
-                    return None
-                found[name] = keys
+        texts = sum(len(found[name]) - found[name].count(None) for name in self._texts)
         # Each name and each text has two quotation marks; of two equal names, the parser has kept one.
         if block.data.count(b'"') != 2 * (sum(map(len, objects)) + texts):
             return None
         return found
 
-    def _keys_of(self, form: Form, texts: Sequence[str]) -> list[str] | None:
-        name, key_of = _KEY_OF[form]
-        known, wanted = self._keys[name], set(texts)
+    def _add_keys(self, column: Column, texts: Sequence[str], found: dict[str, list[Any]]) -> bool:
+        """Add the keys of a column that has some; say whether each text has one."""
+        if column.form not in _KEY_OF:
+            return True
+        name, key_of = _KEY_OF[column.form]
+        known = self._keys[name]
         if len(known) > _MOST_KEYS_KEPT:
             known.clear()
-        for text in wanted - known.keys():
+        for text in set(texts) - known.keys():
             if (key := key_of(text)) is None:
-                return None
+                return False
             known[text] = key
-        return list(map(known.__getitem__, texts))
+        found[name] = list(map(known.__getitem__, texts))
+        return True
 
     def verdict(self, record: Record, evidence: Evidence | None = None) -> dict[str, Any] | Doubt:
         """Return the typed columns of a record, its keys among them, or why it is not accepted.
@@ -125,23 +115,13 @@ class Judge:
         unescaped = _ESCAPED.sub(b"", raw) if b"\\" in raw else raw
         if unescaped.count(b'"') != 2 * (len(value) + texts):
             return None  # a name twice; or a nested value, which may hold one
-        row: dict[str, Any] = {}
+        row: dict[str, list[Any]] = {}
         for column in self._columns:
-            found = value.get(column.name)
-            if type(found) not in _kinds(column):
+            row[column.name] = [value.get(column.name)]
+            if not _are_plain(column, row[column.name]) or not self._add_keys(column, row[column.name], row):
                 return None
-            if column.form in _INSTANTS and found is not None and not FIRST_INSTANT <= found < END_OF_INSTANTS:
-                return None
-            if column.form is Form.NUMBER and not abs(found) < _LARGEST_EXACT:
-                return None
-            row[column.name] = found
-            if column.form in _KEY_OF:
-                name, key_of = _KEY_OF[column.form]
-                row[name] = key_of(found)
-                if row[name] is None:
-                    return None
         self.unknown_fields.update(unknown)
-        return row
+        return {name: found for name, (found,) in row.items()}
 
     def _from_members(self, raw: bytes) -> dict[str, Any] | Doubt:
         members = read_members(raw)
@@ -181,9 +161,17 @@ _KINDS: dict[Form | None, set[type]] = {
 }
 
 
-def _kinds(column: Column) -> set[type]:
-    kinds = _KINDS[column.form]
-    return kinds if column.required else kinds | {type(None)}
+def _are_plain(column: Column, values: Sequence[Any]) -> bool:
+    """Whether each value of a column, as the parser gives it, is what the column is to hold, without any doubt."""
+    kinds = set(map(type, values))
+    if not kinds <= _KINDS[column.form] | (set() if column.required else {type(None)}):
+        return False
+    if column.form in _INSTANTS:
+        known = [value for value in values if value is not None] if type(None) in kinds else values
+        return not known or (min(known) >= FIRST_INSTANT and max(known) < END_OF_INSTANTS)
+    if column.form is Form.NUMBER:
+        return min(values) > -_LARGEST_EXACT and max(values) < _LARGEST_EXACT
+    return True
 
 
 class _Refused(Exception):

@@ -73,9 +73,10 @@ class Stream(Protocol):
 class Record:
     """One record.
 
-    `raw` are its bytes; of one larger than `LARGEST_RECORD` the first `HEAD`. `offset` is where it begins in the stream,
-    `length` how long it is, `separator_bytes` how many bytes stood before it. `is_object`: it is one JSON object;
-    `value` is that object, unless there is a doubt about it. `digest` is the BLAKE2b hash of all of a larger record.
+    `raw` are its bytes; of one larger than `LARGEST_RECORD` the first `HEAD`. `offset` is where it begins in the
+    stream, `length` how long it is, `separator_bytes` how many bytes stood before it. `is_object`: it is one JSON
+    object; `value` is that object, unless there is a doubt about it. `digest` is the BLAKE2b hash of all of a larger
+    record.
     """
 
     raw: bytes
@@ -244,7 +245,7 @@ class _Window:
         return self.all_read and not self.ahead
 
     def read_on(self) -> None:
-        """Let go of what has been taken, and have more in sight: in all twice as much, so that nothing is copied often."""
+        """Let go of what has been taken, and have twice as much in sight, so that nothing is copied often."""
         kept = self.bytes[self.position :]
         wanted = max(_BLOCK, len(kept))
         blocks = []
@@ -296,7 +297,7 @@ class _Window:
                 return self.offset - began
 
     def lines_ahead(self) -> tuple[bytes, int]:
-        """Return a block of whole lines, as far as can be told, without what separates them from others; and its end."""
+        """Return a block of whole lines, as far as can be told, without separators behind them; and its end."""
         self.have(_BLOCK)
         data = self.look(_BLOCK)
         if len(data) == _BLOCK:
@@ -352,9 +353,9 @@ class _Window:
 class _Objects:
     """Where the objects of a stream end.
 
-    A parser says so, which stops at the first thing that is no JSON. Whatever object was open there is broken too; that
-    is kept, so that nothing is parsed again from each brace before it. Where an object is too large or too deep, a count
-    of brackets goes on from where it stopped for those that began within it.
+    A parser says so, which stops at the first thing that is no JSON. Whatever object was open there is broken too;
+    that is kept, so that nothing is parsed again from each brace before it. Where an object is too large or too deep,
+    a count of brackets goes on from where it stopped for those that began within it.
     """
 
     def __init__(self, window: _Window) -> None:
@@ -383,9 +384,11 @@ class _Objects:
                 _, length = _PARSER.raw_decode(text)
             except json.JSONDecodeError as error:
                 if not (error.msg.startswith("Unterminated") or error.pos > len(text) - _LONGEST_TOKEN):
-                    return self._give_up(offset, offset + error.pos)
+                    self._give_up(offset, offset + error.pos)
+                    return None
                 if window.all_read and len(text) == window.ahead:
-                    return self._give_up(offset, offset + len(text))
+                    self._give_up(offset, offset + len(text))
+                    return None
                 if len(text) <= LARGEST_RECORD:
                     # Not all at once: an error takes as long as the text before it.
                     size *= 8

@@ -7,12 +7,13 @@ lost or done twice with what remembers. Nothing is opened but those few files.
 
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stedi_assets.contracts import SOURCES, TABLES, Source
 from stedi_assets.lake.errors import LakeError
+from stedi_assets.lake.keys import no_key
 from stedi_assets.lake.landing import read_file_reports
-from stedi_assets.lake.landing_files import find_landing_files
+from stedi_assets.lake.landing_files import alias, find_landing_files
 from stedi_assets.lake.layout import Lake
 from stedi_assets.lake.pointers import Pointer
 from stedi_assets.lake.snapshots import read_pointer
@@ -41,15 +42,18 @@ class Arrivals:
     dated_ahead: tuple[str, ...] = ()
 
 
-def find_arrivals(lake: Lake, settled_before: int, most_files: int = MOST_FILES) -> dict[str, Arrivals]:
+def find_arrivals(
+    lake: Lake, settled_before: int, most_files: int = MOST_FILES, *, key: Callable[[], bytes] = no_key
+) -> dict[str, Arrivals]:
     """List every landing folder once, and return what arrived, by source. Empty folders count as well.
 
-    A file has settled when it last changed before `settled_before`, in epoch milliseconds.
+    A file has settled when it last changed before `settled_before`, in epoch milliseconds. Files are called by their
+    names as `landing_files` gives them; `key` gives the secret that hides those which could hold somebody's data.
 
     Raises `LakeError` above `most_files` files, and `NotWhole` where a published table is damaged.
     """
     count = _counter(lake, most_files)
-    return {source.name: _arrivals(lake, source, settled_before, count) for source in SOURCES.values()}
+    return {source.name: _arrivals(lake, source, settled_before, count, key) for source in SOURCES.values()}
 
 
 def published_tables(lake: Lake) -> dict[str, Pointer]:
@@ -85,11 +89,16 @@ def tables_to_make(moved: Collection[str], published: Collection[str]) -> list[s
 
 
 def _arrivals(
-    lake: Lake, source: Source, settled_before: int, count: Callable[[Iterator[Entry]], Iterator[Entry]]
+    lake: Lake,
+    source: Source,
+    settled_before: int,
+    count: Callable[[Iterator[Entry]], Iterator[Entry]],
+    key: Callable[[], bytes],
 ) -> Arrivals:
     pointer = read_pointer(lake, source.landing)
     reports = read_file_reports(lake, source, pointer) if pointer else ()
-    found = find_landing_files(count(lake.storage.entries(source.raw_path))).entries
+    listed = find_landing_files(count(lake.storage.entries(source.raw_path))).entries
+    found = [replace(entry, path=alias(entry.path, key)) for entry in listed]
 
     held = {(file.path, file.fingerprint) for file in reports if not file.error or file.forgotten}
     arrived = [entry for entry in found if (entry.path, entry.fingerprint) not in held]

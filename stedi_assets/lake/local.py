@@ -101,11 +101,13 @@ class LocalFolder:
         with os.fdopen(os.open(file, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "wb") as opened:
             yield opened
 
-    def open(self, path: str) -> BinaryIO:
+    def open(self, path: str, start: int = 0) -> BinaryIO:
         place = os.path.realpath(self.root / path)
         for top in self._tops(path):
             if _is_below(place, top):
-                return _open_below(top, place)
+                opened = _open_below(top, place)
+                opened.seek(start)
+                return opened
         raise OSError(errno.ELOOP, _LEAVES, self.shown(path))
 
     def entries(self, folder: str) -> Iterator[Entry]:

@@ -84,8 +84,11 @@ class Storage(Protocol):
     def writing(self, path: str) -> AbstractContextManager[BinaryIO]:
         """Write a file of any size, so that only its owner can read it."""
 
-    def open(self, path: str) -> BinaryIO:
-        """Open a file of any size to read. A link is followed as `entries` does, and never out of the lake."""
+    def open(self, path: str, start: int = 0) -> BinaryIO:
+        """Open a file of any size to read, from a byte on.
+
+        A link is followed as `entries` does, and never out of the lake.
+        """
 
     def entries(self, folder: str) -> Iterator[Entry]:
         """Yield what lies in a folder, at any depth; nothing of what lies in hidden folders but those.

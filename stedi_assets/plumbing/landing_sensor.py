@@ -25,7 +25,6 @@ from stedi_assets.lake.arrivals import (
     tables_behind,
     tables_to_make,
 )
-from stedi_assets.lake.layout import masked
 from stedi_assets.plumbing.alerts import ATTEMPT_TAG, MessageNotSent, Notifier
 from stedi_assets.plumbing.erasure import erase_person
 from stedi_assets.plumbing.failures import explained
@@ -166,7 +165,7 @@ def _look(
         _tell_of_a_long_run(record, now, told)
         return None, f"Run {record.dagster_run.run_id} is under way. What has arrived waits for the next one."
     settled_before = int((now - watch.settled_seconds) * 1000)
-    arrivals = find_arrivals(lake.lake, settled_before)
+    arrivals = find_arrivals(lake.lake, settled_before, key=lake.suppression_key)
     published = published_tables(lake.lake)
     runs = instance.get_run_records(dg.RunsFilter(tags={SENSOR_NAME_TAG: NAME}), limit=_RUNS_LOOKED_AT)
     needs = [
@@ -326,4 +325,4 @@ def _tables_in_words(due: Sequence[_Need]) -> str:
 
 def _names(paths: Sequence[str]) -> str:
     more = len(paths) - _NAMES_SHOWN
-    return ", ".join(map(masked, paths[:_NAMES_SHOWN])) + (f" and {more:,} more" if more > 0 else "")
+    return ", ".join(paths[:_NAMES_SHOWN]) + (f" and {more:,} more" if more > 0 else "")

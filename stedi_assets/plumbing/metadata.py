@@ -54,6 +54,7 @@ def of_landing(landing: Landing, quarantined: int, reasons: dict[str, int]) -> d
         "bytes read": landing.listing.bytes,
         "records": sum(file.records for file in landing.files),
         "quarantined": quarantined,
+        **({"superseded": sum(landing.superseded)} if any(landing.superseded) else {}),
         **{f"quarantined for {reason}": count for reason, count in reasons.items()},
     }
 
