@@ -30,6 +30,7 @@ Source = Literal["customer", "accelerometer", "step_trainer"]
 Row = dict[str, Any]
 """One row of a table: values by column name, in the table's column order."""
 
+MOST_FIELDS = 1_000
 SOURCES: tuple[Source, ...] = ("customer", "accelerometer", "step_trainer")
 RECORD_SUFFIXES = tuple(f"{suffix}{packed}" for suffix in (".json", ".jsonl", ".ndjson") for packed in ("", ".gz"))
 
@@ -58,15 +59,26 @@ REQUIRED: dict[Source, frozenset[str]] = {
 }
 
 COLUMNS: dict[str, tuple[str, ...]] = {
-    **{f"{source}_landing": (*FIELDS[source], "_source_file") for source in SOURCES},
-    **{f"{source}_quarantine": ("_source_file", "reasons", "raw") for source in SOURCES},
+    "customer_landing": (*FIELDS["customer"], "_person", "_device", "_superseded", "_source_file"),
+    "accelerometer_landing": (*FIELDS["accelerometer"], "_person", "_source_file"),
+    "step_trainer_landing": (*FIELDS["step_trainer"], "_device", "_source_file"),
+    **{
+        f"{source}_quarantine": (
+            *("_source_file", "reasons", "raw", "_offset", "_length", "_digest", "_people", "_devices", "_updated"),
+            *(("_superseded",) if source == "customer" else ()),
+        )
+        for source in SOURCES
+    },
     "customer_trusted": tuple(FIELDS["customer"]),
     "accelerometer_trusted": tuple(FIELDS["accelerometer"]),
     "step_trainer_trusted": (*FIELDS["step_trainer"], "user"),
     "customers_curated": tuple(FIELDS["customer"]),
     "machine_learning_curated": ("person", "timestamp", "distanceFromObject", "x", "y", "z"),
 }
-"""Column order of every table ``lakehouse`` returns. ``person`` stands where the product has ``subject_id``."""
+"""Column order of every table ``lakehouse`` returns. ``person`` stands where the product has ``subject_id``.
+
+Of the product's columns ``_mentions`` alone is missing, which may hold more than anybody can foretell.
+"""
 
 
 @dataclass(frozen=True)
@@ -110,12 +122,21 @@ _OPENING = {b"}": b"{", b"]": b"["}
 
 DEEPEST_NESTING = 900
 """An object that opens more brackets than this inside one another, its own included, counts as broken."""
-LONGEST_STRING = 20_000_000
 LONGEST_RECORD = 16_000_000
-"""A string token of more bytes than this makes its object broken: JSON parsers on the JVM refuse to read on there."""
+"""A record of more bytes than this is too large; ``HEAD`` bytes of it are kept, and its hash."""
+HEAD = 64 * 1024
 
-Members = list[tuple[bytes, bytes]]
-"""Top-level keys and values of an object as they are written; of a nested value only its opening bracket."""
+
+class Member(NamedTuple):
+    """A top-level key and value of an object as they are written; of a nested value only its opening bracket."""
+
+    key: bytes
+    value: bytes
+    start: int  # of the value
+    end: int
+
+
+Members = list[Member]
 
 
 class _Record(NamedTuple):
@@ -124,15 +145,15 @@ class _Record(NamedTuple):
     members: Members | None  # None: broken, or no object
 
 
-def split_records(content: bytes) -> list[tuple[int, int, bool]]:
+def split_records(content: bytes, source: Source = "customer") -> list[tuple[int, int, bool]]:
     """Cut one decompressed file into records: (start, end, whether it is a JSON object), in order.
 
-    Every byte outside the extents belongs to a separator.
+    Every byte outside the extents belongs to a separator, or to an envelope around records.
     """
-    return [(record.start, record.end, record.members is not None) for record in _records(content)]
+    return [(record.start, record.end, record.members is not None) for record in _records(content, source)]
 
 
-def _records(content: bytes) -> Iterator[_Record]:
+def _records(content: bytes, source: Source) -> Iterator[_Record]:
     restart_points = [match.end() - 1 for match in _RESTART_POINT.finditer(content)]
 
     def next_restart(after: int) -> int:
@@ -150,7 +171,12 @@ def _records(content: bytes) -> Iterator[_Record]:
         elif content.startswith(b"{", position):
             if found := _scan_object(content, position):
                 end, members = found
-            else:
+                if enveloped := _enveloped(content, members, source):
+                    yield from enveloped
+                    position = end
+                    continue
+            if not found or end - position > LONGEST_RECORD:
+                members = None
                 end = _without_trailing_separators(content, position, next_restart(position))
         elif scalar := _LONE_SCALAR.match(content, position):
             end = scalar.end()
@@ -196,8 +222,6 @@ def _scan_object(content: bytes, start: int) -> tuple[int, Members] | None:
             if mark != b":":
                 return None
             expected = "value"
-        elif string and len(string) > LONGEST_STRING:
-            return None
         elif expected in ("key", "key or end"):
             if not string:
                 return None
@@ -207,7 +231,8 @@ def _scan_object(content: bytes, start: int) -> tuple[int, Members] | None:
             if mark in (b",", b":"):
                 return None
             if open_brackets == [b"{"]:
-                members.append((key, string or other_scalar or mark))
+                value = string or other_scalar or mark
+                members.append(Member(key, value, position - len(value), position))
             expected = "comma or end"
             if mark:
                 open_brackets.append(mark)
@@ -215,6 +240,37 @@ def _scan_object(content: bytes, start: int) -> tuple[int, Members] | None:
                     return None
                 expected = "key or end" if mark == b"{" else "value or end"
     return None
+
+
+def _enveloped(content: bytes, members: Members, source: Source) -> list[_Record]:
+    """The records that an object is only an envelope of, none where it is a record itself.
+
+    An envelope has no key of the contract, and one value that is an array which holds an object with such a key; its
+    other values are no objects or arrays. Each element is a record.
+    """
+    arrays = [member for member in members if member.value == b"["]
+    if len(arrays) != 1 or any(member.value == b"{" for member in members) or _has_column(members, source):
+        return []
+    elements: list[_Record] = []
+    position = arrays[0].end
+    while token := _TOKEN.match(content, position):
+        start, end = token.start() + len(token[0]) - len(token[0].lstrip(b" \t\n\r")), token.end()
+        inner: Members | None = None
+        if token[1] == b"]":
+            break
+        if token[1] in (b"{", b"["):
+            scanned = _scan_object(content, start)
+            assert scanned is not None  # the whole envelope has been scanned before
+            end, inner = scanned[0], scanned[1] if token[1] == b"{" else None
+        if token[1] != b",":
+            elements.append(_Record(start, end, inner))
+        position = end
+    return elements if any(_has_column(element.members or [], source) for element in elements) else []
+
+
+def _has_column(members: Members, source: Source) -> bool:
+    columns = {column.lower() for column in FIELDS[source]}
+    return any(_text(member.key.decode("utf-8", "replace")[1:-1]).lower() in columns for member in members)
 
 
 # --- From records to rows -------------------------------------------------------------------------------------------
@@ -233,10 +289,17 @@ class FileError(Exception):
 
 @dataclass(frozen=True)
 class Quarantined:
-    """A record that was not accepted: its bytes as they came and every reason, sorted."""
+    """A record that was not accepted: its bytes as they came, every reason, sorted, and whom it names.
+
+    ``updated`` is when it was updated, None where that is in doubt: it counts as the newest.
+    """
 
     raw: bytes
     reasons: tuple[str, ...]
+    offset: int
+    people: frozenset[str]
+    devices: frozenset[str]
+    updated: int | None
 
 
 @dataclass
@@ -298,18 +361,28 @@ def read_file(source: Source, content: bytes) -> Landed:
     Whether they are gzip is decided by the bytes themselves. Raises FileError for a file that cannot be read.
     """
     content = _decompressed(content)
+    if _PACKED.match(content):
+        raise FileError("packed, and not with gzip")
     if content.startswith((b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff", b"{\x00", b"[\x00", b"\x00{", b"\x00[")):
         raise FileError("UTF-16 or UTF-32")
     landed = Landed()
-    for record in _records(content):
+    for record in _records(content, source):
         raw = content[record.start : record.end]
         row, reasons, unknown = _verdict(source, raw, record.members)
         if reasons:
-            landed.quarantined.append(Quarantined(raw, tuple(sorted(reasons))))
+            updated = row.get("lastUpdateDate")
+            people, devices = _named(raw, source)
+            landed.quarantined.append(Quarantined(raw, tuple(sorted(reasons)), record.start, people, devices, updated))
         else:
             landed.accepted.append(row)
             landed.unknown_fields |= unknown
     return landed
+
+
+# How zip, bzip2 (a block, or nothing), Zstandard and xz begin.
+_PACKED = re.compile(
+    rb"PK(?:\x03\x04|\x05\x06|\x07\x08)|BZh[1-9](?:1AY&SY|\x17\x72\x45\x38\x50\x90)|\x28\xb5\x2f\xfd|\xfd7zXZ\x00"
+)
 
 
 def _decompressed(content: bytes) -> bytes:
@@ -322,23 +395,27 @@ def _decompressed(content: bytes) -> bytes:
 
 
 def _verdict(source: Source, raw: bytes, members: Members | None) -> tuple[Row, set[str], set[str]]:
-    """Row, reasons against it, and names of unknown fields. The row counts only when there are no reasons."""
-    if not _is_utf8(raw):
-        return {}, {"invalid_utf8"}, set()
+    """Row, reasons against it, and names of unknown fields. Where there are reasons, only its values are certain."""
     if len(raw) > LONGEST_RECORD:
         return {}, {"record_too_large"}, set()
+    if not _is_utf8(raw):
+        return {}, {"invalid_utf8"}, set()
     if members is None:
         return {}, {"malformed_json"}, set()
     fields = _decoded(members)
     values = {key.lower(): value for key, value in fields}
     if len(values) < len(fields):
         return {}, {"duplicate_key"}, set()
+    if len(fields) > MOST_FIELDS:
+        return {}, {"too_many_fields"}, set()
     row: Row = {}
     reasons: set[str] = set()
     for column, kind in FIELDS[source].items():
         value = values.pop(column.lower(), "null")
         try:
             row[column] = None if value == "null" else _typed(kind, value)
+            if kind in _KEYS and value != "null":
+                row[_KEYS[kind]] = _key(kind, _text(value[1:-1]))
         except _Refused as refused:
             reasons.add(str(refused))
         else:
@@ -358,7 +435,7 @@ def _is_utf8(raw: bytes) -> bool:
 
 def _decoded(members: Members) -> list[tuple[str, str]]:
     """Keys as text, values still as they are written."""
-    return [(_text(key.decode()[1:-1]), value.decode()) for key, value in members]
+    return [(_storable(_text(member.key.decode()[1:-1])), member.value.decode()) for member in members]
 
 
 def _typed(kind: Kind, value: str) -> str | int | float | None:
@@ -373,10 +450,17 @@ def _typed(kind: Kind, value: str) -> str | int | float | None:
         return value
     if not value.startswith('"'):
         raise _Refused("wrong_type")
-    text = _text(value[1:-1])
-    if kind == "email" and not _is_email(text):
-        raise _Refused("invalid_email")
-    return text
+    return _storable(_text(value[1:-1]))
+
+
+_KEYS: dict[Kind, str] = {"email": "_person", "text": "_device"}
+
+
+def _key(kind: Kind, text: str) -> str:
+    key = person(text) if kind == "email" else device(text)
+    if key is None:
+        raise _Refused("ambiguous_text" if _is_ambiguous(text) else "invalid_email")
+    return key
 
 
 def _is_number(value: str) -> bool:
@@ -410,31 +494,76 @@ def _text(escaped: str) -> str:
     if "\\" not in escaped:
         return escaped
     resolved = _ESCAPE.sub(lambda m: chr(int(m[1], 16)) if m[1] else _SHORT_ESCAPES.get(m[2], m[2]), escaped)
-    # Two \u escapes may spell one character together. Half of such a pair is none, and no UTF-8 can store it.
-    joined = resolved.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
-    return joined.encode("utf-8", "replace").decode()
+    # Two \u escapes may spell one character together.
+    return resolved.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
 
 
-def _is_email(text: str) -> bool:
-    trimmed = _trimmed(text)
-    return trimmed.count("@") == 1 and not any(c in "\t\n\v\f\r" or _category(c) == "Z" for c in trimmed)
+def _storable(text: str) -> str:
+    """A text without halves of characters, which no UTF-8 can store."""
+    return text.encode("utf-8", "replace").decode()
+
+
+# --- Who is who -----------------------------------------------------------------------------------------------------
+
+# Default_Ignorable_Code_Point, from DerivedCoreProperties.txt of Unicode.
+_INVISIBLE = (
+    *(0xAD, 0x34F, 0x61C, 0x115F, 0x1160, 0x17B4, 0x17B5, *range(0x180B, 0x1810), *range(0x200B, 0x2010)),
+    *(*range(0x202A, 0x202F), *range(0x2060, 0x2070), 0x3164, *range(0xFE00, 0xFE10), 0xFEFF, 0xFFA0),
+    *(*range(0xFFF0, 0xFFF9), *range(0x1BCA0, 0x1BCA4), *range(0x1D173, 0x1D17B), *range(0xE0000, 0xE1000)),
+)
+
+
+@cache
+def _seen(character: str) -> str:
+    """What a reader sees of a character: nothing of an invisible one, its plain form where it has a width."""
+    if ord(character) in _INVISIBLE:
+        return ""
+    kind, _, plain = unicodedata.decomposition(character).partition(" ")
+    return _seen(chr(int(plain, 16))) if kind in ("<wide>", "<narrow>") else character
+
+
+@cache
+def _is_blank(character: str) -> bool:
+    category = unicodedata.category(character)
+    return category.startswith("Z") or category == "Cc"
+
+
+def _is_ambiguous(text: str) -> bool:
+    """Whether a text has half of a character, or one that is none yet."""
+    return any(unicodedata.category(character) in ("Cs", "Cn") for character in text)
+
+
+@cache
+def device(text: str) -> str | None:
+    """How serial numbers are compared; None where that is not certain."""
+    if _is_ambiguous(text):
+        return None
+    seen = _trimmed("".join(map(_seen, text)))
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", seen).casefold())
+
+
+@cache
+def person(text: str) -> str | None:
+    """How e-mails are compared; None where the text is not one address."""
+    address = device(text)
+    if address is None:
+        return None
+    if named := re.fullmatch(r"[^<>]*<([^<>]*)>", address, re.DOTALL):
+        address = _trimmed(named[1])
+    while address.startswith("mailto:"):
+        address = _trimmed(address[len("mailto:") :].split("?")[0])
+    parts = address.split("@")
+    if len(parts) != 2 or "" in parts or any(c in "<>" or _is_blank(c) for c in address):
+        return None
+    return address
 
 
 def _trimmed(text: str) -> str:
-    # The characters of \s are all of a category Z or C.
-    kept = [index for index, character in enumerate(text) if _category(character) not in "ZC"]
-    return text[kept[0] : kept[-1] + 1] if kept else ""
-
-
-@cache
-def _category(character: str) -> str:
-    return unicodedata.category(character)[0]
-
-
-@cache
-def normalise(text: str) -> str:
-    """How e-mails and serial numbers are compared, and how trusted tables hold them: trimmed, in small letters."""
-    return _trimmed(text).lower()
+    while text and _is_blank(text[0]):
+        text = text[1:]
+    while text and _is_blank(text[-1]):
+        text = text[:-1]
+    return text
 
 
 # --- From rows to meaning -------------------------------------------------------------------------------------------
@@ -456,27 +585,29 @@ def customer_trusted(
         if registered is None:
             registered = -math.inf
         # The last part orders whole records; a null sorts before any value.
-        return -updated, consents(record), -registered, [(v is not None, v) for v in record.values()]
+        values = [record[column] for column in FIELDS["customer"]]
+        return -updated, consents(record), -registered, [(v is not None, v) for v in values]
 
     records = [*customers, *_records_in_doubt(quarantined)]
     if policy.consent_record == "any":
         records = [record for record in records if consents(record)]
     by_person: dict[str, list[Row]] = defaultdict(list)
     for record in records:
-        by_person[normalise(record["email"])].append(record)
+        by_person[record["_person"]].append(record)
 
-    deciding = {person: min(theirs, key=latest_first) for person, theirs in by_person.items()}
-    return [
-        {**record, "email": person, "serialNumber": normalise(record["serialNumber"])}
-        for person, record in deciding.items()
-        if consents(record)
-    ]
+    deciding = [min(theirs, key=latest_first) for theirs in by_person.values()]
+    return [_with_keys("customer", record) for record in deciding if consents(record)]
+
+
+def _with_keys(source: Source, row: Row) -> Row:
+    """A landed row as trusted tables hold it: the source's columns, keys in place of e-mail and serial number."""
+    return {column: row[_KEYS.get(kind, column)] for column, kind in FIELDS[source].items()}
 
 
 def accelerometer_trusted(accelerometer: Iterable[Row], trusted: Iterable[Row], policy: Policy) -> list[Row]:
     """The phone readings of the persons in ``customer_trusted``, exact repeats once."""
     since = _kept_since(trusted, policy)
-    readings = ({**row, "user": normalise(row["user"])} for row in accelerometer)
+    readings = (_with_keys("accelerometer", row) for row in accelerometer)
     return _distinct(row for row in readings if row["user"] in since and row["timestamp"] >= since[row["user"]])
 
 
@@ -498,18 +629,16 @@ def attributed(
     """
     holders: dict[str, set[str]] = defaultdict(set)
     for row in customers:
-        holders[normalise(row["serialNumber"])].add(normalise(row["email"]))
+        holders[row["_device"]].add(row["_person"])
     for record in quarantined:
-        for serial_number in _readable(record, "serialNumber"):
-            holders[serial_number] |= _readable(record, "email")
-    phone_active = {(normalise(row["user"]), row["timestamp"]) for row in accelerometer}
+        for serial_number in record.devices:
+            holders[serial_number] |= record.people
+    phone_active = {(row["_person"], row["timestamp"]) for row in accelerometer}
 
     owners: list[str | None] = []
     for step in step_trainer:
         present = [
-            person
-            for person in holders.get(normalise(step["serialNumber"]), ())
-            if (person, step["sensorReadingTime"]) in phone_active
+            person for person in holders.get(step["_device"], ()) if (person, step["sensorReadingTime"]) in phone_active
         ]
         owners.append(present[0] if len(present) == 1 else None)
     return owners
@@ -527,7 +656,7 @@ def step_trainer_trusted(
 
     All arguments but ``curated`` are landing tables.
     """
-    steps = [{**row, "serialNumber": normalise(row["serialNumber"])} for row in step_trainer]
+    steps = [_with_keys("step_trainer", row) for row in step_trainer]
     if policy.match_on == "timestamp":
         serial_numbers = {row["serialNumber"] for row in curated}
         return _distinct({**row, "user": None} for row in steps if row["serialNumber"] in serial_numbers)
@@ -596,14 +725,30 @@ def tables(landings: Mapping[Source, Landing], policy: Policy, as_of: int) -> di
     }
     for source, landing in landings.items():
         rows[f"{source}_landing"] = (
-            {**row, "_source_file": name} for name, landed in landing.files.items() for row in landed.accepted
+            {**row, "_superseded": False, "_source_file": name}
+            for name, landed in landing.files.items()
+            for row in landed.accepted
         )
         rows[f"{source}_quarantine"] = (
-            {"_source_file": name, "reasons": record.reasons, "raw": record.raw}
-            for name, landed in landing.files.items()
-            for record in landed.quarantined
+            _quarantine_row(name, record) for name, landed in landing.files.items() for record in landed.quarantined
         )
     return {table: [tuple(row[column] for column in COLUMNS[table]) for row in rows[table]] for table in COLUMNS}
+
+
+def _quarantine_row(name: str, record: Quarantined) -> Row:
+    is_too_large = len(record.raw) > LONGEST_RECORD
+    return {
+        "_source_file": name,
+        "reasons": record.reasons,
+        "raw": record.raw[:HEAD] if is_too_large else record.raw,
+        "_offset": record.offset,
+        "_length": len(record.raw),
+        "_digest": hashlib.blake2b(record.raw, digest_size=16).hexdigest() if is_too_large else None,
+        "_people": tuple(sorted(record.people)),
+        "_devices": tuple(sorted(record.devices)),
+        "_updated": record.updated,
+        "_superseded": False,
+    }
 
 
 def _kept_since(customers: Iterable[Row], policy: Policy) -> dict[str | None, float]:
@@ -619,44 +764,28 @@ def _distinct(rows: Iterable[Row]) -> list[Row]:
 
 # --- In doubt, no: what a quarantined customer record still says ------------------------------------------------------
 
-_READABLE_PAIRS = {
-    # A lookahead, so that a pair that begins within another one is found too. The value is read leniently (control
-    # characters, unknown escapes): the record is broken anyway, and its person must not be missed for that.
-    key: re.compile(rf'(?="{key}"\s*:\s*"([^"\\]*(?:\\.[^"\\]*)*)")', re.ASCII | re.IGNORECASE | re.DOTALL)
-    for key in ("email", "serialNumber")
-}
+# A lookahead, so that a pair that begins within another one is found too. The value is read leniently (control
+# characters, unknown escapes): the record is broken anyway, and its person must not be missed for that.
+_PAIR = re.compile(
+    r'(?="((?:[a-zA-Z]|\\u00[0-9a-fA-F]{2})+)"\s*:\s*(?:"([^"\\]*(?:\\.[^"\\]*)*)"|(-?[0-9][0-9.eE+-]*)))', re.DOTALL
+)
+_NAMING = {"customer": {"email"}, "accelerometer": {"email", "user"}, "step_trainer": {"email", "user"}}
 
 
-def _readable(record: Quarantined, key: str) -> set[str]:
-    """Every text, normalised, that a quarantined record holds under this key, at any depth, broken or not."""
-    found = _READABLE_PAIRS[key].findall(record.raw.decode("utf-8", "replace"))
-    # The text misses keys that are spelled with escapes; the parsed record has them.
-    found += [value[1:-1] for name, value in _parsed(record) if name.lower() == key.lower() and value.startswith('"')]
-    return {normalise(_text(value)) for value in found}
-
-
-def _parsed(record: Quarantined) -> list[tuple[str, str]]:
-    """The top-level fields of a quarantined record that is a whole object in UTF-8, otherwise none."""
-    scanned = _scan_object(record.raw, 0) if record.raw.startswith(b"{") and _is_utf8(record.raw) else None
-    return _decoded(scanned[1]) if scanned and scanned[0] == len(record.raw) else []
+def _named(raw: bytes, source: Source) -> tuple[frozenset[str], frozenset[str]]:
+    """The people and devices that a quarantined record names, at any depth, broken or not."""
+    people, devices = set(), set()
+    for pair in _PAIR.finditer(raw.decode("utf-8", "replace")):
+        key, (text, number) = _text(pair[1]).lower(), (pair[2], pair[3])
+        if key in _NAMING[source] and text is not None:
+            people.add(person(_text(text)))
+        elif key == "serialnumber":
+            devices.add(device(number if text is None else _text(text)))
+    return frozenset(p for p in people if p is not None), frozenset(d for d in devices if d is not None)
 
 
 def _records_in_doubt(quarantined: Iterable[Quarantined]) -> Iterator[Row]:
     """A customer record without consent for every person a quarantined customer record names."""
     for record in quarantined:
-        last_update = _readable_last_update(record)
-        for person in _readable(record, "email"):
-            nothing_known = dict.fromkeys(FIELDS["customer"])
-            yield {**nothing_known, "email": person, "lastUpdateDate": last_update}
-
-
-def _readable_last_update(record: Quarantined) -> int | None:
-    """When a quarantined record was updated, or None: an unconsenting record without a date counts as the newest."""
-    fields = _parsed(record)
-    values = {key.lower(): value for key, value in fields}
-    if len(values) < len(fields) or "lastupdatedate" not in values:
-        return None
-    try:
-        return _instant(values["lastupdatedate"])
-    except _Refused:
-        return None
+        for named in record.people:
+            yield {**dict.fromkeys(FIELDS["customer"]), "_person": named, "lastUpdateDate": record.updated}

@@ -16,13 +16,16 @@ import pytest
 from stedi_assets_tests.malformed_cases import CASES, MalformedCase
 from stedi_assets_tests.oracle import (
     DEEPEST_NESTING,
+    LONGEST_RECORD,
     SOURCES,
     FileError,
     Landing,
     Policy,
     Source,
     attributed,
+    device,
     lakehouse,
+    person,
     read_file,
     read_lake,
     read_landing,
@@ -114,9 +117,11 @@ def test_values_land_as_their_types() -> None:
         [
             ("customerName", '\U0001f600 "A"'),
             ("email", " Ada@Example.com\t"),
+            ("_person", ADA),
             ("phone", "8015550100"),
             ("birthDay", "0.50"),
             ("serialNumber", "S-1 "),
+            ("_device", "s-1"),
             ("registrationDate", 1_600_000_000_000),
             ("lastUpdateDate", 1_655_564_376_361),
             ("shareWithResearchAsOfDate", None),
@@ -396,11 +401,92 @@ def test_since_consent_never_filters_the_evidence(lake: Lake) -> None:
 
 
 def test_landing_and_quarantine_rows_name_their_file(lake: Lake) -> None:
-    found = lake.deliver([customer(), b"null"], [reading()], [step()])
-    assert found["customer_landing"] == [(None, ADA, None, None, "s-1", *[None] * 5, "records.json")]
-    assert found["customer_quarantine"] == [("records.json", ("malformed_json",), b"null")]
-    assert found["accelerometer_landing"] == [(ADA, AS_OF - DAY, 0.0, 0.0, 0.0, "records.json")]
-    assert found["step_trainer_landing"] == [(AS_OF - DAY, "s-1", 200.0, "records.json")]
+    doubtful = customer(" \uff21DA@example.com", updated=3, phone=True)
+    found = lake.deliver([customer(), b"null", doubtful], [reading("mailto:ADA@example.com")], [step("S-1 ")])
+    then, start = AS_OF - DAY, len(customer()) + len(b"\nnull\n")
+    assert found["customer_landing"] == [(None, ADA, None, None, "s-1", *[None] * 5, ADA, "s-1", False, "records.json")]
+    assert found["customer_quarantine"] == [
+        ("records.json", ("malformed_json",), b"null", start - 5, 4, None, (), (), None, False),
+        (
+            *("records.json", ("wrong_type",), doubtful, start, len(doubtful), None),
+            *((ADA,), ("s-1",), AS_OF - 3 * DAY, False),
+        ),
+    ]
+    assert found["accelerometer_landing"] == [("mailto:ADA@example.com", then, 0.0, 0.0, 0.0, ADA, "records.json")]
+    assert found["step_trainer_landing"] == [(then, "S-1 ", 200.0, "s-1", "records.json")]
+
+
+def test_of_a_record_that_is_too_large_the_head_stays() -> None:
+    record = b'{"email":"ada@example.com","a":"' + b"x" * LONGEST_RECORD + b'","serialNumber":7}'
+    landing = Landing(files={"one.json": read_file("customer", b" " + record)})
+    nothing = {source: Landing() for source in SOURCES}
+    digest = hashlib.blake2b(record, digest_size=16).hexdigest()
+    assert tables({**nothing, "customer": landing}, DEFAULT, AS_OF)["customer_quarantine"] == [
+        (
+            *("one.json", ("record_too_large",), record[:65_536], 1, len(record), digest),
+            *((ADA,), ("7",), None, False),
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("texts", "key"),
+    [
+        ([" ADA@Example.com\t", "\uff21da\uff20example\uff0ecom", "a\u200bda@exam\u00adple.com\ufeff"], ADA),
+        (
+            [
+                "Ada <ADA@example.com>",
+                "<ada@example.com>",
+                "mailto:ada@example.com?subject=x",
+                "MAILTO: ada@example.com",
+            ],
+            ADA,
+        ),
+        (["Ada \uff1cmailto:ada@example.com >"], ADA),
+        (["jos\u00e9@x", "jose\u0301@x", "JOS\u00c9@X"], "jos\u00e9@x"),
+        (["\u03bd\u03af\u03ba\u03bf\u03c2@x", "\u039d\u038a\u039a\u039f\u03a3@x"], "\u03bd\u03af\u03ba\u03bf\u03c3@x"),
+        (["stra\u00dfe@x", "STRASSE@x"], "strasse@x"),
+        (["\u0130da@x", "i\u0307da@x"], "i\u0307da@x"),
+        (
+            ["ada", "@x", "ada@", "a@b@c", "a b@c", "a<b>@c", "<a@b> x", "Ada <a@b> <c@d>", "", "\ud800@x", "\u0378@x"],
+            None,
+        ),
+    ],
+    ids=ascii,
+)
+def test_spellings_of_one_person(texts: list[str], key: str | None) -> None:
+    assert [person(text) for text in texts] == [key] * len(texts)
+
+
+def test_a_serial_number_is_compared_like_an_e_mail_and_needs_no_sign() -> None:
+    assert [device(text) for text in (" S-1\u200b", "\uff33-1", "Ada <a@b>", "\u2003")] == [
+        "s-1",
+        "s-1",
+        "ada <a@b>",
+        "",
+    ]
+    assert [device(text) for text in ("\udfff", "a\U000e0fff\U0001fbff")] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("content", "records"),
+    [
+        (b'{"at": 1, "customers": [{"email":"a@b"}, {"x":1}] }', [b'{"email":"a@b"}', b'{"x":1}']),
+        (
+            b'{"customers":[\n {"EMAIL":"a@b"},\n 5, [6], null]} {"c":1}',
+            [b'{"EMAIL":"a@b"}', b"5", b"[6]", b"null", b'{"c":1}'],
+        ),
+        # A record itself: a key of the contract, another nested value, no record inside, cut off.
+        (b'{"email":"a@b", "more":[{"email":"c@d"}]}', [b'{"email":"a@b", "more":[{"email":"c@d"}]}']),
+        (b'{"m":{}, "more":[{"email":"c@d"}]}', [b'{"m":{}, "more":[{"email":"c@d"}]}']),
+        (b'{"one":[{"email":"c@d"}], "two":[]}', [b'{"one":[{"email":"c@d"}], "two":[]}']),
+        (b'{"more":[{"user":"c@d"}]}', [b'{"more":[{"user":"c@d"}]}']),
+        (b'{"more":[]}', [b'{"more":[]}']),
+        (b'{"more":[{"email":"c@d"}', [b'{"more":[{"email":"c@d"}']),
+    ],
+)
+def test_an_envelope_is_no_record(content: bytes, records: list[bytes]) -> None:
+    assert [content[start:end] for start, end, _ in split_records(content)] == records
 
 
 def test_subject_id_is_hmac_sha256() -> None:

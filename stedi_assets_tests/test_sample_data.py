@@ -36,7 +36,7 @@ from stedi_assets_tests.oracle import (
     Source,
     attributed,
     customer_trusted,
-    normalise,
+    person,
     read_landing,
 )
 
@@ -124,7 +124,7 @@ def assert_true(lake: Path, truth: Path, summary: SampleSummary) -> dict[Source,
     readings = truth_of(truth, "device_readings.jsonl")
     owners = attributed(devices, customers, in_doubt, phones)
     attributed_readings = {
-        (owner, normalise(row["serialNumber"]), row["sensorReadingTime"], row["distanceFromObject"])
+        (owner, row["_device"], row["sensorReadingTime"], row["distanceFromObject"])
         for owner, row in zip(owners, devices, strict=True)
     }
     assert {tuple(reading.values()) for reading in readings} == attributed_readings
@@ -288,14 +288,14 @@ def test_a_join_on_the_instant_alone_mixes_people_as_often_as_in_the_course_data
 
 def test_truth_of_the_default(default: CourseSize) -> None:
     # The serial numbers are not shared here, so that the owner is the one who holds it.
-    owner = {customer["serialNumber"]: normalise(customer["email"]) for customer in default.customers}
+    owner = {customer["serialNumber"]: person(customer["email"]) for customer in default.customers}
     devices = {
         (owner[reading["serialNumber"]], reading["serialNumber"], reading["sensorReadingTime"], distance)
         for reading in default.devices
         for distance in [reading["distanceFromObject"]]
     }
     consents = consents_of(default.customers)
-    people = {(normalise(customer["email"]), customer["email"] in consents) for customer in default.customers}
+    people = {(person(customer["email"]), customer["email"] in consents) for customer in default.customers}
 
     assert {tuple(reading.values()) for reading in truth_of(default.truth, "device_readings.jsonl")} == devices
     assert {tuple(person.values()) for person in truth_of(default.truth, "people.jsonl")} == people
@@ -331,7 +331,7 @@ def test_people_and_devices_are_unique_when_names_run_out(tmp_path: Path) -> Non
     write_sample(tmp_path, SampleOptions(customers=5_000, readings_per_phone=1, readings_per_device=1))
 
     customers = records_of(tmp_path, "customer")
-    assert len({normalise(customer["email"]) for customer in customers}) == 5_000
+    assert len({person(customer["email"]) for customer in customers}) == 5_000
     assert len({customer["serialNumber"] for customer in customers}) == 5_000
     assert len({customer["customerName"] for customer in customers}) < 5_000
 
@@ -380,14 +380,14 @@ def with_and_without(folder: Path, **defects: Any) -> tuple[SampleSummary, dict[
 def test_repeated_emails(tmp_path: Path, amount: Amount, count: int) -> None:
     summary, changed = with_and_without(tmp_path, repeated_emails=amount)
     records = {record["email"]: record for record in records_of(tmp_path / "without", "customer")}
-    by_person = {normalise(email): record for email, record in records.items()}
+    by_person = {person(email): record for email, record in records.items()}
 
     assert summary.repeated_emails == count == sum(changed.pop("customer").values())
     assert changed == {"accelerometer": {}, "step_trainer": {}}
     added = [r for r in records_of(tmp_path / "with", "customer") if r["email"] not in records]
-    assert len({normalise(record["email"]) for record in added}) == count
+    assert len({person(record["email"]) for record in added}) == count
     for older in added:
-        newer = by_person[normalise(older["email"])]
+        newer = by_person[person(older["email"])]
         assert older["lastUpdateDate"] < newer["registrationDate"]
         assert older["serialNumber"] == newer["serialNumber"]
         assert not any(key.startswith("shareWith") for key in older)

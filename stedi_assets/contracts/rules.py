@@ -140,9 +140,9 @@ UNATTRIBUTED_SHARE = Rule(
     "The share of device readings that belong to nobody is below STEDI_WARN_UNATTRIBUTED_SHARE.",
     "See whether customers, phone and device readings of the same days have all been delivered.",
     Severity.WARN,
-    breaches="""SELECT 1 FROM device_readings WHERE NOT EXISTS (
+    breaches="""SELECT 1 FROM step_trainer_landing AS readings WHERE NOT EXISTS (
         SELECT 1 FROM owners
-        WHERE owners.serial = device_readings.serial AND owners."timestamp" = device_readings."sensorReadingTime")""",
+        WHERE owners.serial = readings."_device" AND owners."timestamp" = readings."sensorReadingTime")""",
     unless=MatchOn.TIMESTAMP,
 )
 NO_MORE_ROWS_THAN_LANDING = Rule(

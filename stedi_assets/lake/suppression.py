@@ -8,7 +8,6 @@ receipt of an erasure says how many people were on it, so that a list that is go
 import hashlib
 import hmac
 import json
-import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
 
@@ -16,6 +15,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
 from stedi_assets.contracts import Source
+from stedi_assets.ingest.identity import person_of
 from stedi_assets.lake.errors import LakeError
 from stedi_assets.lake.keys import hmac_pads
 from stedi_assets.lake.known_keys import keep_suppression_key, require_suppression_check, suppression_check
@@ -65,7 +65,7 @@ class SuppressionList:
         return theirs.unsuppressed(rows, source, self.pads(spark), self.hashes(spark))
 
     def quarantined(self, rows: DataFrame, source: Source) -> DataFrame:
-        """Return the quarantined records without those that name erased people."""
+        """Return the quarantined records without those that may name erased people."""
         spark = rows.sparkSession
         return theirs.unsuppressed_quarantine(rows, source, self.pads(spark), self.hashes(spark))
 
@@ -155,17 +155,15 @@ def _people_erased(lake: Lake) -> int:
 
 
 def person_hash(email: str, key: bytes) -> str:
-    """Return what stands for a person on the list: the keyed hash of the e-mail, normalised as in the tables."""
-    start, end = 0, len(email)
-    while start < end and _is_edge(email[start]):
-        start += 1
-    while end > start and _is_edge(email[end - 1]):
-        end -= 1
-    return hmac.new(key, email[start:end].lower().encode(), hashlib.sha256).hexdigest()
+    """Return what stands for a person on the list: the keyed hash of the key that the landing gate stores.
 
-
-def _is_edge(character: str) -> bool:
-    return character.isspace() or unicodedata.category(character)[0] in "ZC"
+    Raises `LakeError` where the text is not one e-mail address.
+    """
+    person = person_of(email)
+    if person is None:
+        msg = "That is not one e-mail address. Write one, and nothing else, to standard input."
+        raise LakeError(msg)
+    return hmac.new(key, person.encode(), hashlib.sha256).hexdigest()
 
 
 def _frame(spark: SparkSession, number: str, rows: Iterable[tuple[str, int | None]]) -> DataFrame:

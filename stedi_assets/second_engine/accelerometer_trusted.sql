@@ -1,11 +1,11 @@
 -- The phone readings of the people in customer_trusted, exact repeats once.
 SELECT DISTINCT
-    readings.person AS "user",
+    readings."_person" AS "user",
     readings."timestamp",
     readings.x,
     readings.y,
     readings.z
-FROM phone_readings AS readings
-INNER JOIN customer_trusted AS customers ON readings.person = customers.email
+FROM accelerometer_landing AS readings
+INNER JOIN customer_trusted AS customers ON readings."_person" = customers.email
 CROSS JOIN run
 WHERE run.readings = 'all' OR readings."timestamp" >= customers."shareWithResearchAsOfDate"

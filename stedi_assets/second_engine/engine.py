@@ -24,16 +24,12 @@ _RUN, _SUBJECTS = "run", "subjects"
 # What each table and view is computed from, in an order that they can be made in. Its `.sql` file says how; only the
 # subjects have none, because their key must not stand in SQL.
 _READS = {
-    "quarantined_members": (QUARANTINE,),
-    "quarantined_customers": ("quarantined_members",),
-    "customer_records": ("customer_landing", "quarantined_customers", _RUN),
-    "phone_readings": ("accelerometer_landing",),
-    "device_readings": ("step_trainer_landing",),
-    "owners": ("customer_records", "phone_readings"),
+    "customer_records": ("customer_landing", QUARANTINE, _RUN),
+    "owners": ("customer_landing", QUARANTINE, "accelerometer_landing"),
     "customer_trusted": ("customer_records", _RUN),
-    "accelerometer_trusted": ("phone_readings", "customer_trusted", _RUN),
+    "accelerometer_trusted": ("accelerometer_landing", "customer_trusted", _RUN),
     "customers_curated": ("customer_trusted", "accelerometer_trusted"),
-    "step_trainer_trusted": ("device_readings", "owners", "customers_curated", _RUN),
+    "step_trainer_trusted": ("step_trainer_landing", "owners", "customers_curated", _RUN),
     _SUBJECTS: ("customer_trusted",),
     "machine_learning_curated": ("step_trainer_trusted", "accelerometer_trusted", _SUBJECTS, _RUN),
 }
@@ -97,7 +93,7 @@ def provide(engine: "duckdb.DuckDBPyConnection", queries: Iterable[str], given: 
     run = {"as_of": given.as_of, **given.policy.as_dict(), "instant": given.policy.published_time.milliseconds}
     engine.register(_RUN, pa.Table.from_pylist([run]))
     for name in sorted(needed & known - {_RUN}):
-        engine.register(name, _as_text(given.table(name)) if name == QUARANTINE else given.table(name))
+        engine.register(name, given.table(name))
     for name in (name for name in _READS if name in needed - known):
         if name == _SUBJECTS:
             engine.register(_SUBJECTS, _subjects(engine, given.key()))
@@ -113,13 +109,6 @@ def read_by(name: str, tables: Iterable[str]) -> set[str]:
 def _needed(names: set[str], as_given: set[str]) -> set[str]:
     """Return the names, and those of all that they are computed from."""
     return names.union(*(_needed(set(_READS[name]), as_given) for name in names - as_given))
-
-
-def _as_text(quarantine: ds.Dataset) -> pa.Table:
-    """Return quarantined records with their bytes as text, for DuckDB, which refuses any that are not UTF-8."""
-    records = quarantine.to_table(columns=["reasons", "raw"])
-    texts = [raw.decode(errors="replace") for raw in records["raw"].to_pylist()]
-    return pa.table({"reasons": records["reasons"], "raw": pa.array(texts, pa.large_string())})
 
 
 def _subjects(engine: "duckdb.DuckDBPyConnection", key: bytes) -> pa.Table:

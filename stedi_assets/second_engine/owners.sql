@@ -3,9 +3,19 @@
 -- Columns: serial, timestamp, person.
 WITH holders AS (
     -- Everyone who ever held a device.
-    SELECT DISTINCT person, serial
-    FROM customer_records
-    WHERE serial IS NOT NULL
+    SELECT
+        "_person" AS person,
+        "_device" AS serial
+    FROM customer_landing
+
+    UNION DISTINCT
+
+    SELECT
+        people.person,
+        devices.serial
+    FROM customer_quarantine AS quarantined
+    CROSS JOIN UNNEST(quarantined."_people") AS people (person)
+    CROSS JOIN UNNEST(quarantined."_devices") AS devices (serial)
 )
 
 -- From the phones' side: of some serial numbers there are very many holders, but nobody holds many.
@@ -13,7 +23,7 @@ SELECT
     holders.serial,
     phones."timestamp",
     min(holders.person) AS person
-FROM phone_readings AS phones
-INNER JOIN holders ON phones.person = holders.person
+FROM accelerometer_landing AS phones
+INNER JOIN holders ON phones."_person" = holders.person
 GROUP BY holders.serial, phones."timestamp"
 HAVING min(holders.person) = max(holders.person)

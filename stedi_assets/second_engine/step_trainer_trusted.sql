@@ -3,9 +3,9 @@
 WITH readings AS (
     SELECT DISTINCT
         "sensorReadingTime",
-        serial,
+        "_device" AS serial,
         "distanceFromObject"
-    FROM device_readings
+    FROM step_trainer_landing
 )
 
 SELECT

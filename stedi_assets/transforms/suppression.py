@@ -1,8 +1,8 @@
 """Erased people: which records are theirs, told by keyed hashes alone.
 
-A person's hash is that of the normalised e-mail. A device that nobody else holds is the person's too; of a device
-that others hold, only the readings at which the person's phone was active. `stedi_assets.lake.suppression` keeps the
-list of hashes.
+A person's hash is that of the key that the landing gate stored. A device that nobody else holds is the person's too;
+of a device that others hold, only the readings at which the person's phone was active. `stedi_assets.lake.suppression`
+keeps the list of hashes.
 
 `pads` everywhere: one row, `inner_pad` and `outer_pad` BINARY, from `stedi_assets.lake.keys`. `erased` everywhere:
 `hash`, and `back_since`, a consent from after the erasure in epoch milliseconds, null where there is none.
@@ -12,14 +12,11 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from stedi_assets.contracts import Source
-from stedi_assets.transforms.people import holders, normalised, normalised_text, texts_under
+from stedi_assets.transforms.people import holders
 from stedi_assets.transforms.pseudonyms import keyed_hash
-from stedi_assets.transforms.records import readable_instant
 
 _CONSENT = "shareWithResearchAsOfDate"
 _INSTANTS = {"customer": "lastUpdateDate", "accelerometer": "timestamp", "step_trainer": "sensorReadingTime"}
-# What looks like an e-mail, wherever in a broken record.
-_EMAIL = r"""([^\s\p{Z}\p{C}"'<>,;:(){}\[\]\\]+@[^\s\p{Z}\p{C}"'<>,;:(){}\[\]\\]+)"""
 
 
 def unsuppressed(accepted: DataFrame, source: Source, pads: DataFrame, erased: DataFrame) -> DataFrame:
@@ -40,29 +37,23 @@ def unsuppressed(accepted: DataFrame, source: Source, pads: DataFrame, erased: D
 
 
 def unsuppressed_quarantine(quarantined: DataFrame, source: Source, pads: DataFrame, erased: DataFrame) -> DataFrame:
-    """Return the quarantined records that name nobody who was erased, as far as they can be read.
+    """Return the quarantined records that can concern nobody who was erased, or are from after such a person came back.
 
-    In and out: the columns of `quarantined`, `raw` BINARY among them.
+    A record that may concern anybody is taken for each of theirs. In and out: the columns of `quarantined`.
     """
-    text = F.make_valid_utf8(F.col("raw").cast("string"))
-    named = quarantined.select("*", text.alias("text")).select(
-        "*",
-        F.concat(texts_under("email"), texts_under("user"), F.regexp_extract_all("text", F.lit(_EMAIL))).alias(
-            "people"
-        ),
-        texts_under("serialNumber").alias("serials"),
-        F.expr(readable_instant(_INSTANTS[source.name])).alias("instant"),
-    )
+    # A broken reading is of no instant that could be trusted.
+    instant = F.col("_updated") if source.name == "customer" else F.lit(None).cast("bigint")
     listed = erased.agg(F.collect_list(F.struct("hash", "back_since")).alias("listed"))
+    anybody = F.col("_mentions").isNull()
+    people = F.when(anybody, F.col("_people")).otherwise(F.concat("_people", "_mentions"))
     hashes = F.concat(
-        F.transform("people", lambda email: keyed_hash(normalised_text(email))),
-        F.transform("serials", lambda serial: keyed_hash(_device(normalised_text(serial)))),
+        F.transform(people, keyed_hash), F.transform("_devices", lambda serial: keyed_hash(_device(serial)))
     )
     theirs = F.exists(
-        F.filter("listed", lambda entry: _before(F.col("instant"), entry["back_since"])),
-        lambda entry: F.array_contains(hashes, entry["hash"]),
+        F.filter("listed", lambda entry: _before(instant, entry["back_since"])),
+        lambda entry: anybody | F.array_contains(hashes, entry["hash"]),
     )
-    kept = named.crossJoin(F.broadcast(pads)).crossJoin(F.broadcast(listed)).where(~theirs)
+    kept = quarantined.crossJoin(F.broadcast(pads)).crossJoin(F.broadcast(listed)).where(~theirs)
     return kept.select(*quarantined.columns)
 
 
@@ -73,7 +64,7 @@ def came_back(customers: DataFrame, pads: DataFrame, erased: DataFrame, as_of: i
     none yet.
     """
     consents = customers.crossJoin(F.broadcast(pads)).select(
-        keyed_hash(normalised("email")).alias("hash"), F.col(_CONSENT).alias("consent")
+        keyed_hash(F.col("_person")).alias("hash"), F.col(_CONSENT).alias("consent")
     )
     since = consents.where(F.col("consent") <= as_of).join(F.broadcast(erased), on="hash", how="inner")
     return since.where("consent > erased_at").groupBy("hash").agg(F.min("consent").alias("back_since"))
@@ -100,8 +91,8 @@ def hashes_of_readings(
     """
     theirs, others = _held(customers, quarantined, pads, person)
     shared = theirs.join(others, on="serial", how="left_semi")
-    active = phone_readings.crossJoin(F.broadcast(pads)).where(keyed_hash(normalised("user")) == person)
-    readings = device_readings.select(normalised("serialNumber").alias("serial"), "sensorReadingTime")
+    active = phone_readings.crossJoin(F.broadcast(pads)).where(keyed_hash(F.col("_person")) == person)
+    readings = device_readings.select(F.col("_device").alias("serial"), "sensorReadingTime")
     of_shared = readings.join(shared, on="serial", how="left_semi").join(
         active, on=readings["sensorReadingTime"] == active["timestamp"], how="left_semi"
     )
@@ -120,12 +111,9 @@ def _held(
 
 def _texts(source: Source) -> list[Column]:
     """Return what of a source's record is hashed to know whose it is."""
-    if source.name == "customer":
-        return [normalised("email")]
-    if source.name == "accelerometer":
-        return [normalised("user")]
-    serial = normalised("serialNumber")
-    return [_device(serial), _reading(serial, F.col("sensorReadingTime"))]
+    if source.name == "step_trainer":
+        return [_device(F.col("_device")), _reading(F.col("_device"), F.col("sensorReadingTime"))]
+    return [F.col("_person")]
 
 
 def _device(serial: Column) -> Column:

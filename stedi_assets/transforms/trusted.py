@@ -4,7 +4,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from stedi_assets.contracts import MatchOn, Policy, Readings
-from stedi_assets.transforms.people import chosen_records, holders, normalised
+from stedi_assets.transforms.people import chosen_records, holders
 
 _CONSENT = "shareWithResearchAsOfDate"
 
@@ -22,7 +22,7 @@ def accelerometer_trusted(phone_readings: DataFrame, customer_trusted: DataFrame
 
     In: accelerometer_landing, customer_trusted. Out: the contract of `accelerometer_trusted`.
     """
-    readings = phone_readings.select(normalised("user").alias("user"), "timestamp", "x", "y", "z")
+    readings = phone_readings.select(F.col("_person").alias("user"), "timestamp", "x", "y", "z")
     return _of_people(readings, customer_trusted, policy, instant="timestamp").dropDuplicates(
         ["user", "timestamp", "x", "y", "z"]
     )
@@ -43,7 +43,7 @@ def step_trainer_trusted(
     `step_trainer_trusted`; `user` is null where the policy matches on the timestamp alone.
     """
     readings = device_readings.select(
-        "sensorReadingTime", normalised("serialNumber").alias("serialNumber"), "distanceFromObject"
+        "sensorReadingTime", F.col("_device").alias("serialNumber"), "distanceFromObject"
     )
     if policy.match_on is MatchOn.TIMESTAMP:
         serials = customers_curated.select("serialNumber")
@@ -64,7 +64,7 @@ def _owners(customers: DataFrame, quarantined: DataFrame | None, phone_readings:
     In: customer_landing and its quarantine, accelerometer_landing.
     Columns out: `serialNumber`, `sensorReadingTime`, `user`; no row where several holders' phones did.
     """
-    active = phone_readings.select(normalised("user").alias("person"), F.col("timestamp").alias("sensorReadingTime"))
+    active = phone_readings.select(F.col("_person").alias("person"), F.col("timestamp").alias("sensorReadingTime"))
     evidence = active.join(holders(customers, quarantined), on="person", how="inner")
     # One person exactly, repeats of the person included: the least and the greatest are the same.
     return (
