@@ -18,6 +18,7 @@ _REFUSALS = {
     "Disk quota exceeded": "the disk quota is used up",
     "Permission denied": "it has no permission to write to the lake or to its temporary folder",
     "OutOfMemoryError": "Java ran out of memory",
+    "INVALID_DRIVER_MEMORY": "Java is told to do with less memory than Spark begins with",
 }
 
 
