@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from stedi_assets.lake.keys import no_key
 from stedi_assets.lake.layout import masked
 from stedi_assets.lake.storage import Entry, Storage, is_hidden
 
@@ -131,7 +132,7 @@ def list_landing_files(
     known: Mapping[str, FileReport],
     settled_before: int | None = None,
     *,
-    key: Callable[[], bytes],
+    key: Callable[[], bytes] = no_key,
 ) -> Listing:
     """List a source's raw files.
 

