@@ -350,7 +350,7 @@ def _consent_of_the_far_future(victim: str) -> Iterator[Delivery]:
     }
 
 
-UNREAD = ("n/a", "", "none", "@", 5)
+UNREAD = ("n/a", "", "none", 5)
 """What stands for an e-mail in withdrawals of nobody knows whom."""
 
 
