@@ -23,11 +23,13 @@ WITHDREW = 1_650_000_000_000
 RUN = 150_000
 """How long a run of one character is: far too long for whatever looks at each position again."""
 DEEP = 100_000
+KEYS = 1_000_000
 LARGE = 200_000_000
 RATHER_LARGE = 20_000_000
 ZEROS = 100_000_000
 
 CROWD = 200
+ERASED_BEFORE = "erased-before"
 LOYAL = 25
 ENVELOPED = 40
 CUT_AT = 9_000
@@ -105,23 +107,21 @@ def _withdraw(*names: str) -> dict[str, bytes | Link]:
 
 def crowd() -> Delivery:
     """Return people with whom nothing is wrong. Some records have a field that nobody knows, one has a rare one."""
-    people = [f"one-of-the-crowd-{number}" for number in range(CROWD)]
+    people = [*(f"one-of-the-crowd-{number}" for number in range(CROWD)), ERASED_BEFORE]
     records = [customer(name, CONSENTED, CONSENTED) for name in people]
     for record in records[:LOYAL]:
         record.update({"loyaltyPoints": 1, "Vera Unknown 1970-02-03": 1})
     records[0]["rareField"] = 1
-    return consenting(*people) | {"customer/people.json": lines(*records)}
+    return {**consenting(*people), "customer/people.json": lines(*records)}
 
 
 # --- A withdrawal is held up by nothing -------------------------------------------------------------------------------
-
-ERASED_BEFORE = "erased-before"
 
 
 @_case
 def _one_long_line_of_another_source(victim: str) -> Iterator[Delivery]:
     """Where somebody has been erased, quarantined text of every source is searched."""
-    yield consenting(victim, ERASED_BEFORE)
+    yield consenting(victim)
     yield {"accelerometer/base64.json": b"A" * RUN, **_withdraw(victim)}
 
 
@@ -171,37 +171,41 @@ def _replaced_by_less_and_less(victim: str) -> Iterator[Delivery]:
     yield {"customer/daily.json": b"<html>\n"}
 
 
-HOSTILE: dict[str, bytes] = {
-    "a-run-of-letters": b"A" * RUN,
-    "a-run-of-digits": b"9" * RUN,
-    "a-run-of-quotes": b'"' * RUN,
-    "a-run-of-brackets": b"[" * RUN,
-    "a-run-of-closed-brackets": b"]" * RUN + b"x",
-    "a-run-of-braces": b"}" * RUN,
-    "a-run-of-at-signs": b"@" * RUN,
-    "a-run-of-percent-signs": b"%" * RUN,
-    "a-run-of-ampersands": b"&#" * RUN,
-    "a-run-of-nul": b"\0" * RUN,
-    "a-run-of-opened-objects": b'{"a":' * RUN,
-    "nested-deeply": b'{"a":' + b"[" * DEEP + b"]" * DEEP + b"}",
-    "objects-nested-deeply": b'{"a":' * DEEP + b"1" + b"}" * DEEP,
-    "a-million-keys": b"{" + b",".join(b'"k%d":0' % number for number in range(1_000_000)) + b"}",
-    "one-key-a-million-times": b"{" + b",".join([b'"email":0'] * 1_000_000) + b"}",
-    "backslashes-in-a-text": b'{"email":"' + b"\\" * RUN,
-    "escapes-that-are-cut-off": b'{"email":"' + b"\\u00" * RUN + b'"}',
-    "escaped-quotes-in-a-text": b'{"email":"' + b'\\"' * RUN + b'"}',
-    "blanks-after-a-key": b'{"email"' + b" " * RUN + b":5}",
-    "blanks-after-a-colon": b'{"email":' + b" " * RUN + b"5}",
-    "blanks-in-an-address": b'{"serialNumber":"s","email":"a' + b" " * RUN + b'b@example"}',
-    "dots-in-an-address": b'{"serialNumber":"s","email":"a@' + b"a." * RUN + b'@"}',
-    "at-signs-in-an-address": b'{"serialNumber":"s","email":"' + b"a@" * RUN + b'"}',
-    "angles-in-an-address": b'{"serialNumber":"s","email":"' + b"<" * RUN + b'"}',
-    "nothing-to-be-seen-in-an-address": '{{"serialNumber":"s","email":"{}"}}'.format("\u200b" * RUN).encode(),
-    "a-letter-with-many-accents": '{{"serialNumber":"s","email":"a{}"}}'.format("\u0301\u0323" * RUN).encode(),
-    "digits-in-a-date": b'{"lastUpdateDate":' + b"9" * RUN + b"}",
-    "a-serial-number-of-many-digits": b'{"serialNumber":1' + b"0" * RUN + b"}",
-}
-"""Records that no source may deliver, and that stop whoever looks at each of their positions again."""
+def hostile(run: int, deep: int, keys: int) -> dict[str, bytes]:
+    """Return records that stop whoever looks at each position again, or goes down at each level; all in quarantine."""
+    return {
+        "a-run-of-letters": b"A" * run,
+        "a-run-of-digits": b"9" * run,
+        "a-run-of-quotes": b'"' * run,
+        "a-run-of-brackets": b"[" * run,
+        "a-run-of-closed-brackets": b"]" * run + b"x",
+        "a-run-of-braces": b"}" * run,
+        "a-run-of-at-signs": b"@" * run,
+        "a-run-of-percent-signs": b"%" * run,
+        "a-run-of-ampersands": b"&#" * run,
+        "a-run-of-nul": b"\0" * run,
+        "a-run-of-opened-objects": b'{"a":' * run,
+        "nested-deeply": b'{"a":' + b"[" * deep + b"]" * deep + b"}",
+        "objects-nested-deeply": b'{"a":' * deep + b"1" + b"}" * deep,
+        "a-million-keys": b"{" + b",".join(b'"k%d":0' % number for number in range(keys)) + b"}",
+        "one-key-a-million-times": b"{" + b",".join([b'"email":0'] * keys) + b"}",
+        "backslashes-in-a-text": b'{"email":"' + b"\\" * run,
+        "escapes-that-are-cut-off": b'{"email":"' + b"\\u00" * run + b'"}',
+        "escaped-quotes-in-a-text": b'{"email":"' + b'\\"' * run + b'"}',
+        "blanks-after-a-key": b'{"email"' + b" " * run + b":5}",
+        "blanks-after-a-colon": b'{"email":' + b" " * run + b"5}",
+        "blanks-in-an-address": b'{"serialNumber":"s","email":"a' + b" " * run + b'b@example"}',
+        "dots-in-an-address": b'{"serialNumber":"s","email":"a@' + b"a." * run + b'@"}',
+        "at-signs-in-an-address": b'{"serialNumber":"s","email":"' + b"a@" * run + b'"}',
+        "angles-in-an-address": b'{"serialNumber":"s","email":"' + b"<" * run + b'"}',
+        "nothing-to-be-seen-in-an-address": '{{"serialNumber":"s","email":"{}"}}'.format("\u200b" * run).encode(),
+        "a-letter-with-many-accents": '{{"serialNumber":"s","email":"a{}"}}'.format("\u0301\u0323" * run).encode(),
+        "digits-in-a-date": b'{"lastUpdateDate":' + b"9" * run + b"}",
+        "a-serial-number-of-many-digits": b'{"serialNumber":1' + b"0" * run + b"}",
+    }
+
+
+HOSTILE = hostile(RUN, DEEP, KEYS)
 ONLY_SEPARATORS = {"a-run-of-brackets"}
 
 

@@ -96,11 +96,15 @@ class Seen:
 
 def look(lake: Lake, result: Result, instance: dg.DagsterInstance) -> Seen:
     """Look at what a run has left."""
-    folders = [root_of(lake) / table.path for table in _MADE_OF_PEOPLE]
-    trusted = "".join(text_of(file) for folder in folders for file in files_below(folder))
     published = [t for t in (*TABLES.values(), *QUARANTINE_TABLES.values()) if read_pointer(lake, t)]
     rows = {table.name: current_dataset(lake, table.name).to_table().to_pylist() for table in published}
-    return Seen(result, trusted, rows, said_in(instance, result.run_id))
+    return Seen(result, trusted_text(lake), rows, said_in(instance, result.run_id))
+
+
+def trusted_text(lake: Lake) -> str:
+    """Return all that stands in the trusted and curated tables, old snapshots and what is beside them included."""
+    folders = [root_of(lake) / table.path for table in _MADE_OF_PEOPLE]
+    return "".join(text_of(file) for folder in folders for file in files_below(folder))
 
 
 def files_below(folder: Path) -> Iterator[Path]:
@@ -206,7 +210,7 @@ def runs(
                 cases.deliver(lake, case, delivery)
             seen.append(look(lake, materialise(lake, spark_resource, instance=instance), instance))
             if number == 0:
-                erase(lake, spark_resource, cases.ERASED_BEFORE, instance)
+                assert erase(lake, spark_resource, cases.ERASED_BEFORE, instance).success
     return Runs(lake, home, *seen)
 
 
@@ -264,7 +268,7 @@ def test_a_hostile_record_holds_up_no_record_beside_it(case: str, runs: Runs) ->
     assert len(runs.second.from_files("customer_landing", case, "withdrawals")) == 2
     quarantined = runs.second.from_files("customer_quarantine", case, "withdrawals")
     assert bool(quarantined) == (case not in cases.ONLY_SEPARATORS)
-    assert all(cases.HOSTILE[case].startswith(row["raw"][:HEAD]) for row in quarantined[:1])
+    assert all(row["raw"] in cases.HOSTILE[case] for row in quarantined)
 
 
 @pytest.mark.parametrize(
@@ -374,6 +378,14 @@ def test_consent_as_of_the_future_or_of_no_milliseconds_is_refused(
     assert [read_pointer(runs.lake, table) for table in TABLES.values()][3:] == before[3:]
 
 
+def test_customers_come_first_where_a_sensor_alone_is_asked_for(runs: Runs, spark_resource: SparkResource) -> None:
+    leaving = "one-of-the-crowd-0@"
+    assert leaving in trusted_text(runs.lake)
+    cases.deliver(runs.lake, "last", {"customer/last.json": lines(cases.withdrawal(leaving.rstrip("@")))})
+    materialise(runs.lake, spark_resource, tables=dg.AssetSelection.assets("step_trainer_landing"))
+    assert leaving not in trusted_text(runs.lake)
+
+
 # --- Who is who -------------------------------------------------------------------------------------------------------
 
 
@@ -467,8 +479,11 @@ def test_a_file_that_is_cut_off_is_named_with_what_it_gave(case: str, runs: Runs
 
 @promise("names-that-hadoop-reads-otherwise")
 def test_names_of_hadoops_own_are_read_or_named(case: str, runs: Runs) -> None:
-    landed = runs.third.from_files("step_trainer_landing", case)
-    assert len([row for row in landed if row["sensorReadingTime"] > INSTANTS[-1]]) == len(cases.NAMES_OF_HADOOP)
+    device = f"device-of-{cases.victim_of(case)}"
+    landed = [row for row in runs.third.rows["step_trainer_landing"] if row["serialNumber"] == device]
+    errors = found_of(runs.third.result, "step_trainer_landing", "files_readable").metadata["failing"].value
+    read = len(landed) - len(INSTANTS) == len(cases.NAMES_OF_HADOOP)
+    assert read or errors == len(cases.NAMES_OF_HADOOP)
 
 
 @promise("names-with-stars-and-percents")
@@ -534,6 +549,7 @@ class Erased:
     lake: Lake
     home: Path
     before: str = field(repr=False)
+    before_beside_tables: str = field(repr=False)
     after: str = field(repr=False)
 
 
@@ -551,17 +567,18 @@ def erased(tmp_path_factory: pytest.TempPathFactory, spark_resource: SparkResour
             for delivery in cases.deliveries_of(case):
                 cases.deliver(lake, case, delivery)
         assert materialise(lake, spark_resource, instance=instance).success
-        before = all_but_raw(lake, home)
+        before, beside = all_but_raw(lake, home), all_but_raw(lake, home, tables=False)
         for person in (cases.victim_of(NAMES_CASE), cases.victim_of(TEXT_CASE), cases.APOSTROPHE):
             assert erase(lake, spark_resource, person, instance).success
         after = all_but_raw(lake, home)
-    return Erased(lake, home, before, after)
+    return Erased(lake, home, before, beside, after)
 
 
-def all_but_raw(lake: Lake, *folders: Path) -> str:
-    """Return the names and the content of all files below the lake but the raw ones, and below other folders."""
-    files = [file for folder in (root_of(lake), *folders) for file in files_below(folder)]
-    return "\n".join(f"{file}\n{text_of(file)}" for file in files if "/landing/" not in str(file)).lower()
+def all_but_raw(lake: Lake, *folders: Path, tables: bool = True) -> str:
+    """Return the names and content of all files below the lake but the raw ones, and below other folders."""
+    found = (file for folder in (root_of(lake), *folders) for file in files_below(folder))
+    files = (file for file in found if "/landing/" not in str(file) and (tables or file.suffix != ".parquet"))
+    return "\n".join(f"{file}\n{text_of(file)}" for file in files).lower()
 
 
 @promise(TEXT_CASE)
@@ -577,6 +594,7 @@ def test_who_stands_in_names_is_kept_nowhere(case: str, erased: Erased) -> None:
     for name in cases.NAMED:
         assert name.lower() not in erased.before
     assert f"{email_of(cases.victim_of(case))}.json" not in erased.before
+    assert cases.victim_of(case) not in erased.before_beside_tables
     assert cases.victim_of(case) not in erased.after
 
 
