@@ -5,7 +5,6 @@ cases lie in one lake together, which is run three times; only what would stop t
 has one of its own. Of the cases in the one lake only those whose tests run are delivered.
 """
 
-import contextlib
 import hashlib
 import hmac
 import json
@@ -120,6 +119,11 @@ def text_of(file: Path) -> str:
     return unicodedata.normalize("NFKC", content).lower()
 
 
+def words_in(text: str, *words: str) -> list[str]:
+    """Return which of these stand in a text that is too long to be shown."""
+    return [word for word in words if word.lower() in text]
+
+
 def said_in(instance: dg.DagsterInstance, run_id: str) -> list[str]:
     """Return every text in the events of a run: messages, errors, metadata."""
     return [text for entry in instance.all_logs(run_id) for text in _texts(json.loads(dg.serialize_value(entry)))]
@@ -168,9 +172,8 @@ def subject_of(person: str) -> str:
 
 def assert_out(person: str, before: Seen, after: Seen) -> None:
     """Hold a person to be nowhere in what is made of people, who was there before."""
-    was_in, is_in = (person.lower() in seen.trusted for seen in (before, after))
-    assert (was_in, is_in) == (True, False)
-    assert after.trusted.count(subject_of(person)) == 0
+    assert words_in(before.trusted, person)
+    assert words_in(after.trusted, person, subject_of(person)) == []
 
 
 # --- The one lake -----------------------------------------------------------------------------------------------------
@@ -379,11 +382,11 @@ def test_consent_as_of_the_future_or_of_no_milliseconds_is_refused(
 
 
 def test_customers_come_first_where_a_sensor_alone_is_asked_for(runs: Runs, spark_resource: SparkResource) -> None:
-    leaving = "one-of-the-crowd-0@"
-    assert leaving in trusted_text(runs.lake)
-    cases.deliver(runs.lake, "last", {"customer/last.json": lines(cases.withdrawal(leaving.rstrip("@")))})
+    leaving = "one-of-the-crowd-0"
+    assert words_in(trusted_text(runs.lake), email_of(leaving))
+    cases.deliver(runs.lake, "last", {"customer/last.json": lines(cases.withdrawal(leaving))})
     materialise(runs.lake, spark_resource, tables=dg.AssetSelection.assets("step_trainer_landing"))
-    assert leaving not in trusted_text(runs.lake)
+    assert words_in(trusted_text(runs.lake), email_of(leaving)) == []
 
 
 # --- Who is who -------------------------------------------------------------------------------------------------------
@@ -511,7 +514,7 @@ def test_a_link_is_followed_below_the_lake_alone(case: str, runs: Runs) -> None:
     readings = [row for row in runs.third.rows["accelerometer_landing"] if row["timestamp"] == INSTANTS[-1] + 1]
     assert [row["user"] for row in readings].count(email_of(cases.victim_of(case))) == 1
     lying = "".join(text_of(file) for source in ("accelerometer", "step_trainer") for file in _of(runs.lake, source))
-    assert "outside-of-the-lake" not in lying
+    assert words_in(lying, "outside-of-the-lake") == []
 
 
 def _of(lake: Lake, source: str) -> Iterator[Path]:
@@ -583,19 +586,17 @@ def all_but_raw(lake: Lake, *folders: Path, tables: bool = True) -> str:
 
 @promise(TEXT_CASE)
 def test_an_address_is_found_in_whatever_text_it_stands(case: str, erased: Erased) -> None:
-    for person in (cases.victim_of(case), cases.APOSTROPHE):
-        assert person in erased.before
-        assert person not in erased.after
-    assert "brannigan" not in erased.after
+    people = [cases.victim_of(case), cases.APOSTROPHE]
+    assert words_in(erased.before, *people) == people
+    assert words_in(erased.after, *people, "brannigan") == []
 
 
 @promise(NAMES_CASE)
 def test_who_stands_in_names_is_kept_nowhere(case: str, erased: Erased) -> None:
-    for name in cases.NAMED:
-        assert name.lower() not in erased.before
-    assert f"{email_of(cases.victim_of(case))}.json" not in erased.before
-    assert cases.victim_of(case) not in erased.before_beside_tables
-    assert cases.victim_of(case) not in erased.after
+    victim = cases.victim_of(case)
+    assert words_in(erased.before, *cases.NAMED, f"{email_of(victim)}.json") == []
+    assert words_in(erased.before_beside_tables, victim) == []
+    assert words_in(erased.after, victim) == []
 
 
 @promise(KEY_CASE)
@@ -624,9 +625,9 @@ def test_no_old_quarantine_keeps_who_is_erased(case: str, tmp_path: Path, spark_
             cases.deliver(lake, case, delivery)
             assert materialise(lake, spark_resource, tables=_CUSTOMERS_ONLY, instance=instance).success
         assert current_dataset(lake, "customer_quarantine").count_rows() == 0
-        assert cases.victim_of(case) in all_but_raw(lake)
+        assert words_in(all_but_raw(lake), cases.victim_of(case))
         assert erase(lake, spark_resource, cases.victim_of(case), instance).success
-    assert cases.victim_of(case) not in all_but_raw(lake, home)
+    assert words_in(all_but_raw(lake, home), cases.victim_of(case)) == []
 
 
 @promise("erase-nobody")
@@ -654,7 +655,7 @@ def test_without_the_list_of_the_erased_nothing_lands(case: str, tmp_path: Path,
     refused = materialise(lake, spark_resource, tables=_CUSTOMERS_ONLY)
     assert not refused.success
     assert "_suppressed.json" in failures(refused)
-    assert cases.victim_of(case) not in all_but_raw(lake)
+    assert words_in(all_but_raw(lake), cases.victim_of(case)) == []
 
 
 # --- Memory -----------------------------------------------------------------------------------------------------------
@@ -687,22 +688,18 @@ _BLOCK = 1 << 20
         pytest.param(b"", b'{"a":', cases.RATHER_LARGE, id="opened objects"),
         pytest.param(b"{", b'"a":0,', cases.RATHER_LARGE, id="keys"),
         pytest.param(b'{"a":"', b"\\", cases.RATHER_LARGE, id="backslashes"),
-        pytest.param(b"", b"{}", cases.RATHER_LARGE, id="small objects on one line"),
-        pytest.param(b"", b"a\n", cases.RATHER_LARGE, id="small lines"),
+        pytest.param(b"", b"{}", cases.SMALL_RECORDS, id="small objects on one line"),
+        pytest.param(b"", b"a\n", cases.SMALL_RECORDS, id="small lines"),
         pytest.param(b'{"a":[', "[\u00e9],".encode(), cases.RATHER_LARGE, id="small arrays"),
     ],
 )
-def test_splitting_takes_bounded_memory(head: bytes, repeated: bytes, size: int) -> None:
-    command = [sys.executable, "-c", _PEAK_OF_SPLITTING]
-    block = repeated * (_BLOCK // len(repeated))
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdin
-        assert process.stdout
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.write(head)
-            for _ in range(size // len(block) + 1):
-                process.stdin.write(block)
-            process.stdin.close()
-        taken = process.stdout.read()
-    assert process.returncode == 0
-    assert int(taken) <= SPLITTING_TAKES
+def test_splitting_takes_bounded_memory(head: bytes, repeated: bytes, size: int, tmp_path: Path) -> None:
+    file, block = tmp_path / "records.json", repeated * (_BLOCK // len(repeated))
+    with file.open("wb") as content:
+        content.write(head)
+        content.writelines(block for _ in range(size // len(block) + 1))
+    with file.open("rb") as content:
+        command = [sys.executable, "-c", _PEAK_OF_SPLITTING]
+        split = subprocess.run(command, stdin=content, capture_output=True, text=True, check=False)
+    assert split.returncode == 0, split.stderr
+    assert int(split.stdout) <= SPLITTING_TAKES

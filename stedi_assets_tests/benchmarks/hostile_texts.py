@@ -1,6 +1,6 @@
 """How the time of each text function of the gate grows on hostile texts: of n, 2n and 4n, with the ratios to n.
 
-    python -m stedi_assets_tests.benchmarks.hostile_texts [--n 50000] [--most 2]
+    python -m stedi_assets_tests.benchmarks.hostile_texts [--n 400000] [--most 2]
 
 Linear time shows as 2 and 4, quadratic time as 4 and 16. Less than a hundredth of a second counts as that. Ends with 1
 where something takes more than `--most` times as long for 4n as is in proportion.
@@ -38,7 +38,7 @@ _LEAST = 0.01
 def main() -> int:
     """Print a line for each function and text, and return whether any grows out of proportion."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--n", type=int, default=50_000)
+    parser.add_argument("--n", type=int, default=400_000)
     parser.add_argument("--most", type=float, default=2)
     chosen = parser.parse_args()
     texts = [hostile(n, n, n) for n in (chosen.n * times for times in _TIMES)]
