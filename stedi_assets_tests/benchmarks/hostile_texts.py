@@ -41,7 +41,7 @@ def main() -> int:
     parser.add_argument("--n", type=int, default=400_000)
     parser.add_argument("--most", type=float, default=2)
     chosen = parser.parse_args()
-    texts = [hostile(n, n, n) for n in (chosen.n * times for times in _TIMES)]
+    texts = [_texts(chosen.n * times) for times in _TIMES]
     worst = 0.0
     print(f"{'function':26}{'text':34}{'n, s':>8}{'2n, s':>8}{'4n, s':>8}    ratios to n")
     for name, give in FUNCTIONS.items():
@@ -55,6 +55,10 @@ def main() -> int:
             worst = max(worst, ratios[-1] / _TIMES[-1])
     print(f"n is {chosen.n:,}; at worst 4n takes {worst:.1f} times as long as is in proportion")
     return int(worst > chosen.most)
+
+
+def _texts(n: int) -> dict[str, bytes]:
+    return {**hostile(n, n, n), "many-short-lines": b"a\n" * n, "many-small-objects": b"{}" * n}
 
 
 def _seconds(call: Callable[[], object]) -> float:
