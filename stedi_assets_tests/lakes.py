@@ -102,6 +102,7 @@ def materialise(
     as_of: int | None = None,
     tables: dg.AssetSelection | None = None,
     forget: tuple[str, ...] = (),
+    instance: dg.DagsterInstance | None = None,
     **options: Any,
 ) -> dg.ExecuteInProcessResult:
     """Materialise tables, all eight if none are named, with their checks, as Dagster does it; it may fail."""
@@ -114,6 +115,7 @@ def materialise(
         selection=tables,
         resources=resources(lake, spark, policy, **options),
         run_config={"ops": config},
+        instance=instance,
         raise_on_error=False,
     )
 
