@@ -365,8 +365,10 @@ def _withdrawal_nobody_can_read(victim: str) -> Iterator[Delivery]:
     people = [f"{number}.{victim}" for number in range(20)]
     yield consenting(*people)
     broken = [withdrawal(name, serialNumber=5) for name in people]
-    yield {"customer/unread.json": lines(*(withdrawal("nobody", email=email) for email in UNREAD), broken[0])}
-    yield {"customer/more.json": lines(*broken[1:3])}
+    # Of each file something is accepted, or another rule would stop the run.
+    other = customer(f"other.{victim}", CONSENTED, None)
+    yield {"customer/unread.json": lines(*(withdrawal("nobody", email=email) for email in UNREAD), broken[0], other)}
+    yield {"customer/more.json": lines(*broken[1:3], other)}
 
 
 # --- Files ------------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
+from pyspark.accumulators import AccumulatorTCPServer
 from pyspark.errors import PySparkRuntimeError
 from pyspark.logger import PySparkLogger
 from pyspark.sql import SparkSession
@@ -133,6 +134,8 @@ def _private_session(
         **workers_environment(),
     }
     started = {**settings, **private, **further}
+    # When Java goes first, PySpark's server for accumulators, which nothing here uses, would print a stack at the end.
+    AccumulatorTCPServer.handle_error = lambda *_: None  # type: ignore[method-assign]
     with shielded(own_installation(java, jars)):
         start_context(started)
         return _session(started)
