@@ -30,6 +30,8 @@ setup(
         "boto3>=1.42,<2",
         # The engine: the line that AWS Glue 6.0 runs.
         "pyspark>=4.1.1,<4.2",
+        # Parses JSON in C, a block of records at a time, without bending any value.
+        "orjson>=3.10,<4",
         # Reads Parquet footers back before a table is published, without a Spark job.
         "pyarrow>=18,<27",
         # The second engine, which counts broken rules and recomputes the tables.

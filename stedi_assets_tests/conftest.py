@@ -27,11 +27,18 @@ def _own_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.fixture(scope="session")
 def spark_resource() -> SparkResource:
     """The Spark resource, with the session that every test uses; S3A is on its class path."""
-    resource = SparkResource(spark_config={"spark.sql.shuffle.partitions": "2", "spark.driver.memory": "3g"})
-    with pytest.MonkeyPatch.context() as environment:
-        with contextlib.suppress(LakeError, NoJavaError):
-            environment.setenv("SPARK_DIST_CLASSPATH", s3a_jars(find_java()))
-        assert resource.spark_session
+    lake = ""
+    with contextlib.suppress(LakeError, NoJavaError):
+        s3a_jars(find_java())
+        lake = "s3://some-bucket"
+    config = {
+        "spark.sql.shuffle.partitions": "2",
+        "spark.driver.memory": "3g",
+        # As of a lake in a folder, which most tests have.
+        "spark.sql.sources.parallelPartitionDiscovery.threshold": "10000",
+    }
+    resource = SparkResource(spark_config=config, lake=lake)
+    assert resource.spark_session
     return resource
 
 

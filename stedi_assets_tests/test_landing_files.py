@@ -34,6 +34,8 @@ _CUT_OFF = "its gzip data are cut off"
 _DAMAGED = "its gzip data are damaged"
 _WIDE = "it is UTF-16 or UTF-32; the sources deliver UTF-8"
 _FORBIDDEN = "no permission to read it"
+_LEAVES = "it is a link that leaves the lake, and is not followed; put the file itself there"
+_DANGLES = "it is a link to what is not there"
 
 _needs_permissions = pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 
@@ -149,27 +151,130 @@ def test_a_name_that_is_no_utf_8_is_an_error(tmp_path: Path) -> None:
     assert (file.path, file.error) == (name, "its name is no UTF-8; have it renamed")
 
 
-def test_a_link_to_a_file_is_read_and_a_link_to_a_folder_is_ignored(tmp_path: Path) -> None:
-    folder = tmp_path / "landing"
-    elsewhere = put(tmp_path, "elsewhere/a.json").parent
-    folder.mkdir()
-    (folder / "link.json").symlink_to(elsewhere / "a.json")
-    (folder / "linked").symlink_to(elsewhere, target_is_directory=True)
-    (folder / "linked.json").symlink_to(elsewhere, target_is_directory=True)
-    (folder / "round").symlink_to(folder, target_is_directory=True)
-    listing = listing_of(folder, {})
-    assert [(file.path, file.bytes, file.error) for file in listing.files] == [("link.json", len(_RECORD), None)]
-    assert listing.ignored == ("linked", "linked.json", "round")
+def lake_with_links(top: Path, **links: str) -> Path:
+    """Return the landing folder of a lake with a file and links in it, and a file beside the lake; names lack `.json`.
+
+    In the lake, `aside/b.json` lies outside of every landing folder.
+    """
+    landing = put(top, "lake/customer/landing/real/a.json").parent.parent
+    put(top, "lake/aside/b.json", "lake/aside/_hidden/c.json", "outside/secret.json")
+    for name, target in links.items():
+        (landing / f"{name}.json").symlink_to(target)
+    return landing
+
+
+def fates_of(landing: Path) -> tuple[dict[str, str | None], tuple[str, ...]]:
+    """Return the errors of the files to read, and what is passed over, in the landing folder of a lake."""
+    listing = list_landing_files(LocalFolder(landing.parent.parent), "customer/landing", {})
+    return {file.path: file.error for file in listing.files}, listing.ignored
+
+
+def test_what_links_in_the_lake_lead_to_is_read_once(tmp_path: Path) -> None:
+    inside = str(tmp_path / "lake/aside/b.json")
+    landing = lake_with_links(tmp_path, own="real/a.json", b="../../aside/b.json", b_again=inside, chain="b.json")
+    assert fates_of(landing) == ({"real/a.json": None, "b.json": None}, ("b_again.json", "chain.json", "own.json"))
+
+
+def test_a_link_to_what_is_passed_over_by_its_own_name_is_read(tmp_path: Path) -> None:
+    landing = lake_with_links(tmp_path, text="real/a.txt", hidden="_b.json")
+    put(landing, "real/a.txt", "_b.json")
+    assert fates_of(landing) == ({"real/a.json": None, "text.json": None, "hidden.json": None}, ("real/a.txt",))
+
+
+@pytest.mark.parametrize(
+    "target", ["../../../outside/secret.json", "../../../outside", "/etc/passwd", "/", "real/../../../../outside"]
+)
+def test_a_link_that_leaves_the_lake_is_an_error_of_its_name(tmp_path: Path, target: str) -> None:
+    landing = lake_with_links(tmp_path, out=target)
+    assert fates_of(landing) == ({"real/a.json": None, "out.json": _LEAVES}, ())
+    with pytest.raises(OSError, match="leaves the lake"):
+        LocalFolder(tmp_path / "lake").open("customer/landing/out.json")
+
+
+@pytest.mark.parametrize("target", ["gone.json", "round.json"])
+def test_a_link_that_leads_nowhere_is_an_error_of_its_name(tmp_path: Path, target: str) -> None:
+    assert fates_of(lake_with_links(tmp_path, round=target)) == ({"real/a.json": None, "round.json": _DANGLES}, ())
+
+
+def test_a_link_by_way_of_a_folder_that_leaves_the_lake_is_an_error(tmp_path: Path) -> None:
+    landing = lake_with_links(tmp_path, away="../../../outside", by_way="away.json/secret.json")
+    assert fates_of(landing)[0] == {"real/a.json": None, "away.json": _LEAVES, "by_way.json": _LEAVES}
+
+
+def test_files_of_a_linked_folder_are_read_once_and_in_no_circle(tmp_path: Path) -> None:
+    landing = lake_with_links(tmp_path, folder="../../aside", again="../../aside", own="real", up=".", root="../..")
+    (tmp_path / "lake/aside/back").symlink_to(landing)
+    (tmp_path / "lake/aside/out.json").symlink_to("../../outside/secret.json")
+    assert fates_of(landing) == (
+        {"real/a.json": None, "again.json/b.json": None, "again.json/out.json": _LEAVES},
+        ("again.json/back", "folder.json", "own.json", "root.json", "up.json"),
+    )
+    with LocalFolder(tmp_path / "lake").open("customer/landing/again.json/b.json") as opened:
+        assert opened.read() == _RECORD
+
+
+def test_a_landing_folder_may_itself_lie_elsewhere_by_a_link(tmp_path: Path) -> None:
+    landing = lake_with_links(tmp_path, inside="real/a.json", out="../../outside/secret.json")
+    landing.rename(tmp_path / "disk")
+    landing.symlink_to(tmp_path / "disk")
+    assert fates_of(landing) == ({"real/a.json": None, "out.json": _LEAVES}, ("inside.json",))
+    with LocalFolder(tmp_path / "lake").open("customer/landing/real/a.json") as opened:
+        assert opened.read() == _RECORD
+
+
+@pytest.mark.parametrize("swapped", ["real", "real/a.json"])
+def test_a_link_that_is_put_there_while_a_file_is_opened_is_not_followed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, swapped: str
+) -> None:
+    landing = lake_with_links(tmp_path)
+    put(tmp_path, "outside/a.json", content=b"secret")
+    resolved = os.path.realpath
+
+    def resolved_before_the_swap(path: str) -> str:
+        found = resolved(path)
+        if found.endswith("a.json"):
+            (landing / swapped).rename(landing / "gone")
+            (landing / swapped).symlink_to(tmp_path / "outside" / ("" if swapped == "real" else "a.json"))
+        return found
+
+    monkeypatch.setattr(os.path, "realpath", resolved_before_the_swap)
+    with pytest.raises(OSError, match=r"symbolic links|Not a directory"):
+        LocalFolder(tmp_path / "lake").open("customer/landing/real/a.json")
 
 
 def test_what_is_no_file_is_ignored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "broken.json").symlink_to(tmp_path / "gone.json")
     monkeypatch.chdir(tmp_path)  # the path of a socket must be short
     with socket.socket(socket.AF_UNIX) as endpoint:
         endpoint.bind("socket.json")
         listing = listing_of(tmp_path, {})
     assert listing.files == ()
-    assert listing.ignored == ("broken.json", "socket.json")
+    assert listing.ignored == ("socket.json",)
+
+
+def test_a_pipe_where_a_file_was_holds_nobody_up(tmp_path: Path) -> None:
+    os.mkfifo(put(tmp_path, "gone").parent / "a.json")
+    with LocalFolder(tmp_path).open("a.json") as opened:
+        assert opened.read() == b""
+
+
+@pytest.mark.parametrize(("hours", "is_ahead"), [(-1, False), (0, False), (1, True), (24 * 365 * 30, True)])
+def test_a_file_that_is_dated_in_the_future_is_named_and_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, hours: int, *, is_ahead: bool
+) -> None:
+    put(tmp_path, "landing/a.json")
+    now = time.time() - hours * 3600
+    monkeypatch.setattr(time, "time", lambda: now)
+    listing = list_landing_files(LocalFolder(tmp_path), "landing", {}, settled_before=int(now * 1000) - 1000)
+    assert listing.dated_ahead == (("a.json",) if is_ahead else ())
+    # Of one that has just been written it is not known whether it is whole.
+    assert listing.unsettled == (("a.json",) if hours == 0 else ())
+
+
+def test_a_file_whose_writer_dates_it_in_the_future_is_named_and_settles_by_when_it_changed(tmp_path: Path) -> None:
+    later = time.time() + 365 * 24 * 3600
+    os.utime(put(tmp_path, "landing/a.json"), (later, later))
+    listing = list_landing_files(LocalFolder(tmp_path), "landing", {}, settled_before=0)
+    assert (listing.dated_ahead, listing.unsettled) == (("a.json",), ("a.json",))
 
 
 @_needs_permissions

@@ -1,14 +1,15 @@
 """What is found of each rule of a published table: how much was looked at, how much fails, and whether that will do."""
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 from stedi_assets.contracts import LANDING_TABLES, TABLES, Policy, Rule, Severity, Source, Table
 from stedi_assets.contracts import rules as r
 from stedi_assets.lake.landing import FILES, read_file_reports
 from stedi_assets.lake.landing_files import FileReport
-from stedi_assets.lake.layout import Lake, masked
+from stedi_assets.lake.layout import Lake
 from stedi_assets.lake.pointers import Pointer
 from stedi_assets.lake.snapshots import (
     current,
@@ -26,6 +27,7 @@ from stedi_assets.second_engine.compare import compare, inputs_of
 from stedi_assets.second_engine.engine import Given
 
 _NAMES_SHOWN = 3
+_FIELDS_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,11 @@ class Audit:
         """What became of each file that a landing table was made from."""
         return read_file_reports(self.lake, self.source, self.pointer)
 
+    @cached_property
+    def beside(self) -> Any:
+        """What is kept with a landing table's snapshot."""
+        return read_beside(self.lake, self.table, self.pointer.snapshot, FILES)
+
     @property
     def records(self) -> int:
         """How many records the files of a landing table hold."""
@@ -138,10 +145,16 @@ def _kept(rule: Rule, looked_at: int, **details: str | int) -> Finding:
     return Finding(rule, looked_at, 0, passed=True, severity=rule.severity, details=details)
 
 
-def _share(rule: Rule, looked_at: int, failing: int, allowed: float) -> Finding:
+def _share(rule: Rule, looked_at: int, failing: int, allowed: float, **details: str | int) -> Finding:
     """Judge a share: a finding for as long as more fail than are allowed."""
     passed = failing <= allowed * looked_at
-    return Finding(rule, looked_at, failing, passed, rule.severity, {"allowed": f"{allowed:.1%}"})
+    return Finding(rule, looked_at, failing, passed, rule.severity, {"allowed": f"{allowed:.1%}", **details})
+
+
+def _named(rule: Rule, looked_at: int, failing: Sequence[str]) -> Finding:
+    """Name the first of some files."""
+    first = {f"file {number}": words for number, words in enumerate(failing[:_NAMES_SHOWN], start=1)}
+    return _judged(rule, looked_at, len(failing), **first)
 
 
 def _as_published(audit: Audit, rule: Rule) -> Finding:
@@ -181,20 +194,44 @@ def _not_empty(audit: Audit, rule: Rule) -> Finding:
 
 
 def _files_readable(audit: Audit, rule: Rule) -> Finding:
-    unreadable = [file for file in audit.files if file.error and not file.forgotten]
-    first = {f"file {n}": f"{masked(f.path)}: {f.error}" for n, f in enumerate(unreadable[:_NAMES_SHOWN], start=1)}
-    return _judged(rule, len(audit.files), len(unreadable), **first)
+    unreadable = [f"{file.path}: {file.error}" for file in audit.files if file.error and not file.forgotten]
+    return _named(rule, len(audit.files), unreadable)
+
+
+def _every_file_gives_records(audit: Audit, rule: Rule) -> Finding:
+    useless = [
+        f"{file.path}: {file.quarantined:,} records, all in quarantine"
+        for file in audit.files
+        if file.quarantined and not file.accepted and not file.suppressed
+    ]
+    return _named(rule, len(audit.files), useless)
+
+
+def _files_whole(audit: Audit, rule: Rule) -> Finding:
+    cut_off = [f"{file.path}: cut off after {file.records:,} records" for file in audit.files if file.cut_off]
+    return _named(rule, len(audit.files), cut_off)
+
+
+def _few_people_leave_unread(audit: Audit, rule: Rule) -> Finding:
+    withdrawn = audit.beside["withdrawn"]
+    allowed = audit.thresholds.people_leaving_unread
+    return _share(rule, withdrawn["people"], withdrawn["unread"], allowed, left=withdrawn["left"])
 
 
 def _rows_accounted_for(audit: Audit, rule: Rule) -> Finding:
     # Who is suppressed is on that list: without it, the next run would let them in again.
     require_suppressed(audit.lake)
     expected = {file.path: (file.accepted, file.quarantined) for file in audit.files if not file.error}
-    lost_bytes = sum(abs(f.bytes - f.record_bytes - f.separator_bytes) for f in audit.files if not f.error)
+    lost_bytes = sum(
+        abs(file.bytes - file.accepted_bytes - file.quarantined_bytes - file.separator_bytes)
+        for file in audit.files
+        if not file.error
+    )
     quarantined, suppressed = audit.quarantine, sum(file.suppressed for file in audit.files)
+    superseded = audit.beside["superseded"] + audit.beside["superseded_quarantined"]
     if audit.fresh:
         # Each file was counted before the tables were written.
-        astray = abs(audit.records - audit.counts["rows"] - quarantined.rows - suppressed)
+        astray = abs(audit.records - audit.counts["rows"] - quarantined.rows - suppressed + superseded)
     else:
         stored = _stored_by_file(audit)
         astray = sum(
@@ -203,7 +240,12 @@ def _rows_accounted_for(audit: Audit, rule: Rule) -> Finding:
             for found, wanted in zip(stored.get(path, (0, 0)), expected.get(path, (0, 0)), strict=True)
         )
     mixed_up = int(quarantined.snapshot != audit.pointer.inputs[audit.source.quarantine.name])
-    details = {"accepted": audit.counts["rows"], "quarantined": quarantined.rows, "suppressed": suppressed}
+    details = {
+        "accepted": audit.counts["rows"] - audit.beside["superseded"],
+        "quarantined": quarantined.rows - audit.beside["superseded_quarantined"],
+        "suppressed": suppressed,
+        "superseded": superseded,
+    }
     return _judged(rule, audit.records, astray + lost_bytes + mixed_up, **details)
 
 
@@ -212,25 +254,35 @@ def _stored_by_file(audit: Audit) -> dict[str, tuple[int, int]]:
     quarantine = audit.source.quarantine
     rejected = snapshot_folder(quarantine, audit.pointer.inputs[quarantine.name])
     good, bad = (
-        count_by(table, dataset(audit.lake, table, folder), "_source_file")
+        count_by(table, dataset(audit.lake, table, folder), "_source_file", _live(table))
         for table, folder in ((audit.table, audit.folder), (quarantine, rejected))
     )
     return {path: (good.get(path, 0), bad.get(path, 0)) for path in good.keys() | bad.keys()}
 
 
+def _live(table: Table) -> str:
+    """Return which rows of a landing table or quarantine their file holds still."""
+    return 'NOT "_superseded"' if "_superseded" in table.column_names else "TRUE"
+
+
 def _quarantine_rate(audit: Audit, rule: Rule) -> Finding:
-    return _share(rule, audit.records, audit.quarantine.rows, audit.thresholds.quarantine_rate)
+    # In bytes as well: a file of one record can be a large part of a delivery.
+    size = sum(file.accepted_bytes + file.quarantined_bytes for file in audit.files)
+    doubtful, allowed = sum(file.quarantined_bytes for file in audit.files), audit.thresholds.quarantine_rate
+    by_records = _share(rule, audit.records, audit.quarantine.rows, allowed, bytes=size, **{"failing bytes": doubtful})
+    return by_records if doubtful <= allowed * size else replace(by_records, passed=False)
 
 
 def _unknown_fields(audit: Audit, rule: Rule) -> Finding:
-    unknown = sorted({masked(name) for file in audit.files for name in file.unknown_fields})
-    return _judged(rule, audit.records, len(unknown), **({"fields": ", ".join(unknown)} if unknown else {}))
+    shown, others = list(audit.beside["unknown_fields"])[:_FIELDS_SHOWN], audit.beside["other_names"]
+    more = {"names not shown": others} if others else {}
+    fields = {"fields": ", ".join(shown)} if shown else {}
+    return _judged(rule, audit.records, len(audit.beside["unknown_fields"]) + others, **fields, **more)
 
 
 def _ignored_files(audit: Audit, rule: Rule) -> Finding:
-    ignored = read_beside(audit.lake, audit.table, audit.pointer.snapshot, FILES)["ignored"]
-    first = {f"file {n}": masked(path) for n, path in enumerate(ignored[:_NAMES_SHOWN], start=1)}
-    return _judged(rule, len(audit.files) + len(ignored), len(ignored), **first)
+    ignored = audit.beside["ignored"]
+    return _named(rule, len(audit.files) + len(ignored), ignored)
 
 
 def _quarantined_people_known(audit: Audit, rule: Rule) -> Finding:
@@ -279,6 +331,9 @@ _MEASURES: dict[str, Callable[[Audit, Rule], Finding]] = {
     r.NOT_EMPTY.name: _not_empty,
     r.FILES_READABLE.name: _files_readable,
     r.ROWS_ACCOUNTED_FOR.name: _rows_accounted_for,
+    "every_file_gives_records": _every_file_gives_records,
+    r.FILES_WHOLE.name: _files_whole,
+    r.FEW_PEOPLE_LEAVE_UNREAD.name: _few_people_leave_unread,
     r.QUARANTINE_RATE.name: _quarantine_rate,
     r.UNKNOWN_FIELDS.name: _unknown_fields,
     r.IGNORED_FILES.name: _ignored_files,

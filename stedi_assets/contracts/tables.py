@@ -290,7 +290,9 @@ _CUSTOMER_SOURCE = _source(
     rules.FEW_PEOPLE_LEAVE_UNREAD,
 )
 _PHONE_SOURCE = _source("accelerometer", _PHONE, (_PERSON,), "one reading of a phone's accelerometer")
-_DEVICE_SOURCE = _source("step_trainer", _DEVICE_READING, (_KEY_OF_DEVICE,), "one reading of a step trainer's distance sensor")
+_DEVICE_SOURCE = _source(
+    "step_trainer", _DEVICE_READING, (_KEY_OF_DEVICE,), "one reading of a step trainer's distance sensor"
+)
 
 SOURCES: dict[str, Source] = {s.name: s for s in (_CUSTOMER_SOURCE, _PHONE_SOURCE, _DEVICE_SOURCE)}
 

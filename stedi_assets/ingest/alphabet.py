@@ -1,10 +1,10 @@
-"""The characters of Unicode 13.0: what an e-mail or serial number may be written with.
+r"""The characters of Unicode 13.0: what an e-mail or serial number may be written with.
 
 Python 3.10 knows these, and so does every later one. Unicode promises that neither the normal forms nor the case
 folding of an assigned character ever change, so that within this alphabet every Python gives the same key. Of a
 character that is not here nobody can promise that. Surrogates are not here: half of a character is none.
 
-The table is what Perl 5.36 gives for `\\p{Present_In: 13.0}` without `\\p{Cn}` and surrogates.
+The table is what Perl 5.36 gives for `\p{Present_In: 13.0}` without `\p{Cn}` and surrogates.
 """
 
 import re

@@ -77,6 +77,4 @@ def end_of_string(raw: bytes, position: int) -> int | None:
     return None
 
 
-_READER = json.JSONDecoder(
-    object_pairs_hook=_Members, parse_int=Number, parse_float=Number, parse_constant=Number
-)
+_READER = json.JSONDecoder(object_pairs_hook=_Members, parse_int=Number, parse_float=Number, parse_constant=Number)

@@ -7,7 +7,7 @@ short cuts to the same verdict.
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -24,9 +24,11 @@ from stedi_assets.ingest.splitter import LARGEST_RECORD, Block, Record
 MOST_FIELDS = 1_000
 _NOT_FINITE = {"NaN", "Infinity", "-Infinity", "+Infinity", "INF", "-INF", "+INF"}
 _KEY_OF = {Form.EMAIL: ("_person", person_of), Form.SERIAL_NUMBER: ("_device", device_of)}
-_TEXTS = (Form.EMAIL, Form.SERIAL_NUMBER)
 _INSTANTS = (Form.INSTANT, Form.SHARE_INSTANT)
-_QUOTED_OR_ESCAPED = re.compile(rb"\\.", re.DOTALL)
+_ESCAPED = re.compile(rb"\\.", re.DOTALL)
+# Up to here every whole number is a DOUBLE.
+_LARGEST_EXACT = 2**53
+_MOST_KEYS_KEPT = 100_000
 
 
 @dataclass(frozen=True)
@@ -54,56 +56,50 @@ class Judge:
         self._columns = self.source.record_columns
         self._names = {column.name for column in self._columns}
         self._by_small_name = {column.name.lower(): column for column in self._columns}
+        self._texts = [c.name for c in self._columns if c.form not in _INSTANTS and c.form is not Form.NUMBER]
         self._keys: dict[str, dict[str, str]] = {name: {} for name, _ in _KEY_OF.values()}
 
     def columns(self, block: Block) -> dict[str, list[Any]] | None:
         """Return the typed columns of a block, its keys among them; None where a record of it is in any doubt."""
-        objects, found = block.objects, dict[str, list[Any]]()
-        if not self._names.issuperset(*objects) or b"\\" in block.data:
+        objects = block.objects
+        if b"\\" in block.data or not set[str]().union(*objects) <= self._names:
             return None
-        texts = 0
+        found: dict[str, list[Any]] = {}
         for column in self._columns:
-            name = column.name
-            values = [record.get(name) for record in objects]
-            kinds = set(map(type, values))
-            if column.required and type(None) in kinds or not kinds <= _KINDS[column.form]:
+            values: list[Any] = [record.get(column.name) for record in objects]
+            if not _are_plain(column, values) or not self._add_keys(column, values, found):
                 return None
-            if column.form in _INSTANTS:
-                known = [value for value in values if value is not None] if type(None) in kinds else values
-                if known and not (FIRST_INSTANT <= min(known) and max(known) < END_OF_INSTANTS):
-                    return None
-            elif column.form is not Form.NUMBER:
-                texts += sum(map(str.__instancecheck__, values)) if False else sum(type(v) is str for v in values)
-            found[name] = values
-            if column.form in _KEY_OF:
-                key, _ = _KEY_OF[column.form]
-                keys = self._keys_of(column.form, values)
-                if keys is None:
-                    return None
-                found[key] = keys
-        # Each name and each text has two quotation marks, and the parser has kept each name once.
+            found[column.name] = values
+        texts = sum(len(found[name]) - found[name].count(None) for name in self._texts)
+        # Each name and each text has two quotation marks; of two equal names, the parser has kept one.
         if block.data.count(b'"') != 2 * (sum(map(len, objects)) + texts):
             return None
         return found
 
-    def _keys_of(self, form: Form, values: Sequence[str]) -> list[str] | None:
-        name, key_of = _KEY_OF[form]
+    def _add_keys(self, column: Column, texts: Sequence[str], found: dict[str, list[Any]]) -> bool:
+        """Add the keys of a column that has some; say whether each text has one."""
+        if column.form not in _KEY_OF:
+            return True
+        name, key_of = _KEY_OF[column.form]
         known = self._keys[name]
-        for text in set(values) - known.keys():
+        if len(known) > _MOST_KEYS_KEPT:
+            known.clear()
+        for text in set(texts) - known.keys():
             if (key := key_of(text)) is None:
-                return None
-            if len(known) > 100_000:
-                known.clear()
-                return self._keys_of(form, values)
+                return False
             known[text] = key
-        return list(map(known.__getitem__, values))
+        found[name] = list(map(known.__getitem__, texts))
+        return True
 
-    def verdict(self, record: Record) -> dict[str, Any] | Doubt:
-        """Return the typed columns of a record, its keys among them, or why it is not accepted."""
-        if not _is_utf8(record.raw) and record.digest is None:
-            return _doubt(record.raw, "invalid_utf8")
+    def verdict(self, record: Record, evidence: Evidence | None = None) -> dict[str, Any] | Doubt:
+        """Return the typed columns of a record, its keys among them, or why it is not accepted.
+
+        `evidence` is that of all of a record that is too large to be held.
+        """
         if record.length > LARGEST_RECORD:
-            return _doubt(record.raw, "record_too_large")
+            return Doubt(("record_too_large",), evidence or find_evidence(record.raw), find_mentions(record.raw))
+        if not _is_utf8(record.raw):
+            return _doubt(record.raw, "invalid_utf8")
         if not record.is_object:
             return _doubt(record.raw, "malformed_json")
         if record.value is not None and (row := self._from_object(record.raw, record.value)):
@@ -111,47 +107,31 @@ class Judge:
         return self._from_members(record.raw)
 
     def _from_object(self, raw: bytes, value: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Return the row of an object without anything in doubt."""
+        """Return the row of an object that holds nothing in doubt."""
         unknown = value.keys() - self._names
         if len(value) > MOST_FIELDS or any(name.lower() in self._by_small_name for name in unknown):
             return None
-        if unknown and (any(isinstance(value[name], (dict, list)) for name in unknown)):
-            return None
-        plain = _QUOTED_OR_ESCAPED.sub(b"", raw) if b"\\" in raw else raw
-        if plain.count(b'"') != 2 * (len(value) + sum(type(found) is str for found in value.values())):
-            return None
-        row: dict[str, Any] = {}
+        texts = sum(type(found) is str for found in value.values())
+        unescaped = _ESCAPED.sub(b"", raw) if b"\\" in raw else raw
+        if unescaped.count(b'"') != 2 * (len(value) + texts):
+            return None  # a name twice; or a nested value, which may hold one
+        row: dict[str, list[Any]] = {}
         for column in self._columns:
-            found = value.get(column.name)
-            row[column.name] = found
-            if type(found) not in _KINDS[column.form] or (found is None and column.required):
+            row[column.name] = [value.get(column.name)]
+            if not _are_plain(column, row[column.name]) or not self._add_keys(column, row[column.name], row):
                 return None
-            if column.form in _INSTANTS and found is not None and not FIRST_INSTANT <= found < END_OF_INSTANTS:
-                return None
-            if column.form is Form.NUMBER and not abs(found) < 2**53:
-                return None
-            if column.form in _KEY_OF:
-                name, key_of = _KEY_OF[column.form]
-                row[name] = key_of(found)
-                if row[name] is None:
-                    return None
         self.unknown_fields.update(unknown)
-        return row
+        return {name: found for name, (found,) in row.items()}
 
     def _from_members(self, raw: bytes) -> dict[str, Any] | Doubt:
         members = read_members(raw)
         if members is None:
             return _doubt(raw, "malformed_json")
-        values: dict[str, Any] = {}
-        for name, value in members:
-            values[name.lower()] = value
-        updated = None
+        values = {name.lower(): value for name, value in members}
         if len(values) < len(members):
             return _doubt(raw, "duplicate_key")
-        if len(members) > MOST_FIELDS:
-            return _doubt(raw, "too_many_fields")
         row: dict[str, Any] = {}
-        reasons = set()
+        reasons = set() if len(members) <= MOST_FIELDS else {"too_many_fields"}
         for column in self._columns:
             value = values.get(column.name.lower())
             try:
@@ -165,11 +145,7 @@ class Judge:
                 if value is None and column.required:
                     reasons.add(f"missing_{column.name}")
         if reasons:
-            if "lastupdatedate" in values and "lastupdatedate" not in self._by_small_name:
-                updated = None
-            elif "lastupdatedate" in self._by_small_name:
-                updated = row.get("lastUpdateDate")
-            return _doubt(raw, *reasons, updated=updated)
+            return _doubt(raw, *reasons, updated=row.get("lastUpdateDate"))
         self.unknown_fields.update(name for name, _ in members if name.lower() not in self._by_small_name)
         return row
 
@@ -178,11 +154,24 @@ class Judge:
 _KINDS: dict[Form | None, set[type]] = {
     Form.EMAIL: {str},
     Form.SERIAL_NUMBER: {str},
-    Form.TEXT_OR_NUMBER: {str, type(None)},
-    Form.INSTANT: {int, type(None)},
-    Form.SHARE_INSTANT: {int, type(None)},
+    Form.TEXT_OR_NUMBER: {str},
+    Form.INSTANT: {int},
+    Form.SHARE_INSTANT: {int},
     Form.NUMBER: {int, float},
 }
+
+
+def _are_plain(column: Column, values: Sequence[Any]) -> bool:
+    """Whether each value of a column, as the parser gives it, is what the column is to hold, without any doubt."""
+    kinds = set(map(type, values))
+    if not kinds <= _KINDS[column.form] | (set() if column.required else {type(None)}):
+        return False
+    if column.form in _INSTANTS:
+        known = [value for value in values if value is not None] if type(None) in kinds else values
+        return not known or (min(known) >= FIRST_INSTANT and max(known) < END_OF_INSTANTS)
+    if column.form is Form.NUMBER:
+        return min(values) > -_LARGEST_EXACT and max(values) < _LARGEST_EXACT
+    return True
 
 
 class _Refused(Exception):
@@ -197,7 +186,7 @@ def _typed(column: Column, value: Any) -> Any:
     if column.form is Form.SHARE_INSTANT and (value is False or value == "" or (is_number and _is_zero(value))):
         return None  # the sources' ways to say no
     if column.form in _INSTANTS or column.form is Form.NUMBER:
-        if value in _NOT_FINITE if isinstance(value, str) else False:
+        if isinstance(value, str) and value in _NOT_FINITE:
             raise _Refused("not_finite")
         if not is_number:
             raise _Refused("wrong_type")

@@ -20,7 +20,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, Protocol
 
 import orjson
 
@@ -62,13 +62,21 @@ _LOOK = 4 << 10
 Listener = Callable[[bytes], None]
 
 
+class Stream(Protocol):
+    """What is read: at most so many bytes at a time, none at the end."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return the next bytes."""
+
+
 @dataclass(frozen=True)
 class Record:
     """One record.
 
-    `raw` are its bytes; of one larger than `LARGEST_RECORD` the first `HEAD`. `offset` is where it begins in the stream,
-    `length` how long it is, `separator_bytes` how many bytes stood before it. `is_object`: it is one JSON object;
-    `value` is that object, unless there is a doubt about it. `digest` is the BLAKE2b hash of all of a larger record.
+    `raw` are its bytes; of one larger than `LARGEST_RECORD` the first `HEAD`. `offset` is where it begins in the
+    stream, `length` how long it is, `separator_bytes` how many bytes stood before it. `is_object`: it is one JSON
+    object; `value` is that object, unless there is a doubt about it. `digest` is the BLAKE2b hash of all of a larger
+    record.
     """
 
     raw: bytes
@@ -118,7 +126,7 @@ class End:
     offset: int
 
 
-def split(content: BinaryIO, larger: Callable[[], Listener] | None = None) -> Iterator[Block | Record | End]:
+def split(content: Stream, larger: Callable[[], Listener] | None = None) -> Iterator[Block | Record | End]:
     """Yield what a stream holds, in order, its end last.
 
     At a record that is too large to be held, `larger` is asked for a listener, which is given all of its bytes.
@@ -147,7 +155,7 @@ def split(content: BinaryIO, larger: Callable[[], Listener] | None = None) -> It
         yield _next_record(window, objects, separators, larger)
 
 
-def split_records(content: BinaryIO) -> Iterator[Record]:
+def split_records(content: Stream) -> Iterator[Record]:
     """Yield the records of a stream, in order; the last one is empty, and carries the separators at the end."""
     for found in split(content):
         if isinstance(found, Block):
@@ -214,7 +222,7 @@ def _take_larger(window: "_Window", listener: Listener, *, to_line_end: bool) ->
 class _Window:
     """The bytes around a position in a stream, and what can be told from them alone."""
 
-    def __init__(self, content: BinaryIO) -> None:
+    def __init__(self, content: Stream) -> None:
         self._content = content
         self.bytes = b""
         self.start = 0
@@ -237,7 +245,7 @@ class _Window:
         return self.all_read and not self.ahead
 
     def read_on(self) -> None:
-        """Let go of what has been taken, and have more in sight: in all twice as much, so that nothing is copied often."""
+        """Let go of what has been taken, and have twice as much in sight, so that nothing is copied often."""
         kept = self.bytes[self.position :]
         wanted = max(_BLOCK, len(kept))
         blocks = []
@@ -289,7 +297,7 @@ class _Window:
                 return self.offset - began
 
     def lines_ahead(self) -> tuple[bytes, int]:
-        """Return a block of whole lines, as far as can be told, without what separates them from others; and its end."""
+        """Return a block of whole lines, as far as can be told, without separators behind them; and its end."""
         self.have(_BLOCK)
         data = self.look(_BLOCK)
         if len(data) == _BLOCK:
@@ -345,9 +353,9 @@ class _Window:
 class _Objects:
     """Where the objects of a stream end.
 
-    A parser says so, which stops at the first thing that is no JSON. Whatever object was open there is broken too; that
-    is kept, so that nothing is parsed again from each brace before it. Where an object is too large or too deep, a count
-    of brackets goes on from where it stopped for those that began within it.
+    A parser says so, which stops at the first thing that is no JSON. Whatever object was open there is broken too;
+    that is kept, so that nothing is parsed again from each brace before it. Where an object is too large or too deep,
+    a count of brackets goes on from where it stopped for those that began within it.
     """
 
     def __init__(self, window: _Window) -> None:
@@ -376,9 +384,11 @@ class _Objects:
                 _, length = _PARSER.raw_decode(text)
             except json.JSONDecodeError as error:
                 if not (error.msg.startswith("Unterminated") or error.pos > len(text) - _LONGEST_TOKEN):
-                    return self._give_up(offset, offset + error.pos)
+                    self._give_up(offset, offset + error.pos)
+                    return None
                 if window.all_read and len(text) == window.ahead:
-                    return self._give_up(offset, offset + len(text))
+                    self._give_up(offset, offset + len(text))
+                    return None
                 if len(text) <= LARGEST_RECORD:
                     # Not all at once: an error takes as long as the text before it.
                     size *= 8

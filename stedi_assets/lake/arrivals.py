@@ -7,12 +7,13 @@ lost or done twice with what remembers. Nothing is opened but those few files.
 
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stedi_assets.contracts import SOURCES, TABLES, Source
 from stedi_assets.lake.errors import LakeError
+from stedi_assets.lake.keys import no_key
 from stedi_assets.lake.landing import read_file_reports
-from stedi_assets.lake.landing_files import find_landing_files
+from stedi_assets.lake.landing_files import alias, find_landing_files
 from stedi_assets.lake.layout import Lake
 from stedi_assets.lake.pointers import Pointer
 from stedi_assets.lake.snapshots import read_pointer
@@ -29,7 +30,8 @@ class Arrivals:
     `changed` are files to land, in order of their paths: new and replaced ones that have settled, and those that could
     not be read the last time. `unsettled` is how many somebody may still be writing. `gone` are the paths of files that
     the table was made from and that are not there, also not, going by its size, under a name that has arrived.
-    `content` tells what has settled here from anything else, here or elsewhere.
+    `content` tells what has settled here from anything else, here or elsewhere. `dated_ahead` are the paths of files
+    that are dated in the future: of those nobody can tell when they last changed, and they count as settled.
     """
 
     source: Source
@@ -37,17 +39,21 @@ class Arrivals:
     unsettled: int
     gone: tuple[str, ...]
     content: str
+    dated_ahead: tuple[str, ...] = ()
 
 
-def find_arrivals(lake: Lake, settled_before: int, most_files: int = MOST_FILES) -> dict[str, Arrivals]:
+def find_arrivals(
+    lake: Lake, settled_before: int, most_files: int = MOST_FILES, *, key: Callable[[], bytes] = no_key
+) -> dict[str, Arrivals]:
     """List every landing folder once, and return what arrived, by source. Empty folders count as well.
 
-    A file has settled when it last changed before `settled_before`, in epoch milliseconds.
+    A file has settled when it last changed before `settled_before`, in epoch milliseconds. Files are called by their
+    names as `landing_files` gives them; `key` gives the secret that hides those which could hold somebody's data.
 
     Raises `LakeError` above `most_files` files, and `NotWhole` where a published table is damaged.
     """
     count = _counter(lake, most_files)
-    return {source.name: _arrivals(lake, source, settled_before, count) for source in SOURCES.values()}
+    return {source.name: _arrivals(lake, source, settled_before, count, key) for source in SOURCES.values()}
 
 
 def published_tables(lake: Lake) -> dict[str, Pointer]:
@@ -83,11 +89,16 @@ def tables_to_make(moved: Collection[str], published: Collection[str]) -> list[s
 
 
 def _arrivals(
-    lake: Lake, source: Source, settled_before: int, count: Callable[[Iterator[Entry]], Iterator[Entry]]
+    lake: Lake,
+    source: Source,
+    settled_before: int,
+    count: Callable[[Iterator[Entry]], Iterator[Entry]],
+    key: Callable[[], bytes],
 ) -> Arrivals:
     pointer = read_pointer(lake, source.landing)
     reports = read_file_reports(lake, source, pointer) if pointer else ()
-    found = find_landing_files(count(lake.storage.entries(source.raw_path))).entries
+    listed = find_landing_files(count(lake.storage.entries(source.raw_path))).entries
+    found = [replace(entry, path=alias(entry.path, key)) for entry in listed]
 
     held = {(file.path, file.fingerprint) for file in reports if not file.error or file.forgotten}
     arrived = [entry for entry in found if (entry.path, entry.fingerprint) not in held]
@@ -98,7 +109,8 @@ def _arrivals(
     gone = (file.path for file in reports if not file.error and file.path not in there and file.size not in sizes)
     settled = [f"{entry.path}\0{entry.fingerprint}" for entry in found if entry.path not in unsettled]
     content = digest_of(lake.location, *settled)
-    return Arrivals(source, changed, len(unsettled), tuple(sorted(gone)), content)
+    ahead = tuple(entry.path for entry in found if entry.dated_ahead)
+    return Arrivals(source, changed, len(unsettled), tuple(sorted(gone)), content, ahead)
 
 
 def digest_of(*words: str) -> str:

@@ -19,9 +19,9 @@ from pyspark.sql import functions as F
 from stedi_assets.contracts import SOURCES, TABLES, Source, Table
 from stedi_assets.lake.errors import LakeError, NobodyFound, NotWhole
 from stedi_assets.lake.landing import FILES, count_by_file, read_file_reports, without_suppressed
-from stedi_assets.lake.layout import RECEIPTS, Lake, masked
+from stedi_assets.lake.layout import RECEIPTS, Lake
 from stedi_assets.lake.pointers import Pointer
-from stedi_assets.lake.publishing import Provenance, republish
+from stedi_assets.lake.publishing import Provenance, drop_old, republish
 from stedi_assets.lake.snapshots import read_beside, read_pointer, read_quarantine, read_snapshot, saved_counts
 from stedi_assets.lake.suppression import Erased, SuppressionList, change_suppressed, read_suppressed
 from stedi_assets.lake.withdrawal import let_leave
@@ -173,13 +173,16 @@ def _leave_landing(
     reports = read_file_reports(lake, source, pointer)
     files = without_suppressed(reports, count_by_file(accepted, quarantined))
     raw_files |= {
-        f"{source.raw_path}/{masked(file.path)}"
+        f"{source.raw_path}/{file.path}"
         for file, before in zip(files, reports, strict=True)
         if file.suppressed > before.suppressed
     }
     kept = read_pointer(lake, source.quarantine)
     if quarantined is not None and kept is not None:
         kept = republish(lake, source.quarantine, kept, quarantined, by=by)
+    elif kept is not None:
+        # Older snapshots of it may hold the person.
+        drop_old(lake, source.quarantine)
     inputs = {source.quarantine.name: kept.snapshot} if kept else pointer.inputs
     beside = read_beside(lake, source.landing, pointer.snapshot, FILES)
     beside = {FILES: {**beside, "files": [file.as_dict() for file in files]}}

@@ -69,7 +69,11 @@ def _key(name: str, configured: str | None, lake: Lake) -> bytes:
             f"at least {LEAST_BYTES} bytes, for example from a secrets manager."
         )
         raise LakeError(msg)
-    path = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser() / "stedi" / f"{name}.key"
+    try:
+        path = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser() / "stedi" / f"{name}.key"
+    except RuntimeError:
+        msg = f"Where this user's home is cannot be found out, and so not the {name} key. Set {variable} or HOME."
+        raise LakeError(msg) from None
     if path.resolve().is_relative_to(Path(lake.location).resolve()):
         msg = f"The {name} key {path} would lie below the lake {lake.location}. Set {variable} or XDG_CONFIG_HOME."
         raise LakeError(msg)

@@ -21,6 +21,9 @@ KEYS = "_keys.json"
 SUPPRESSED = "_suppressed.json"
 RECEIPTS = "_erasures"
 
+_SHOWN = re.compile(r"[A-Za-z0-9._=:,\[\]{}()~#*-]*")
+_SUFFIX = re.compile(r"(?i)\.(json|jsonl|ndjson)(\.gz)?\Z")
+
 POSSIBLE_LOCATIONS = "Use a folder, or s3://bucket/prefix."
 _SCHEME = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*:/")
 
@@ -81,9 +84,14 @@ def is_possible(location: str) -> bool:
 
 
 def masked(name: str) -> str:
-    """Return a file name as it may be shown: one that holds an `@` could be somebody's e-mail address.
+    """Return a file name as it may be shown: without those parts that could hold somebody's data.
 
-    What no text can hold, because the name is no UTF-8, is shown by its number.
+    That is any part with another sign than those of names that programs give: an `@`, a blank, a quotation mark, a
+    letter that is not of A to Z, a control. Of it the known suffixes stay.
     """
-    shown = name.encode(errors="backslashreplace").decode()
-    return "/".join("***" if "@" in part or "%40" in part else part for part in shown.split("/"))
+    return "/".join(part if _SHOWN.fullmatch(part) else _hidden(part) for part in name.split("/"))
+
+
+def _hidden(part: str) -> str:
+    suffix = _SUFFIX.search(part)
+    return f"***{suffix.group().lower() if suffix else ''}"

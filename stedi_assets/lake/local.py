@@ -1,16 +1,19 @@
 """A lake in a local folder: private files, written whole, on the disk before anything says so."""
 
+import errno
 import fcntl
 import hashlib
 import os
 import shutil
 import stat
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from stedi_assets.contracts import SOURCES
 from stedi_assets.lake.errors import LakeError
 from stedi_assets.lake.storage import Entry, Small, is_hidden
 
@@ -20,6 +23,10 @@ if TYPE_CHECKING:
 _LOCK = "_lock"
 # Whoever writes into a folder while it is being removed loses in the end, but not at once.
 _TRIES = 5
+# Two clocks that are set right differ by less.
+_CLOCKS_DIFFER_SECONDS = 60
+_LEAVES = "it is a link that leaves the lake, and is not followed; put the file itself there"
+_DANGLES = "it is a link to what is not there"
 
 
 @dataclass(frozen=True)
@@ -28,14 +35,25 @@ class LocalFolder:
 
     root: Path
 
+    def __post_init__(self) -> None:
+        try:
+            str(self.root).encode()
+        except UnicodeEncodeError:
+            msg = f"STEDI_LAKE={str(self.root)!a} is no UTF-8, and no engine could name it. Rename the folder."
+            raise LakeError(msg) from None
+
     @property
     def location(self) -> str:
         return str(self.root)
 
-    def url(self, path: str) -> str:
+    def shown(self, path: str) -> str:
         return str(self.root / path)
 
-    shown = arrow_path = url
+    arrow_path = shown
+
+    def url(self, path: str) -> str:
+        # With its scheme: without one, a cluster's Hadoop looks for it in its own file system.
+        return f"file:{self.root / path}"
 
     def arrow(self) -> "LocalFileSystem":
         from pyarrow.fs import LocalFileSystem  # noqa: PLC0415  (loads Arrow, which the command does before it needs it)
@@ -83,28 +101,43 @@ class LocalFolder:
         with os.fdopen(os.open(file, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "wb") as opened:
             yield opened
 
-    def open(self, path: str) -> BinaryIO:
-        return (self.root / path).open("rb")
+    def open(self, path: str, start: int = 0) -> BinaryIO:
+        place = os.path.realpath(self.root / path)
+        for top in self._tops(path):
+            if _is_below(place, top):
+                opened = _open_below(top, place)
+                opened.seek(start)
+                return opened
+        raise OSError(errno.ELOOP, _LEAVES, self.shown(path))
 
     def entries(self, folder: str) -> Iterator[Entry]:
-        top = self.root / folder
-        unlistable: list[str] = []
+        tops = self._tops(folder)
+        top = os.path.realpath(self.root / folder)
+        links: list[str] = []
+        yield from _walk(top, "", links)
+        walked = [top]
+        # Grows meanwhile: a linked folder can hold links.
+        for link in links:
+            place = os.path.realpath(os.path.join(top, link))
+            if not any(_is_below(place, allowed) for allowed in tops):
+                yield Entry(link, is_file=True, error=_LEAVES)
+            elif os.path.islink(place) or not os.path.lexists(place):
+                yield Entry(link, is_file=True, error=_DANGLES)
+            elif not os.path.isdir(place):
+                yield _entry(link, place, os.path.relpath(place, top))
+            elif any(_is_below(place, seen) or _is_below(seen, place) for seen in walked):
+                yield Entry(link, is_file=False)
+            else:
+                walked.append(place)
+                yield from _walk(place, link, links, os.path.relpath(place, top))
 
-        def note(error: OSError) -> None:
-            if not isinstance(error, FileNotFoundError):
-                unlistable.append(os.path.relpath(error.filename, top))
+    def _tops(self, path: str) -> list[str]:
+        """Return the real folders that a link may lead into, the nearest first.
 
-        for parent, folders, names in os.walk(top, onerror=note):
-            below = os.path.relpath(parent, top)
-            for name in [*folders, *names]:
-                path, place = name if below == "." else f"{below}/{name}", os.path.join(parent, name)
-                if name not in folders:
-                    yield _entry(path, place)
-                elif is_hidden(name) or os.path.islink(place):
-                    yield Entry(path, is_file=False)
-            folders[:] = sorted(name for name in folders if not is_hidden(name))
-        for path in unlistable:
-            yield Entry(path, is_file=False, error="the folder cannot be listed: no permission")
+        That a whole landing folder lies elsewhere by a link is its operator's doing, not a delivery's.
+        """
+        landing = [source.raw_path for source in SOURCES.values() if f"{path}/".startswith(f"{source.raw_path}/")]
+        return [os.path.realpath(self.root / top) for top in (*landing, "")]
 
     def files(self, folder: str) -> Mapping[str, int]:
         try:
@@ -143,15 +176,72 @@ def _version(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
-def _entry(path: str, place: str) -> Entry:
+def _walk(place: str, path: str, links: list[str], leads_to: str | None = None) -> Iterator[Entry]:
+    """Yield what lies in a folder that is known below the landing folder as `path`, and note the links in it.
+
+    `leads_to` is where the folder really lies, if it was reached by a link.
+    """
+    unlistable: list[str] = []
+
+    def note(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            unlistable.append(os.path.relpath(error.filename, place))
+
+    for parent, folders, names in os.walk(place, onerror=note):
+        below = os.path.relpath(parent, place)
+        for name in sorted([*folders, *names]):
+            found, inside = os.path.join(parent, name), os.path.normpath(os.path.join(below, name))
+            known = os.path.join(path, inside)
+            if is_hidden(name):
+                yield Entry(known, is_file=name not in folders)
+            elif os.path.islink(found):
+                links.append(known)
+            elif name not in folders:
+                yield _entry(known, found, os.path.join(leads_to, inside) if leads_to else None)
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+    for inside in unlistable:
+        known = os.path.normpath(os.path.join(path, inside))
+        yield Entry(known, is_file=False, error="the folder cannot be listed: no permission")
+
+
+def _is_below(place: str, top: str) -> bool:
+    return os.path.join(place, "").startswith(os.path.join(top, ""))
+
+
+def _open_below(top: str, place: str) -> BinaryIO:
+    """Open a file below a folder by its real path. A link that was put there since then is not followed."""
+    *folders, name = os.path.relpath(place, top).split(os.sep)
+    at = os.open(top, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        status = os.stat(place)
+        for folder in folders:
+            inner = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=at)
+            os.close(at)
+            at = inner
+        # Of a pipe, nobody may ever open the other end.
+        strictly = os.O_NOFOLLOW | os.O_NONBLOCK
+        return open(name, "rb", opener=lambda path, flags: os.open(path, flags | strictly, dir_fd=at))
+    finally:
+        os.close(at)
+
+
+def _entry(path: str, place: str, leads_to: str | None) -> Entry:
+    try:
+        status = os.lstat(place)
     except PermissionError:
         return Entry(path, is_file=True, error="no permission to read it")
     except OSError:
         return Entry(path, is_file=False)
-    changed_at = status.st_ctime_ns // 1_000_000
-    return Entry(path, stat.S_ISREG(status.st_mode), status.st_size, fingerprint_of(status), changed_at)
+    by_our_clock = time.time() + _CLOCKS_DIFFER_SECONDS
+    return Entry(
+        path,
+        stat.S_ISREG(status.st_mode),
+        status.st_size,
+        fingerprint_of(status),
+        # A date in the future says nothing of how long the file has been as it is.
+        status.st_ctime_ns // 1_000_000 if status.st_ctime < by_our_clock else 0,
+        leads_to=leads_to,
+        dated_ahead=max(status.st_mtime, status.st_ctime) >= by_our_clock,
+    )
 
 
 def fingerprint_of(status: os.stat_result) -> str:

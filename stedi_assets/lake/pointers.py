@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,8 @@ class Pointer:
     """What `_current.json` says: which snapshot is current, and what it was made of.
 
     `as_of` is in epoch milliseconds, null for landing tables; so is `policy`. `inputs` are snapshot ids by table; a
-    landing table's is that of the quarantine that belongs to it. `previous_rows` are those of the snapshot before.
+    landing table's is that of the quarantine that belongs to it. `previous_rows` are those of the last run before,
+    `rows_of_run` those that the run has made: people may have left since.
     `fence` is the snapshot of customer_trusted after whose withdrawals the table was looked through. `switched_at` is
     when the pointer was written, so that none is ever written twice alike. `version` is not kept: it is that of the
     file the pointer was read from.
@@ -35,6 +36,7 @@ class Pointer:
     policy: dict[str, str] | None = None
     inputs: dict[str, str] = field(default_factory=dict)
     previous_rows: int | None = None
+    rows_of_run: int | None = None
     replaced: tuple[Replaced, ...] = ()
     fence: str | None = None
     switched_at: str | None = None

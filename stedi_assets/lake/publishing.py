@@ -25,13 +25,13 @@ from pyspark.sql import functions as F
 
 from stedi_assets.contracts import Policy, Purpose, Severity, Table
 from stedi_assets.contracts.rules import AS_PUBLISHED
+from stedi_assets.ingest.gate import ARROW_TYPES
 from stedi_assets.lake.data_card import data_card
 from stedi_assets.lake.errors import CatalogError, ContractBroken, LakeError, LostRace, NotWhole
 from stedi_assets.lake.keys import no_key
 from stedi_assets.lake.layout import DATA_CARD, POINTER, PURPOSE, SNAPSHOT, Lake
 from stedi_assets.lake.pointers import Pointer, Replaced
 from stedi_assets.lake.snapshots import (
-    ARROW_TYPES,
     DataFile,
     current_dataset,
     data_files,
@@ -137,6 +137,8 @@ def publish(
         pointer = Pointer(
             snapshot=folder.removeprefix(f"{table.path}/"),
             rows=counts["rows"],
+            previous_rows=expected.rows_of_run if expected else None,
+            rows_of_run=counts["rows"],
             run_id=by.run_id,
             published_at=_now().isoformat(),
             purpose=by.purpose.value,
@@ -346,8 +348,7 @@ def _switch(
     Then have the catalog show it, and remove what is kept no longer, and what others have left.
     """
     _claim_purpose(lake, Purpose(pointer.purpose))
-    rows_before = expected.rows if expected else None
-    pointer = replace(pointer, previous_rows=rows_before, replaced=_kept(expected, retention))
+    pointer = replace(pointer, replaced=_kept(expected, retention))
     there = lake.storage.folders(table.path)
     _require_unmoved(lake, table, inputs)
     pointer = point_at(lake, table, pointer, expected.version if expected else None)

@@ -157,8 +157,8 @@ class S3Bucket:
             with self._told(path):
                 self.client.upload_fileobj(local, self.bucket, self._key(path), ExtraArgs=self.encryption)
 
-    def open(self, path: str) -> BinaryIO:
-        return io.BufferedReader(_Object(self, path), _BLOCK)
+    def open(self, path: str, start: int = 0) -> BinaryIO:
+        return io.BufferedReader(_Object(self, path, start), _BLOCK)
 
     def status(self, path: str) -> tuple[int, str]:
         """Return an object's size in bytes, and its version."""
@@ -233,8 +233,8 @@ class S3Bucket:
 class _Object(io.RawIOBase):
     """An object as a stream: a range at a time, and each again if the connection breaks within it."""
 
-    def __init__(self, storage: S3Bucket, path: str) -> None:
-        self._storage, self._path, self._place = storage, path, 0
+    def __init__(self, storage: S3Bucket, path: str, start: int) -> None:
+        self._storage, self._path, self._place = storage, path, start
         self._size, self._version = storage.status(path)
 
     def readable(self) -> bool:

@@ -14,22 +14,16 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from pyspark.errors import AnalysisException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, DataFrameReader, SparkSession
 
-from stedi_assets.contracts import LANDING_TABLES, QUARANTINE_TABLES, TABLES, Table, Type
+from stedi_assets.contracts import LANDING_TABLES, QUARANTINE_TABLES, TABLES, Table
+from stedi_assets.ingest.gate import ARROW_TYPES
 from stedi_assets.lake.errors import LakeError, NotWhole
 from stedi_assets.lake.layout import DATA_CARD, POINTER, SNAPSHOT, Lake
 from stedi_assets.lake.pointers import FORMAT, Pointer
 
 _Rows = TypeVar("_Rows")
 _REPAIR = "Run `stedi repair` to go back to the newest whole snapshot, or materialise {table} again."
-ARROW_TYPES = {
-    Type.STRING: pa.string(),
-    Type.BIGINT: pa.int64(),
-    Type.DOUBLE: pa.float64(),
-    Type.BINARY: pa.binary(),
-    Type.STRINGS: pa.list_(pa.field("element", pa.string())),
-}
 
 
 def read_pointer(lake: Lake, table: Table) -> Pointer | None:
@@ -47,7 +41,16 @@ def read_pointer(lake: Lake, table: Table) -> Pointer | None:
         msg = f"The pointer of {table.name}, {path}, is damaged. {_REPAIR.format(table=table.name)}"
         raise NotWhole(msg) from error
     if pointer.format != FORMAT:
-        msg = f"The pointer of {table.name}, {path}, has format {pointer.format}; this version reads {FORMAT}."
+        what_to_do = (
+            "It was published by an earlier version: move the folders of the tables and quarantines away (landing "
+            "folders and the files that begin with _ stay), and run rebuild_lakehouse."
+            if pointer.format < FORMAT
+            else "Install the version that published it."
+        )
+        msg = (
+            f"The pointer of {table.name}, {path}, has format {pointer.format}; this version reads {FORMAT}. "
+            f"{what_to_do}"
+        )
         raise LakeError(msg)
     return pointer
 
@@ -142,9 +145,15 @@ def read_data_card(lake: Lake, table: Table, snapshot: str) -> str | None:
     return found.content.decode() if found else None
 
 
+def reader_of(spark: SparkSession) -> DataFrameReader:
+    """Return a reader that takes paths to the letter. By itself, Spark looks for patterns in those it reads."""
+    # The option that Spark reads its own tables with: `[`, `{`, `*`, `?` and `\\` are letters like any other.
+    return spark.read.option("__globPaths__", "false")
+
+
 def rows_in(spark: SparkSession, lake: Lake, table: Table, folder: str) -> DataFrame:
     """Return the rows of a table's data files in a folder."""
-    return spark.read.schema(table.ddl).parquet(lake.storage.url(folder))
+    return reader_of(spark).schema(table.ddl).parquet(lake.storage.url(folder))
 
 
 @dataclass(frozen=True)

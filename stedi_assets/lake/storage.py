@@ -29,7 +29,9 @@ class Entry:
     """Something that lies in a folder, at any depth.
 
     `fingerprint` changes whenever the content may have. `changed_at` is when that was last, in epoch milliseconds by
-    the clock of the place; 0 where files appear whole. `error` says why it cannot be looked into.
+    the clock of the place; 0 where files appear whole, and where that cannot be told. `error` says why it cannot be
+    looked into. `leads_to` is the path, from the same folder, of what a link leads to. `dated_ahead` is whether a date
+    of it lies in the future.
     """
 
     path: str
@@ -38,6 +40,8 @@ class Entry:
     fingerprint: str = ""
     changed_at: int = 0
     error: str | None = None
+    leads_to: str | None = None
+    dated_ahead: bool = False
 
 
 class Storage(Protocol):
@@ -48,7 +52,7 @@ class Storage(Protocol):
         """How people name the place."""
 
     def url(self, path: str) -> str:
-        """Return how Spark names a file or folder."""
+        """Return how Spark names a file or folder: to the letter, when it is read by `snapshots.reader_of`."""
 
     def shown(self, path: str) -> str:
         """Return how people name a file or folder."""
@@ -80,11 +84,17 @@ class Storage(Protocol):
     def writing(self, path: str) -> AbstractContextManager[BinaryIO]:
         """Write a file of any size, so that only its owner can read it."""
 
-    def open(self, path: str) -> BinaryIO:
-        """Open a file of any size to read."""
+    def open(self, path: str, start: int = 0) -> BinaryIO:
+        """Open a file of any size to read, from a byte on.
+
+        A link is followed as `entries` does, and never out of the lake.
+        """
 
     def entries(self, folder: str) -> Iterator[Entry]:
-        """Yield what lies in a folder, at any depth; nothing of what lies in hidden folders but those."""
+        """Yield what lies in a folder, at any depth; nothing of what lies in hidden folders but those.
+
+        A link is followed if it stays below the lake. A folder that is met twice is listed once.
+        """
 
     def files(self, folder: str) -> Mapping[str, int]:
         """Return the files that lie directly in a folder, by name, with their sizes in bytes."""

@@ -37,25 +37,40 @@ _PEOPLE = TABLES["customer_trusted"]
 _MADE_OF_PEOPLE = ("machine_learning_curated", "step_trainer_trusted", "customers_curated", "accelerometer_trusted")
 
 
-def withdraw_first(spark: SparkSession, lake: Lake, landing: Landing, by: Provenance) -> int:
-    """Remove the people who, by what customers' files say now, are in no table any more; return how many.
+@dataclass(frozen=True)
+class Withdrawn:
+    """How many people stood in customer_trusted, how many left, and how many of these for records nobody can read."""
+
+    people: int = 0
+    left: int = 0
+    unread: int = 0
+
+
+def withdraw_first(spark: SparkSession, lake: Lake, landing: Landing, by: Provenance) -> Withdrawn:
+    """Remove the people who, by what customers' files say now, may be in no table any more; return how many.
 
     For what has landed and is not published yet, and also where it cannot be: of files that are gone, what was read
     of them last is used. `by.as_of` is the instant of the run, in epoch milliseconds.
     """
     pointer = read_pointer(lake, _PEOPLE)
     if pointer is None or by.as_of is None or not _changed(lake, landing):
-        return 0
+        return Withdrawn(pointer.rows if pointer else 0)
     accepted, quarantined = _all_delivered(spark, lake, landing)
     if accepted is None:
-        return 0
+        return Withdrawn(pointer.rows)
     policy = Policy.from_dict(pointer.policy) if pointer.policy else Policy()
     stay = chosen_records(accepted, quarantined, policy, by.as_of).select("email", "serialNumber")
     people = read_snapshot(spark, lake, _PEOPLE, pointer.snapshot)
-    if not (left := people.join(stay, on="email", how="left_anti").count()):
-        return 0
+    leave = people.join(stay, on="email", how="left_anti")
+    if not (left := leave.count()):
+        return Withdrawn(pointer.rows)
+    unread = 0
+    if quarantined is not None:
+        # Who would stay, if it were not for what is in quarantine.
+        would_stay = chosen_records(accepted, None, policy, by.as_of).select("email")
+        unread = leave.join(would_stay, on="email", how="left_semi").count()
     let_leave(lake, pointer, people.join(stay, on="email", how="left_semi").select(*people.columns), by)
-    return left
+    return Withdrawn(pointer.rows, left, unread)
 
 
 def let_leave(lake: Lake, pointer: Pointer, staying: DataFrame, by: Provenance) -> dict[str, int]:
@@ -144,14 +159,10 @@ def _changed(lake: Lake, landing: Landing) -> bool:
 
 
 def _all_delivered(spark: SparkSession, lake: Lake, landing: Landing) -> tuple[DataFrame | None, DataFrame | None]:
-    """Return all accepted and quarantined records: those that landed now, and the last ones of files that are gone.
-
-    Where nothing that landed can be accepted, no file of the last time counts as replaced.
-    """
-    if landing.previous is None or (landing.accepted is not None and not landing.gone):
+    """Return all accepted and quarantined records: those that landed now, and the last ones of files that are gone."""
+    if landing.previous is None or not landing.gone:
         return landing.accepted, landing.quarantined
-    paths = None if landing.accepted is None else landing.gone
-    before, doubtful = landed_before(spark, lake, _CUSTOMERS, landing.previous, paths)
+    before, doubtful = landed_before(spark, lake, _CUSTOMERS, landing.previous, landing.gone)
     return (
         together(_CUSTOMERS.landing, [landing.accepted, before]),
         together(_CUSTOMERS.quarantine, [landing.quarantined, doubtful]),

@@ -11,23 +11,29 @@ from pydantic import Field
 
 from stedi_assets.contracts import LANDING_TABLES, SOURCES, TABLES, Source, Table, Zone
 from stedi_assets.contracts.rules import END_OF_INSTANTS, FIRST_INSTANT
+from stedi_assets.ingest import content, envelopes, evidence, gate, identity, json_text, judging, splitter
 from stedi_assets.lake import landing as landing_module
-from stedi_assets.lake import landing_files, splitter
+from stedi_assets.lake import landing_files, reading, superseded
 from stedi_assets.lake.errors import LakeError
 from stedi_assets.lake.keys import hmac_pads
 from stedi_assets.lake.landing import Landing, land
+from stedi_assets.lake.landing_tables import customers_first
+from stedi_assets.lake.publishing import Provenance
 from stedi_assets.plumbing.failures import explained
 from stedi_assets.plumbing.lake import Computed, LakeResource, Stored, StoredLanding
 from stedi_assets.plumbing.metadata import column_schema
 from stedi_assets.plumbing.spark import SparkResource
-from stedi_assets.transforms import curated, people, pseudonyms, records, trusted
+from stedi_assets.transforms import curated, people, pseudonyms, trusted
 
 OWNER = "team:stedi"
 LANDING_IO = "landing_io_manager"
 PARQUET_IO = "parquet_io_manager"
 _COMPUTED_BY = {
-    Zone.LANDING: (records, landing_files, splitter, landing_module),
-    Zone.TRUSTED: (trusted, people, records),
+    Zone.LANDING: (
+        *(content, splitter, json_text, envelopes, judging, identity, evidence, gate),
+        *(landing_files, reading, superseded, landing_module),
+    ),
+    Zone.TRUSTED: (trusted, people),
     Zone.CURATED: (curated, pseudonyms),
 }
 
@@ -70,6 +76,8 @@ def table_asset(table: Table) -> Callable[[Callable[..., Any]], dg.AssetsDefinit
             "a row is": table.row,
             "folder": table.path,
         },
+        # Of steps that could run now, the one that withdrawals wait for is the first.
+        op_tags={"dagster/priority": "1"} if table is SOURCES["customer"].landing else None,
         io_manager_key=LANDING_IO if table.name in LANDING_TABLES else PARQUET_IO,
     )
 
@@ -110,6 +118,16 @@ def _landing_asset(source: Source) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, config: LandingConfig, lake: LakeResource, spark: SparkResource
     ) -> Landing:
         with explained():
+            if source is not SOURCES["customer"]:
+                customers_first(
+                    spark.spark_session,
+                    lake.lake,
+                    Provenance(context.run.run_id, lake.purpose, key=lake.pseudonym_key, warn=context.log.warning),
+                    lake.retention,
+                    suppression_key=lake.suppression_key,
+                    settled_before=config.settled_before,
+                    say=context.log.info,
+                )
             return land(
                 spark.spark_session,
                 lake.lake,

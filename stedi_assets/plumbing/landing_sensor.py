@@ -8,7 +8,7 @@ requested for, a digest of that source's files; the key of a request is made of 
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import dagster as dg
@@ -25,7 +25,6 @@ from stedi_assets.lake.arrivals import (
     tables_behind,
     tables_to_make,
 )
-from stedi_assets.lake.layout import masked
 from stedi_assets.plumbing.alerts import ATTEMPT_TAG, MessageNotSent, Notifier
 from stedi_assets.plumbing.erasure import erase_person
 from stedi_assets.plumbing.failures import explained
@@ -166,7 +165,7 @@ def _look(
         _tell_of_a_long_run(record, now, told)
         return None, f"Run {record.dagster_run.run_id} is under way. What has arrived waits for the next one."
     settled_before = int((now - watch.settled_seconds) * 1000)
-    arrivals = find_arrivals(lake.lake, settled_before)
+    arrivals = find_arrivals(lake.lake, settled_before, key=lake.suppression_key)
     published = published_tables(lake.lake)
     runs = instance.get_run_records(dg.RunsFilter(tags={SENSOR_NAME_TAG: NAME}), limit=_RUNS_LOOKED_AT)
     needs = [
@@ -180,6 +179,7 @@ def _look(
         needs.append(_need(_TABLES, [*behind], digest_of(*behind.values()), None, runs))
     for found in arrivals.values():
         _tell_of_gone_files(found, told)
+        _tell_of_files_dated_ahead(found, told)
     for need in needs:
         _tell_of_failures(need, watch, told)
 
@@ -187,7 +187,7 @@ def _look(
     if due := _together([need for need in needs if left[need.name] == 0]):
         tables = tables_to_make([name for need in due for name in need.moved], published)
         return _request(due, tables, settled_before), ""
-    return None, _why_not(left, sum(found.unsettled for found in arrivals.values()))
+    return None, _why_not(left, arrivals.values())
 
 
 def _under_way(instance: dg.DagsterInstance) -> dg.RunRecord | None:
@@ -219,7 +219,7 @@ def _together(due: Sequence[_Need]) -> Sequence[_Need]:
     return min(filter(None, groups), key=lambda group: min(need.last_ended for need in group), default=[])
 
 
-def _why_not(left: Mapping[str, float | None], unsettled: int) -> str:
+def _why_not(left: Mapping[str, float | None], arrivals: Collection[Arrivals]) -> str:
     words = [
         f"{name}: tried too often, and not again by itself."
         if seconds is None
@@ -228,8 +228,9 @@ def _why_not(left: Mapping[str, float | None], unsettled: int) -> str:
     ]
     if not left:
         words.append("Every table is made of what is there.")
-    if unsettled:
+    if unsettled := sum(found.unsettled for found in arrivals):
         words.append(f"{unsettled:,} files may still be written.")
+    words += [_dated_ahead_in_words(found) for found in arrivals if found.dated_ahead]
     return " ".join(words)
 
 
@@ -252,6 +253,21 @@ def _tell_of_gone_files(found: Arrivals, told: _Told) -> None:
             f'ops: {{{landing}: {{config: {{forget_files: ["…"]}}}}}}.'
         )
         told.once(f"gone {name}", "\n".join(found.gone), f"Landing files of {name} are gone", message)
+
+
+def _tell_of_files_dated_ahead(found: Arrivals, told: _Told) -> None:
+    if found.dated_ahead:
+        # A machine whose clock is wrong dates every file so: of that, people are told once.
+        subject = f"Landing files of {found.source.name} are dated in the future"
+        told.once(f"dated ahead {found.source.name}", "", subject, _dated_ahead_in_words(found))
+
+
+def _dated_ahead_in_words(found: Arrivals) -> str:
+    return (
+        f"{len(found.dated_ahead):,} files in {found.source.raw_path} are dated in the future: "
+        f"{_names(found.dated_ahead)}. They are read without waiting until they have settled. "
+        "Set the clock of the machine that writes them, or of this one."
+    )
 
 
 def _tell_of_failures(need: _Need, watch: WatchResource, told: _Told) -> None:
@@ -309,4 +325,4 @@ def _tables_in_words(due: Sequence[_Need]) -> str:
 
 def _names(paths: Sequence[str]) -> str:
     more = len(paths) - _NAMES_SHOWN
-    return ", ".join(map(masked, paths[:_NAMES_SHOWN])) + (f" and {more:,} more" if more > 0 else "")
+    return ", ".join(paths[:_NAMES_SHOWN]) + (f" and {more:,} more" if more > 0 else "")

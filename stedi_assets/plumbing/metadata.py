@@ -50,9 +50,11 @@ def of_landing(landing: Landing, quarantined: int, reasons: dict[str, int]) -> d
         "landing files": len(landing.files),
         "new landing files": landing.new_files,
         "files left for a later run": len(landing.listing.unsettled),
+        "files dated in the future": len(landing.listing.dated_ahead),
         "bytes read": landing.listing.bytes,
         "records": sum(file.records for file in landing.files),
         "quarantined": quarantined,
+        **({"superseded": sum(landing.superseded)} if any(landing.superseded) else {}),
         **{f"quarantined for {reason}": count for reason, count in reasons.items()},
     }
 

@@ -5,6 +5,7 @@ first used or `stedi fetch-s3` is run, by Spark's own resolver, from Maven Centr
 """
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pyspark
 from stedi_assets.lake.errors import LakeError
 from stedi_assets.lake.storage import ATTEMPTS
 from stedi_assets.plumbing.java import Java, user_cache
+from stedi_assets.plumbing.surroundings import own_installation, shielded
 
 if TYPE_CHECKING:
     from stedi_assets.lake.s3 import S3Bucket
@@ -74,8 +76,10 @@ def _fetch(package: str, folder: Path, java: Java) -> None:
         f"Fetching {package} with the AWS SDK, some 650 MB, once, to {folder}", file=sys.stderr
     )
     draft = folder.with_name(f"{folder.name}.{os.getpid()}")
-    submit = f"--master local[1] --packages {package} --conf spark.jars.ivy={draft} --conf spark.ui.enabled=false"
-    environment = {**os.environ, "JAVA_HOME": str(java.home), "PYSPARK_SUBMIT_ARGS": f"{submit} pyspark-shell"}
+    there = shlex.quote(f"spark.jars.ivy={draft}")
+    submit = f"--master local[1] --packages {package} --conf {there} --conf spark.ui.enabled=false"
+    with shielded(own_installation(java)):
+        environment = {**os.environ, "PYSPARK_SUBMIT_ARGS": f"{submit} pyspark-shell"}
     try:
         draft.mkdir(mode=0o700, parents=True)
         # Its progress is shown as it comes.

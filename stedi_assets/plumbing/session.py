@@ -6,6 +6,7 @@ Nothing of Dagster here, so that Spark can start while Dagster is loaded.
 import atexit
 import os
 import secrets
+import shlex
 import tempfile
 import threading
 from collections.abc import Mapping
@@ -15,11 +16,19 @@ from pyspark.errors import PySparkRuntimeError
 from pyspark.logger import PySparkLogger
 from pyspark.sql import SparkSession
 
+from stedi_assets.lake.errors import LakeError
 from stedi_assets.lake.layout import is_on_s3
 from stedi_assets.plumbing.class_archive import class_archive_options
 from stedi_assets.plumbing.java import Java, find_java
 from stedi_assets.plumbing.s3a import s3a_jars, s3a_package, s3a_settings
 from stedi_assets.plumbing.scratch import Scratch, sweep
+from stedi_assets.plumbing.surroundings import (
+    operator_tunes_java,
+    own_installation,
+    shielded,
+    start_context,
+    workers_environment,
+)
 
 _LOG_SETTINGS = Path(__file__).with_name("log4j2.properties")
 
@@ -65,7 +74,8 @@ def spark_session(
 ) -> SparkSession:
     """Return the process's Spark session; start it, and a Java for it, if there is none.
 
-    A session that is there already, as on a cluster's driver, is given this project's SQL settings and used.
+    A session that is there already, as on a cluster's driver, is given this project's SQL settings and used. A Java of
+    our own, for a local master, is shielded from its surroundings.
     `further` are Spark settings by name, which win over those from here. `lake` is where the lake lies: of
     one on S3, Spark is told the way, and `kms_key`.
 
@@ -78,13 +88,17 @@ def spark_session(
         if _is_running():
             # There, Hadoop's settings go by their own names.
             settings = {name.removeprefix("spark.hadoop."): value for name, value in settings.items()}
-        else:
-            settings |= {"spark.app.name": "stedi", "spark.master": master}
-            if master.startswith("local"):
-                settings = _LAPTOP | settings | _private_process(log_level, on_s3=is_on_s3(lake))
-            elif is_on_s3(lake):
-                settings |= {"spark.jars.packages": s3a_package()}
-        return SparkSession.builder.config(map={**settings, **further}).getOrCreate()
+            return _session({**settings, **further})
+        settings |= {"spark.app.name": "stedi", "spark.master": master}
+        if master.startswith("local") and "PYSPARK_GATEWAY_PORT" not in os.environ:
+            return _private_session(_LAPTOP | settings, further, log_level, on_s3=is_on_s3(lake))
+        if is_on_s3(lake):
+            settings |= {"spark.jars.packages": s3a_package()}
+        return _session({**settings, **further})
+
+
+def _session(settings: Mapping[str, str]) -> SparkSession:
+    return SparkSession.builder.config(map=dict(settings)).getOrCreate()
 
 
 def _on_s3(lake: str, kms_key: str | None) -> dict[str, str]:
@@ -101,25 +115,37 @@ def _is_running() -> bool:
     return True
 
 
-def _private_process(log_level: str, *, on_s3: bool) -> dict[str, str]:
-    """Find a Java, and return the settings of a process that is this run's own."""
+def _private_session(
+    settings: Mapping[str, str], further: Mapping[str, str], log_level: str, *, on_s3: bool
+) -> SparkSession:
+    """Find a Java, and start a session in a process that is this run's own."""
     java = find_java()
-    os.environ["JAVA_HOME"] = str(java.home)
-    if on_s3:
-        # At the end of the class path, where `spark.jars` would have 650 MB copied for each run.
-        os.environ["SPARK_DIST_CLASSPATH"] = s3a_jars(java)
+    # At the end of the class path, where `spark.jars` would have 650 MB copied for each run.
+    jars = s3a_jars(java) if on_s3 else ""
     scratch = _scratch_folder()
-    return {
+    private = {
         "spark.local.dir": scratch,
         "spark.hadoop.hadoop.tmp.dir": f"{scratch}/hadoop",
         "spark.sql.warehouse.dir": f"{scratch}/warehouse",
-        "spark.driver.extraJavaOptions": " ".join(_java_options(java, scratch, log_level)),
+        # Looked for at each start, by default in the user's home: not everybody has one.
+        "spark.jars.ivy": f"{scratch}/ivy",
+        "spark.driver.extraJavaOptions": shlex.join(_java_options(java, scratch, log_level, jars)),
+        **workers_environment(),
     }
+    started = {**settings, **private, **further}
+    with shielded(own_installation(java, jars)):
+        start_context(started)
+        return _session(started)
 
 
 def _scratch_folder() -> str:
     """Make a private folder for what Spark writes meanwhile, and remove those of processes that died."""
     temporary = Path(tempfile.gettempdir())
+    if "," in str(temporary):
+        msg = (
+            f"Spark would take TMPDIR={temporary} for several folders, as it has a comma. Set TMPDIR to another folder."
+        )
+        raise LakeError(msg)
     for folder in temporary.glob(f"{_SCRATCH}*"):
         sweep(folder)
     scratch = Scratch(temporary / f"{_SCRATCH}{secrets.token_hex(8)}")
@@ -127,12 +153,14 @@ def _scratch_folder() -> str:
     return str(scratch.folder)
 
 
-def _java_options(java: Java, scratch: str, log_level: str) -> list[str]:
-    return [
+def _java_options(java: Java, scratch: str, log_level: str, jars: str) -> list[str]:
+    needed = [
         f"-Dlog4j2.configurationFile={_LOG_SETTINGS.as_uri()}",
         f"-Dstedi.log.level={log_level}",
         f"-Djava.io.tmpdir={scratch}",
         f"-Dderby.system.home={scratch}",
+    ]
+    faster = [
         "-XX:+UseSerialGC",
         "-XX:TieredStopAtLevel=1",
         # C1 alone reserves 48 MB: after some hundred queries in one process nothing more would be compiled.
@@ -141,5 +169,6 @@ def _java_options(java: Java, scratch: str, log_level: str) -> list[str]:
         "-XX:MetaspaceSize=256m",
         "-Xms768m",
         "-Xmn384m",
-        *class_archive_options(java),
+        *class_archive_options(java, jars),
     ]
+    return needed if operator_tunes_java() else needed + faster

@@ -35,9 +35,12 @@ def recount(table: Table, stored: ds.Dataset, given: Given) -> dict[str, int]:
     return _counted(table, stored, given, {**rows, **broken, **queried})
 
 
-def count_by(table: Table, stored: ds.Dataset, column: str) -> dict[str, int]:
-    """Count the rows of a table by the values of a column. Raises `SecondEngineFailed` where DuckDB stops."""
-    query = f'SELECT "{column}", count(*) FROM {STORED} GROUP BY "{column}"'
+def count_by(table: Table, stored: ds.Dataset, column: str, which: str) -> dict[str, int]:
+    """Count those rows of a table for which `which` is true, by the values of a column.
+
+    Raises `SecondEngineFailed` where DuckDB stops.
+    """
+    query = f'SELECT "{column}", count(*) FROM {STORED} WHERE {which} GROUP BY "{column}"'
     with engine_for(table.name) as engine:
         engine.register(STORED, stored)
         return dict(engine.execute(query).fetchall())

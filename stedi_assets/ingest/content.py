@@ -1,0 +1,118 @@
+"""The content of a raw file as a stream: what it is is told by its first bytes, not by its name; gzip is unpacked."""
+
+import hashlib
+import zlib
+from collections.abc import Iterator
+from typing import BinaryIO
+
+_BLOCK = 1 << 20
+_GZIP = b"\x1f\x8b"
+_BYTE_ORDER_MARKS = (b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")
+# By the first bytes that each format begins with.
+_PACKED = {
+    b"PK\x03\x04": "zip",
+    b"PK\x05\x06": "zip",
+    b"BZh": "bzip2",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"\xfd7zXZ\0": "xz",
+    b"\x04\x22\x4d\x18": "lz4",
+    b"7z\xbc\xaf\x27\x1c": "7z",
+    b"Rar!\x1a\x07": "rar",
+    b"\x1f\x9d": "compress",
+    b"LZIP": "lzip",
+    b"\xff\x06\0\0sNaPpY": "snappy",
+    b"PAR1": "Parquet",
+    b"Obj\x01": "Avro",
+    b"ORC": "ORC",
+    _GZIP: "gzip",
+}
+
+
+class FileError(Exception):
+    """A raw file cannot be read; the message says why, and quotes nothing of it."""
+
+
+class Content:
+    """The content of a raw file, unpacked, as it is read; and afterwards what was read.
+
+    `packed` is whether it is gzip, `bytes_read` how many bytes of the file have been read, and `digest` their hash.
+    """
+
+    def __init__(self, raw: BinaryIO, limit: int | None = None) -> None:
+        """Read a raw stream; of one that is not packed, `limit` bytes at most.
+
+        Raises `FileError` where it is of no format that is read here.
+        """
+        self._raw, self._limit = raw, limit
+        self._digest = hashlib.blake2b(digest_size=16)
+        self.bytes_read = 0
+        first = self._next_block()
+        self.packed = first.startswith(_GZIP)
+        if self.packed:
+            self._limit = None
+        self._pieces = self._unpacked(first) if self.packed else self._plain(first)
+        self._left = b"".join(_at_least(self._pieces, 16))
+        _require_text(self._left)
+
+    def read(self, size: int = -1) -> bytes:
+        """Return at most so many bytes; none at the end. Raises `FileError` where gzip data are cut off or damaged."""
+        if not self._left:
+            self._left = next(self._pieces, b"")
+        taken, self._left = self._left[:size], self._left[size:]
+        return taken
+
+    @property
+    def digest(self) -> str:
+        """The BLAKE2b hash of what was read of the file as it lies."""
+        return self._digest.hexdigest()
+
+    def _next_block(self) -> bytes:
+        wanted = _BLOCK if self._limit is None else min(_BLOCK, self._limit - self.bytes_read)
+        block = self._raw.read(wanted) if wanted else b""
+        self._digest.update(block)
+        self.bytes_read += len(block)
+        return block
+
+    def _plain(self, block: bytes) -> Iterator[bytes]:
+        while block:
+            yield block
+            block = self._next_block()
+
+    def _unpacked(self, block: bytes) -> Iterator[bytes]:
+        """Yield what any number of gzip members hold, a bounded piece at a time: blanks shrink to a thousandth."""
+        member = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        try:
+            while block:
+                if member.eof:
+                    # Between two members, and behind the last one, there may be zeros.
+                    block = block.lstrip(b"\0")
+                    if block:
+                        member = zlib.decompressobj(zlib.MAX_WBITS | 16)
+                if block and (piece := member.decompress(block, _BLOCK)):
+                    yield piece
+                block = member.unconsumed_tail or member.unused_data or self._next_block()
+        except zlib.error:
+            raise FileError("its gzip data are damaged") from None
+        if not member.eof:
+            raise FileError("its gzip data are cut off")
+
+
+def is_packed(raw: BinaryIO) -> bool:
+    """Whether a raw stream begins as gzip does."""
+    return raw.read(len(_GZIP)) == _GZIP
+
+
+def _at_least(pieces: Iterator[bytes], count: int) -> Iterator[bytes]:
+    for piece in pieces:
+        yield piece
+        count -= len(piece)
+        if count <= 0:
+            return
+
+
+def _require_text(head: bytes) -> None:
+    if head.startswith(_BYTE_ORDER_MARKS) or (b"\0" in head[:2] and any(brace in head[:2] for brace in b"{[")):
+        raise FileError("it is UTF-16 or UTF-32; the sources deliver UTF-8")
+    kind = next((kind for begins, kind in _PACKED.items() if head.startswith(begins)), None)
+    if kind:
+        raise FileError(f"it is a {kind} file; have it delivered as JSON, plain or in gzip")
