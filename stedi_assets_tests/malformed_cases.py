@@ -6,7 +6,11 @@ The one kind of broken delivery that is not here is a file that is replaced or c
 is a matter of timing, not of content.
 """
 
+import bz2
 import gzip
+import io
+import lzma
+import zipfile
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -90,6 +94,14 @@ def _named(file_name: str, content: bytes, accepted: int) -> MalformedCase:
     return MalformedCase(f"named {file_name}", "step_trainer", content, accepted, file_name=file_name)
 
 
+def _zipped(*files: str | bytes) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, content in zip(files[::2], files[1::2], strict=True):
+            archive.writestr(zipfile.ZipInfo(str(name)), content)
+    return packed.getvalue()
+
+
 _CUSTOMER = _with("customer")
 _READING = _with("accelerometer")
 _STEP = _with("step_trainer")
@@ -171,6 +183,51 @@ _BETWEEN_RECORDS = [
     MalformedCase("null glued to an object", "accelerometer", b"null" + _READING, 1, [_MALFORMED]),
 ]
 
+# What stands around all records of a file.
+_ENVELOPES = [
+    MalformedCase(
+        "an envelope of records",
+        "customer",
+        b'{"exportedAt": 1, "customers": [' + _CUSTOMER + b"," + _CUSTOMER + b"]}",
+        2,
+    ),
+    MalformedCase(
+        "an envelope, pretty-printed",
+        "accelerometer",
+        b'{\n  "readings": [\n' + _PRETTY + b",\n" + _PRETTY + b'\n  ],\n  "next": null\n}\n',
+        2,
+    ),
+    MalformedCase("an envelope a line", "step_trainer", (b'{"page":1,"items":[' + _STEP + b"]}\n") * 2, 2),
+    MalformedCase("envelopes in an array", "step_trainer", b"[" + b",".join([b'{"a":[' + _STEP + b"]}"] * 2) + b"]", 2),
+    MalformedCase(
+        "an envelope with other things in it",
+        "accelerometer",
+        b'{"readings":[' + _READING + b',7,[],{"b":2}]}' + _READING,
+        2,
+        [_MALFORMED, _MALFORMED, _ALL_MISSING],
+    ),
+    MalformedCase(
+        "an envelope of what the source does not send", "accelerometer", b'{"items":[{"a":1}]}', 0, [_ALL_MISSING]
+    ),
+    MalformedCase("an envelope of nothing", "accelerometer", b'{"readings":[]}', 0, [_ALL_MISSING]),
+    MalformedCase(
+        "an envelope with two arrays", "accelerometer", b'{"readings":[' + _READING + b'],"more":[]}', 0, [_ALL_MISSING]
+    ),
+    MalformedCase(
+        "an envelope with an object", "accelerometer", b'{"meta":{},"readings":[' + _READING + b"]}", 0, [_ALL_MISSING]
+    ),
+    MalformedCase(
+        "a record with records in it", "customer", _with("customer", children="[" + _CUSTOMER.decode() + "]"), 1
+    ),
+    MalformedCase(
+        "an envelope, cut off",
+        "step_trainer",
+        b'{"items":[' + _STEP + b",\n" + _STEP + b",\n" + _STEP[:-1],
+        1,
+        [_MALFORMED] * 2,
+    ),
+]
+
 _KEYS = [
     # A required key that is absent or null
     *(
@@ -185,6 +242,17 @@ _KEYS = [
     # An optional one
     MalformedCase("only what is required", "customer", b'{"email":"ada@example.com","serialNumber":"serial-1"}', 1),
     *(_value("customer", column, "null") for column in _GOOD["customer"] if column not in _REQUIRED["customer"]),
+    # Very many
+    MalformedCase(
+        "1,000 keys", "step_trainer", _with("step_trainer", **{f"k{number}": "1" for number in range(997)}), 1
+    ),
+    MalformedCase(
+        "1,001 keys",
+        "step_trainer",
+        _with("step_trainer", **{f"k{number}": "1" for number in range(998)}),
+        0,
+        [("too_many_fields",)],
+    ),
     # Keys in other letter case
     MalformedCase("timeStamp", "accelerometer", _READING.replace(b"timestamp", b"timeStamp"), 1),
     MalformedCase("small letters", "customer", _object({k.lower(): v for k, v in _GOOD["customer"].items()}), 1),
@@ -281,6 +349,51 @@ _VALUES = [
     _value("accelerometer", "user", '"ada@example@example.com"', "invalid_email"),
     _value("accelerometer", "user", '""', "invalid_email"),
     _value("accelerometer", "user", '"  "', "invalid_email"),
+    *(
+        _value("customer", "email", text)
+        for text in (
+            '"Ada Example <ADA@example.com>"',
+            '"<ada@example.com>"',
+            '"mailto:ada@example.com"',
+            '"MailTo:Ada@example.com?subject=STEDI"',
+            r'"jose\u0301@example.com"',
+            r'"\uff21da\uff20example.com"',
+            r'"a\u200bda@exam\u00adple.com"',
+            r'"\ud83d\ude00@example.com"',
+            '"\u039d\u0399\u039a\u039f\u03a3@example.com"',
+        )
+    ),
+    *(
+        _value("accelerometer", "user", text, "invalid_email")
+        for text in (
+            '"@example.com"',
+            '"ada@"',
+            '"@"',
+            '"mailto:"',
+            '"Ada <ada@example.com> Example"',
+            '"Ada <ada@example.com> <bob@example.com>"',
+            '"<ada@example.com"',
+            '"ada@example.com, bob@example.com"',
+            '"Ada ada@example.com"',
+            r'"ada\u200b@\u200b"',
+        )
+    ),
+    # Half of a character, a character that is none yet, and one that never will be.
+    *(
+        case
+        for text in (r'"\ud800ada@example.com"', r'"ada\u0378@example.com"', r'"ada@example.com\ufdd0"', r'"\udc00"')
+        for case in (
+            _value("customer", "email", text, "ambiguous_text"),
+            _value("accelerometer", "user", text, "ambiguous_text"),
+        )
+    ),
+    *(_value("customer", "serialNumber", text, "ambiguous_text") for text in (r'"s\udc00"', r'"\ude00\ud83d"')),
+    _value("step_trainer", "serialNumber", r'"serial\u0378"', "ambiguous_text"),
+    *(
+        _value("step_trainer", "serialNumber", text)
+        for text in ('" "', '""', '"a b@c"', r'"\uff11"', r'"\ud83d\ude00"')
+    ),
+    _value("customer", "customerName", r'"\ud800"'),
     # Birthdays as they are
     *(_value("customer", "birthDay", text) for text in ('"0967-01-01"', '"993-01-01"', "993", '"unknown"', '""')),
     # Several reasons at once; each once
@@ -347,6 +460,15 @@ _FILES = [
     MalformedCase("CRLF", "accelerometer", (_READING + b"\r\n") * 2, 2),
     MalformedCase("no line break at the end", "step_trainer", _STEP + b"\n" + _STEP, 2),
     MalformedCase("blank lines", "step_trainer", b"\n \n" + _STEP + b"\n\n\t\r\n" + _STEP + b"\n\n", 2),
+    # Packed in another way than with gzip, whatever the name
+    _file_error("zip", "customer", _zipped("customers.json", _CUSTOMER)),
+    _file_error("an empty zip", "customer", _zipped()),
+    _file_error("bzip2", "step_trainer", bz2.compress(_STEP), "records.json.gz"),
+    _file_error("nothing in bzip2", "step_trainer", bz2.compress(b"")),
+    _file_error("xz", "accelerometer", lzma.compress(_READING)),
+    _file_error("Zstandard", "step_trainer", b"\x28\xb5\x2f\xfd\x04\x00" + _STEP),
+    _file_error("xz, packed", "accelerometer", gzip.compress(lzma.compress(_READING), mtime=0)),
+    MalformedCase("what begins like a packed file", "step_trainer", b"PK\nBZh9\n" + _STEP, 1, [_MALFORMED] * 2),
     # UTF-16, UTF-32
     _file_error("UTF-16, little end first", "customer", b"\xff\xfe" + _CUSTOMER.decode().encode("utf-16-le")),
     _file_error("UTF-16, big end first", "customer", b"\xfe\xff" + _CUSTOMER.decode().encode("utf-16-be")),
@@ -408,5 +530,5 @@ _FILES = [
     _named("steps.NDJson.GZ", _PACKED_STEPS, 300),
 ]
 
-CASES: list[MalformedCase] = [*_BETWEEN_RECORDS, *_KEYS, *_VALUES, *_NOT_JSON, *_FILES]
+CASES: list[MalformedCase] = [*_BETWEEN_RECORDS, *_ENVELOPES, *_KEYS, *_VALUES, *_NOT_JSON, *_FILES]
 """Every case; names are unique."""

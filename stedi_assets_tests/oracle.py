@@ -406,10 +406,8 @@ def _verdict(source: Source, raw: bytes, members: Members | None) -> tuple[Row, 
     values = {key.lower(): value for key, value in fields}
     if len(values) < len(fields):
         return {}, {"duplicate_key"}, set()
-    if len(fields) > MOST_FIELDS:
-        return {}, {"too_many_fields"}, set()
     row: Row = {}
-    reasons: set[str] = set()
+    reasons = {"too_many_fields"} if len(fields) > MOST_FIELDS else set[str]()
     for column, kind in FIELDS[source].items():
         value = values.pop(column.lower(), "null")
         try:
@@ -764,8 +762,8 @@ def _distinct(rows: Iterable[Row]) -> list[Row]:
 
 # --- In doubt, no: what a quarantined customer record still says ------------------------------------------------------
 
-# A lookahead, so that a pair that begins within another one is found too. The value is read leniently (control
-# characters, unknown escapes): the record is broken anyway, and its person must not be missed for that.
+# A lookahead, so that a pair that begins within another one is found too. The value is read leniently: the record is
+# broken anyway, and its person must not be missed for that.
 _PAIR = re.compile(
     r'(?="((?:[a-zA-Z]|\\u00[0-9a-fA-F]{2})+)"\s*:\s*(?:"([^"\\]*(?:\\.[^"\\]*)*)"|(-?[0-9][0-9.eE+-]*)))', re.DOTALL
 )
@@ -776,12 +774,19 @@ def _named(raw: bytes, source: Source) -> tuple[frozenset[str], frozenset[str]]:
     """The people and devices that a quarantined record names, at any depth, broken or not."""
     people, devices = set(), set()
     for pair in _PAIR.finditer(raw.decode("utf-8", "replace")):
-        key, (text, number) = _text(pair[1]).lower(), (pair[2], pair[3])
+        key, number = _text(pair[1]).lower(), pair[3]
+        text = None if number else _leniently(pair[2])
         if key in _NAMING[source] and text is not None:
-            people.add(person(_text(text)))
+            people.add(person(text))
         elif key == "serialnumber":
-            devices.add(device(number if text is None else _text(text)))
+            devices.add(device(number if text is None else text))
     return frozenset(p for p in people if p is not None), frozenset(d for d in devices if d is not None)
+
+
+def _leniently(written: str) -> str:
+    """A text of a broken record: control characters are blanks; with an escape that is none it stays as it is."""
+    is_json = "\\" not in _ESCAPE.sub("", written)
+    return _text(re.sub(r"[\0-\x1f]", " ", written)) if is_json else written
 
 
 def _records_in_doubt(quarantined: Iterable[Quarantined]) -> Iterator[Row]:

@@ -5,6 +5,7 @@ whose meaning it changes. Those of erasure are found by what is left of the pers
 """
 
 import inspect
+import json
 import random
 import re
 import shutil
@@ -19,11 +20,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from stedi_assets.contracts import ConsentRecord, MatchOn, Policy, PublishedTime, Readings
+from stedi_assets.ingest import evidence, identity
 from stedi_assets.lake.layout import Lake
 from stedi_assets.lake.suppression import person_hash
 from stedi_assets.plumbing.erasure import erase_person
 from stedi_assets.plumbing.spark import SparkResource
-from stedi_assets.transforms import curated, people, pseudonyms, records, suppression, trusted
+from stedi_assets.transforms import curated, people, pseudonyms, suppression, trusted
+from stedi_assets_tests import test_judging
 from stedi_assets_tests.lakes import (
     CONSENTED,
     DEFAULT,
@@ -55,14 +58,13 @@ _killed: dict[str, str] = {}
 
 @dataclass(frozen=True)
 class Mutant:
-    """A fault: in `module`, `new` stands in place of `old`. `lands` says that landing itself has it."""
+    """A fault: in `module`, `new` stands in place of `old`."""
 
     what: str
     module: types.ModuleType
     old: str
     new: str
     policy: Policy = DEFAULT
-    lands: bool = False
 
 
 MUTANTS = [
@@ -94,20 +96,14 @@ MUTANTS = [
     Mutant(
         "quarantined records are never dated",
         people,
-        'F.expr(readable_instant("lastUpdateDate"))',
-        'F.expr("CAST(NULL AS BIGINT)")',
+        'F.col("_updated").alias("lastUpdateDate")',
+        'F.lit(None).cast("bigint").alias("lastUpdateDate")',
     ),
     Mutant(
         "of a quarantined record only the last e-mail",
         people,
-        'F.explode(F.transform("emails", normalised_text))',
-        'normalised_text(F.try_element_at("emails", F.lit(-1)))',
-    ),
-    Mutant(
-        "escapes in quarantined records stay",
-        people,
-        'F.from_json(quoted, "array<string>"), 0)',
-        'F.from_json(quoted, "array<string>"), 1)',
+        'F.explode("_people").alias("_person")',
+        'F.try_element_at("_people", F.lit(-1)).alias("_person")',
     ),
     Mutant(
         "consent to anybody is consent to research",
@@ -116,21 +112,21 @@ MUTANTS = [
         "(F.coalesce(_CONSENT, 'shareWithPublicAsOfDate', 'shareWithFriendsAsOfDate', F.lit(2**62)) <= as_of)",
     ),
     # Spellings.
-    Mutant("no lower case", people, "return F.lower(F.when(", "return (F.when("),
-    Mutant("nothing trimmed", people, 'F.regexp_replace(text, _EDGES, "")', "text"),
-    Mutant("a line break at the end stays", people, r'_PLAIN = r"^[!-~]*\z"', r'_PLAIN = r"^[!-~]*$"'),
-    Mutant("only blanks trimmed", people, r'_EDGES = r"^[\s\p{Z}\p{C}]+|[\s\p{Z}\p{C}]+\z"', r'_EDGES = r"^\s+|\s+\z"'),
+    Mutant("people as they are spelled", people, '"email": "_person"', '"email": "email"'),
+    Mutant("devices of people as spelled", people, '"serialNumber": "_device"', '"serialNumber": "serialNumber"'),
     Mutant(
-        "customers as they are spelled",
+        "a person for each spelling", people, 'Window.partitionBy("_person")', 'Window.partitionBy("_person", "email")'
+    ),
+    Mutant("holders as they are spelled", people, 'F.col("_person").alias("person")', 'F.col("email").alias("person")'),
+    Mutant(
+        "held devices as they are spelled",
         people,
-        'return normalised(name) if name in {"email", "serialNumber"} else F.col(name)',
-        "return F.col(name)",
+        'F.col("_device").alias("serial")',
+        'F.col("serialNumber").alias("serial")',
     ),
-    Mutant("phones as they are spelled", trusted, 'select(normalised("user").alias("user")', 'select(F.col("user")'),
-    Mutant(
-        "devices as they are spelled", trusted, 'normalised("serialNumber").alias("serialNumber")', '"serialNumber"'
-    ),
-    Mutant("evidence as it is spelled", trusted, 'normalised("user").alias("person")', 'F.col("user").alias("person")'),
+    Mutant("phones as they are spelled", trusted, 'select(F.col("_person").alias("user")', 'select(F.col("user")'),
+    Mutant("devices as they are spelled", trusted, 'F.col("_device").alias("serialNumber")', '"serialNumber"'),
+    Mutant("evidence as it is spelled", trusted, 'F.col("_person").alias("person")', 'F.col("user").alias("person")'),
     # Whose a reading is.
     Mutant("the least of several persons", trusted, '.where("user = other")', ""),
     Mutant(
@@ -144,6 +140,12 @@ MUTANTS = [
         people,
         "pairs = customers.select(",
         'pairs = customers.where("shareWithResearchAsOfDate IS NOT NULL").select(',
+    ),
+    Mutant(
+        "of a quarantined record only the last device",
+        people,
+        'F.explode("_devices").alias("serial")',
+        'F.try_element_at("_devices", F.lit(-1)).alias("serial")',
     ),
     Mutant(
         "no evidence from quarantined records",
@@ -251,14 +253,6 @@ MUTANTS = [
         'F.sha2(F.concat("inner_pad", text.cast("binary")), 256)',
     ),
     Mutant("the e-mail as subject", pseudonyms, "keyed_hash(F.col(person))", "F.col(person)"),
-    # Bytes.
-    Mutant(
-        "bytes of judged records not counted",
-        records,
-        '"bigint(octet_length(text)) AS record_bytes",\n        "IF(size(',
-        '"bigint(0) AS record_bytes",\n        "IF(size(',
-        lands=True,
-    ),
 ]
 
 
@@ -392,12 +386,46 @@ def test_a_fault_is_stopped(
 ) -> None:
     shutil.copytree(landed(mutant.policy), root_of(lake))
     mutate(mutant, monkeypatch)
-    tables = _LANDING if mutant.lands else _MADE_OF_IT
-    result = materialise(lake, spark_resource, mutant.policy, as_of=None if mutant.lands else AS_OF, tables=tables)
+    result = materialise(lake, spark_resource, mutant.policy, as_of=AS_OF, tables=_MADE_OF_IT)
     stopped_by = killer(result)
     assert not result.success
     assert stopped_by
     _killed[mutant.what] = stopped_by
+
+
+# ---- Who is who, at the gate ---------------------------------------------------------------------------------------
+
+GATE_MUTANTS = [
+    Mutant("no lower case", identity, 'normalize("NFD", seen).casefold()', 'normalize("NFD", seen)'),
+    Mutant("lower case is not case folding", identity, ".casefold()", ".lower()"),
+    Mutant("letters and their accents apart", identity, 'return unicodedata.normalize("NFC", folded)', "return folded"),
+    Mutant("nothing trimmed", identity, "plain_forms(text)).strip(BLANKS)", "plain_forms(text))"),
+    Mutant("invisible characters stay", identity, '_INVISIBLE.sub("", plain_forms(text))', "plain_forms(text)"),
+    Mutant("full-width forms stay", identity, "text.translate(_PLAIN)", "text"),
+    Mutant("names stay around addresses", identity, 'if address.endswith(">")', 'if address.endswith("?")'),
+    Mutant("mailto stays", identity, 'while address.startswith("mailto:")', 'while address.startswith("?")'),
+    Mutant("an @ is an address", identity, "if not (local and at and domain)", "if not at"),
+    Mutant("doubtful characters pass", identity, "if not is_within(text):", "if False:"),
+    Mutant("escapes in quarantined records stay", evidence, "yield _unescaped(value[1])", "yield value[1]"),
+    Mutant("numbers are no devices", evidence, "numbers=True", "numbers=False"),
+    Mutant("names in small letters only", evidence, r""":\s*', re.IGNORECASE)""", r""":\s*')"""),
+    Mutant("no escaped names", evidence, 'rf"(?:{c}|', 'rf"(?:{c}|no'),
+]
+
+
+@pytest.mark.parametrize("mutant", [pytest.param(mutant, id=mutant.what) for mutant in GATE_MUTANTS])
+def test_a_fault_in_who_is_who_differs_from_the_oracle(mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> None:
+    records = [doubt.raw for doubt in test_judging.DOUBTS]
+    records += [line.encode() for line in ('{"serialNumber": 7', '{"email": "STRASSE@x"', '{"email": "stra\u00dfe@x"')]
+
+    def found() -> list[test_judging.Judged]:
+        return [test_judging.by_the_product("customer", record) for record in records]
+
+    right = [test_judging.by_the_oracle("customer", record) for record in records]
+    assert found() == right
+    mutate(mutant, monkeypatch)
+    assert found() != right
+    _killed[mutant.what] = "the oracle"
 
 
 # ---- Erasure ------------------------------------------------------------------------------------------------------
@@ -411,11 +439,17 @@ SUPPRESSION_MUTANTS = [
     Mutant("nobody suppressed in quarantine", suppression, "(listed)).where(~theirs)", "(listed))"),
     Mutant("nobody suppressed before the way back", suppression, "F.lit(False))", "F.lit(True))"),
     Mutant("a way back by an old consent", suppression, '.where("consent > erased_at")', ""),
-    Mutant("records of other spellings stay", suppression, 'return [normalised("user")]', 'return [F.col("user")]'),
+    Mutant(
+        "records of other spellings stay",
+        suppression,
+        'return [F.col("_person")]',
+        'return [F.col("email" if source.name == "customer" else "user")]',
+    ),
     Mutant(
         "devices stay", suppression, 'how="left_anti")\n    return sole', 'how="left_anti").limit(0)\n    return sole'
     ),
-    Mutant("e-mails without a name stay", suppression, ', F.regexp_extract_all("text", F.lit(_EMAIL))', ""),
+    Mutant("e-mails without a name stay", suppression, 'F.concat("_people", "_mentions")', '(F.col("_people"))'),
+    Mutant("what may concern anybody stays", suppression, "anybody | F.array_contains", "F.array_contains"),
 ]
 
 
@@ -424,8 +458,11 @@ def with_ada(tmp_path_factory: pytest.TempPathFactory, spark_resource: SparkReso
     """The root of a lake in which ada has landed in every way: accepted, spelled otherwise, and quarantined."""
     lake = local_lake(tmp_path_factory.mktemp("with_ada") / "lake")
     write_ada_and_ben(lake)
+    # So many addresses that hers is not told apart any more.
+    crowd = json.dumps({"contacts": [f"a{number}@example.com" for number in range(10_001)] + ["ada@example.com"]})
     for source, content in {
-        "customer": b'{"name": "x" "contact" ada@example.com\n{"email": "ada@example.com", "serialNumber": 5}\n',
+        "customer": b'{"name": "x" "contact" ada@example.com\n{"email": "ada@example.com", "serialNumber": 5}\n'
+        + crowd.encode(),
         "accelerometer": lines(phone_reading("ada", INSTANTS[0]) | {"user": " ADA@example.com"}),
         "step_trainer": lines(device_reading("device-of-ada", INSTANTS[0] + 1)),
     }.items():
@@ -479,5 +516,6 @@ def test_an_erasure_with_a_fault_leaves_traces(
 
 
 def test_there_are_mutants_enough() -> None:
-    assert len({mutant.what for mutant in (*MUTANTS, *SUPPRESSION_MUTANTS)}) == len(MUTANTS) + len(SUPPRESSION_MUTANTS)
+    mutants = [*MUTANTS, *GATE_MUTANTS, *SUPPRESSION_MUTANTS]
+    assert len({mutant.what for mutant in mutants}) == len(mutants)
     assert len(MUTANTS) >= 24

@@ -7,6 +7,8 @@ holders at one instant, exact repeats, and customer records that end in quaranti
 
 import json
 import random
+import re
+import unicodedata
 from typing import Any
 
 from stedi_assets.lake.layout import Lake
@@ -14,6 +16,7 @@ from stedi_assets_tests.lakes import root_of
 
 AS_OF = 1_700_000_000_000
 _INSTANTS = [AS_OF - 4_000, AS_OF - 3_000, AS_OF - 2_000, AS_OF - 1_000, AS_OF, AS_OF + 1, AS_OF + 1_000]
+_INVISIBLE = ["\u200b", "\u00ad", "\ufeff", "\ufe0f", "\U000e0041"]
 _BLANKS = ["", "", "", " ", "\t", "\u00a0", "\u200b", "\u2003", "\n", "\r\n", "\u2028"]
 
 
@@ -32,13 +35,17 @@ def write_worlds(lake: Lake, rng: random.Random, *, count: int) -> int:
 
 
 def _world(lines: dict[str, list[str]], rng: random.Random, world: str) -> None:
-    people = [f"{name}.{world}@example.com" for name in ("ada", "ben", "cleo")[: rng.randint(1, 3)]]
-    devices = [f"device-{letter}-{world}" for letter in "ab"[: rng.randint(1, 2)]]
+    people = [
+        f"{name}.{world}@example.com"
+        for name in ("ada", "jos\u00e9", "\u03bd\u03af\u03ba\u03bf\u03c2")[: rng.randint(1, 3)]
+    ]
+    # A number as text, which broken records write as one.
+    devices = [f"{world}{letter}" for letter in ("1", "-device-b")[: rng.randint(1, 2)]]
     for _ in range(rng.randint(1, 6)):
         lines["customer"].append(_customer(rng, rng.choice(people), rng.choice(devices)))
     phone = [(rng.choice(people), rng.choice(_INSTANTS), rng.choice((0.0, 1.0))) for _ in range(rng.randint(1, 8))]
     for person, instant, x in phone:
-        reading = {"user": _spelled(rng, person), "timestamp": instant, "x": x, "y": 1, "z": -1.5}
+        reading = {"user": _addressed(rng, person), "timestamp": instant, "x": x, "y": 1, "z": -1.5}
         lines["accelerometer"].append(json.dumps(reading))
     for _ in range(rng.randint(1, 8)):
         instant = rng.choice(phone)[1] if rng.random() < 0.8 else rng.choice(_INSTANTS)
@@ -51,7 +58,7 @@ def _world(lines: dict[str, list[str]], rng: random.Random, world: str) -> None:
 def _customer(rng: random.Random, person: str, device: str) -> str:
     record: dict[str, Any] = {
         "customerName": rng.choice(("Ada Example", "Ben Example")),
-        "email": _spelled(rng, person),
+        "email": _addressed(rng, person),
         "birthDay": "0967-01-01",
         "serialNumber": _spelled(rng, device),
     }
@@ -73,6 +80,7 @@ def _broken(rng: random.Random, text: str) -> str:
             text[:-1] + ', "registrationDate": "yesterday"}\n',
             text[:-1] + ', "EMAIL": "other.' + text.split('"email": "')[1].split('"', maxsplit=1)[0].strip() + '"}\n',
             text[:-1] + ', "lastUpdateDate": 12}\n',
+            re.sub(r'"serialNumber": "\W*(\d+).*?"', r'"serialNumber": \1', text)[:-1] + ', "phone": true}\n',
             text.replace('"email"', '"e\\u006dail"')[:-1] + ', "shareWithPublicAsOfDate": {}}\n',
             "\n" + text[: text.index('"serialNumber"') + 20] + "\n",
             "\n" + text[: text.index('"email"') + 12] + "\n",
@@ -83,6 +91,19 @@ def _broken(rng: random.Random, text: str) -> str:
     )
 
 
+def _addressed(rng: random.Random, person: str) -> str:
+    name = rng.choice(("{}", "{}", "{}", "Ada Example <{}>", "<{}>", "mailto:{}", "MailTo: {}?subject=STEDI"))
+    return _edged(rng, name.format(_spelled(rng, person)))
+
+
 def _spelled(rng: random.Random, text: str) -> str:
-    spelled = rng.choice((text, text, text.upper(), text.title()))
-    return rng.choice(_BLANKS) + spelled + rng.choice(_BLANKS)
+    """Return another spelling of an e-mail or a serial number: in other letters, forms, widths, with blanks around."""
+    spelled = rng.choice((text, text, text.upper(), text.title(), unicodedata.normalize("NFD", text)))
+    if rng.random() < 0.1:
+        spelled = "".join(chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else c for c in spelled)
+    place = rng.randint(0, len(spelled)) if rng.random() < 0.2 else 0
+    return _edged(rng, spelled[:place] + rng.choice(_INVISIBLE) * (place > 0) + spelled[place:])
+
+
+def _edged(rng: random.Random, text: str) -> str:
+    return rng.choice(_BLANKS) + text + rng.choice(_BLANKS)

@@ -32,7 +32,7 @@ _DEVICES = (_under("serialNumber"),)
 _TEXT = re.compile(r'"([^"\\]*(?:\\.[^"\\]*)*)"', re.DOTALL)
 _NUMBER = re.compile(r"-?[0-9][0-9.eE+-]*")
 _CONTROLS = re.compile(r"[\x00-\x1f]")
-_ESCAPE = re.compile(r'\\(?:u([0-9a-fA-F]{4})|(["\\/]))')
+_ESCAPE = re.compile(r'\\(?:u([0-9a-fA-F]{4})|(["\\/])|[bfnrt])')
 _EDGE = re.compile(f"[{re.escape(BLANKS)}]")
 
 
@@ -122,7 +122,7 @@ def _readings(text: str) -> Iterator[str]:
 
 
 def _without_json_escapes(text: str) -> str:
-    return _ESCAPE.sub(lambda found: chr(int(found[1], 16)) if found[1] else found[2], text)
+    return _ESCAPE.sub(lambda found: chr(int(found[1], 16)) if found[1] else found[2] or " ", text)
 
 
 def _addresses(text: str) -> Iterator[str]:
