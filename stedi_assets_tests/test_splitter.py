@@ -1,19 +1,29 @@
-"""The exact splitter against the oracle, on content glued from whatever a broken delivery can hold.
+"""The splitter against the oracle, on content glued from whatever a broken delivery can hold.
 
-Belongs here: where records begin and end, and that no byte is lost. What becomes of a record is for the landing gate.
+Belongs here: where records begin and end, that no byte is lost, and how much is held. What becomes of a record is for
+the landing gate.
 """
 
+import gzip
+import hashlib
 import io
+import json
+import random
 import re
-from typing import BinaryIO, cast
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from unittest import mock
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from stedi_assets.lake import splitter
+from stedi_assets.ingest import splitter
+from stedi_assets.ingest.evidence import Listener
+from stedi_assets.ingest.splitter import Block, End, Record, split, split_records
 from stedi_assets_tests import oracle
+from stedi_assets_tests.malformed_cases import CASES, MalformedCase
 
 Extent = tuple[int, int, bool]
 
@@ -85,119 +95,266 @@ class _Trickle:
         self._content = io.BytesIO(content)
         self._at_once = at_once
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int, /) -> bytes:
         return self._content.read(min(size, self._at_once))
 
     def tell(self) -> int:
         return self._content.tell()
 
 
-def _extents(content: bytes, *, at_once: int | None = None) -> list[Extent]:
-    """Return where the product finds records in content, as the oracle puts it."""
+@contextmanager
+def _sizes(**sizes: int) -> Iterator[None]:
+    """Have the splitter work with other sizes than its own."""
+    with ExitStack() as stack:
+        for name, size in sizes.items():
+            stack.enter_context(mock.patch.object(splitter, name, size))
+        yield
+
+
+def _records(content: bytes, *, at_once: int | None = None) -> list[Record]:
+    """Return the records of content, checked: each has the bytes at its offset, and no byte is left out."""
     stream = _Trickle(content, at_once) if at_once else io.BytesIO(content)
-    position, extents = 0, []
-    for record in splitter.split_records(cast("BinaryIO", stream)):
-        start = position + record.separator_bytes
-        position = start + len(record.raw)
-        if record.raw:
-            extents.append((start, position, record.is_object))
-    return extents
+    *records, end = split_records(stream)
+    position = 0
+    for record in records:
+        position += record.separator_bytes
+        assert record.offset == position
+        assert record.raw
+        if record.length <= splitter.LARGEST_RECORD:
+            assert record.length == len(record.raw)
+            assert record.digest is None
+        assert content.startswith(record.raw, position)
+        position += record.length
+        if record.value is not None and record.raw.count(b"{") < 100:
+            assert record.is_object
+            assert record.value.keys() == json.loads(record.raw).keys()
+    assert (end.raw, end.offset, end.offset) == (b"", position + end.separator_bytes, len(content))
+    return records
 
 
-def _smallest_window(content: bytes) -> int:
-    """Return how far the splitter must see: over the separators before a record, itself, and to what follows it."""
-    edges = [(0, 0), *((start, end) for start, end, _ in _extents(content)), (len(content), len(content))]
-    behind = [following for _, following in edges[2:]] + [len(content)]
-    return max(end - before for (_, before), end in zip(edges[:-1], behind, strict=True)) + 1
+def _extents(content: bytes, *, at_once: int | None = None) -> list[Extent]:
+    """Return where the splitter finds records in content, as the oracle puts it."""
+    found = _records(content, at_once=at_once)
+    return [(record.offset, record.offset + record.length, record.is_object) for record in found]
 
 
-@settings(max_examples=1500, deadline=None)
+def _content_of(case: MalformedCase) -> bytes:
+    return gzip.decompress(case.content) if case.content.startswith(b"\x1f\x8b") else case.content
+
+
+_CASES = [case for case in CASES if not case.file_error]
+
+
+@settings(max_examples=800, deadline=None)
 @given(_contents(12))
 @example(b'{"a":1}{"a":2},{"a":3}\r{"a":4}\xe2\x80\xa8{"a":5}')
 @example(b'{"a":\n{"a":1} x\n}{}]42{}')
+@example(b"")
+@example(b"\xef\xbb\xbf \n")
 def test_the_splitter_finds_the_records_that_the_oracle_finds(content: bytes) -> None:
     assert _extents(content) == oracle.split_records(content)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=40) | st.text('{}[]":,\n\r 01e-anul\u2028\u00a0', max_size=40).map(str.encode))
 def test_the_splitter_finds_what_the_oracle_finds_in_content_that_was_never_json(content: bytes) -> None:
     assert _extents(content) == oracle.split_records(content)
 
 
-@settings(max_examples=300, deadline=None)
-@given(_contents(12))
-@example(b"")
-@example(b"\xef\xbb\xbf \n")
-def test_every_byte_is_in_one_record_or_separator_and_in_its_order(content: bytes) -> None:
-    records = list(splitter.split_records(io.BytesIO(content)))
-    assert sum(len(record.raw) + record.separator_bytes for record in records) == len(content)
-
-    left = content
-    for record in records:
-        gap, left = left[: record.separator_bytes], left[record.separator_bytes :]
-        assert _ONLY_SEPARATORS.fullmatch(gap)
-        assert left.startswith(record.raw)
-        left = left[len(record.raw) :]
-    assert left == b""
-    assert [record for record in records if not record.raw] == records[-1:], "only the last record is empty"
+@pytest.mark.parametrize("block", [100, splitter._BLOCK])
+def test_every_broken_delivery_is_split_as_by_the_oracle(block: int) -> None:
+    for case in _CASES:
+        content = _content_of(case)
+        if block < 1_000 and len(content) > 1_000_000:
+            continue
+        with _sizes(_BLOCK=block):
+            assert _extents(content) == oracle.split_records(content, case.source), case.name
 
 
-@settings(max_examples=300, deadline=None)
+def test_two_broken_deliveries_in_one_file_are_split_as_by_the_oracle() -> None:
+    rng = random.Random(3)
+    contents = [content for case in _CASES if len(content := _content_of(case)) < 2_000]
+    for _ in range(1_000):
+        glued = rng.choice([b"", b"\n", b"\n\n", b" , "]).join(rng.choices(contents, k=2))
+        with _sizes(_BLOCK=rng.choice([64, 300, 1 << 20]), _LOOK=rng.choice([32, 4 << 10])):
+            assert _extents(glued) == oracle.split_records(glued), glued
+
+
+def test_texts_of_marks_joined_at_random_are_split_as_by_the_oracle() -> None:
+    """With so small a block that each edge of it falls on each mark."""
+    marks = [b"{", b"}", b"[", b"]", b'"', b",", b":", b" ", b"\n", b"\r", b"\\", b"\xff", b"NaN", b"1", b'{"a":[\n']
+    marks += ["\u2028".encode(), "\ufeff".encode(), b'{"a":1}', b'{"a":1}\n', b'{"a":{"b":[1]}}', b'"x"']
+    rng = random.Random(4)
+    for _ in range(6_000):
+        content = b"".join(rng.choices(marks, k=rng.randint(1, 40)))
+        with _sizes(_BLOCK=rng.choice([8, 16, 50, 1 << 20]), _LOOK=rng.choice([17, 32, 4 << 10])):
+            assert _extents(content) == oracle.split_records(content), content
+
+
+@settings(max_examples=100, deadline=None)
 @given(_contents(12))
 def test_a_record_neither_begins_nor_ends_with_a_separator(content: bytes) -> None:
-    for start, end, _ in _extents(content):
-        raw = content[start:end]
-        if raw[:1] != b"[":  # an empty array, which is a record
-            assert not raw.startswith(tuple(_SEPARATORS))
-            assert not raw.endswith(tuple(_SEPARATORS))
+    for record in _records(content):
+        if record.raw[:1] != b"[":  # an empty array, which is a record
+            assert not record.raw.startswith(tuple(_SEPARATORS))
+            assert not record.raw.endswith(tuple(_SEPARATORS))
 
 
-@settings(max_examples=1000, deadline=None)
-@given(_contents(60), st.integers(0, 140), st.integers(1, 50))
+@settings(max_examples=300, deadline=None)
+@given(_contents(60), st.integers(8, 200), st.integers(17, 100), st.integers(1, 50))
 def test_the_records_do_not_depend_on_where_the_window_is_filled_again(
-    content: bytes, larger: int, at_once: int
+    content: bytes, block: int, look: int, at_once: int
 ) -> None:
-    window = max(64, _smallest_window(content)) + larger
-    with mock.patch.object(splitter, "_LOOKAHEAD", window):
+    with _sizes(_BLOCK=block, _LOOK=look):
         found = _extents(content)
         trickled = _extents(content, at_once=at_once)
     assert found == _extents(content)
     assert trickled == found
 
 
-@pytest.mark.parametrize("window", [64, 65, 66, 67, 100, 200])
-def test_broken_records_of_many_windows_are_one_record_each(window: int) -> None:
+@pytest.mark.parametrize("block", [64, 65, 66, 67, 100, 200])
+def test_broken_records_of_many_blocks_are_one_record_each(block: int) -> None:
     cut_off = b'{"a":"' + "\u00e9\u2003".encode() * 500
     garbage = "caf\u00e9 ".encode() * 500 + b"x"
     content = cut_off + b'\n {"a":1}' + garbage + b'\n{"a":2}'
-    with mock.patch.object(splitter, "_LOOKAHEAD", window):
-        found = [content[start:end] for start, end, _ in _extents(content)]
+    with _sizes(_BLOCK=block, _LOOK=32):
+        found = [record.raw for record in _records(content)]
     assert found == [cut_off, b'{"a":1}', garbage, b'{"a":2}']
 
 
 @pytest.mark.parametrize("blank", [b" ", b"\n", "\u2028".encode(), "\u00a0".encode()])
-def test_blanks_of_many_windows_may_stand_around_objects(blank: bytes) -> None:
-    for width in range(200):
+def test_blanks_of_many_blocks_may_stand_around_objects(blank: bytes) -> None:
+    for width in range(100):
         content = (blank * width).join([b"", b'{"a":1}', b'{"a":"' + b"x" * 40 + b'"}', b'{"a":', b'\n{"a":2}', b""])
-        with mock.patch.object(splitter, "_LOOKAHEAD", 64):
+        with _sizes(_BLOCK=64):
             assert _extents(content) == oracle.split_records(content)
 
 
 @pytest.mark.parametrize("opening", [b'{"a":', b'{"a":[', b'{"a":{"a":[['])
 def test_brackets_that_open_without_end_are_one_broken_record(opening: bytes) -> None:
-    content = opening * 100_000 + b'\n{"a":1}'
+    content = opening * 50_000 + b'\n{"a":1}'
     assert _extents(content) == oracle.split_records(content)
     assert [is_object for _, _, is_object in _extents(content)] == [False, True]
 
 
-def test_the_content_is_not_read_further_than_two_windows_ahead() -> None:
+def test_lines_of_flat_objects_are_parsed_a_block_at_a_time() -> None:
+    content = b"\xef\xbb\xbf[" + b'{"a":1},\r\n {"a":2}{"a":3}, {"a":"x,]"}\n\n' * 50 + b"]\n"
+    with _sizes(_BLOCK=200):
+        *found, end = split(io.BytesIO(content))
+    assert len(found) > 1
+    assert [type(part) for part in found] == [Block] * len(found)
+    assert isinstance(end, End)
+    assert (end.separator_bytes, end.offset) == (4, len(content))
+    blocks = [part for part in found if isinstance(part, Block)]
+    assert [value["a"] for block in blocks for value in block.objects] == [1, 2, 3, "x,]"] * 50
+    assert _extents(content) == oracle.split_records(content)
+
+
+def test_the_content_is_not_read_further_than_a_few_blocks_ahead() -> None:
     content = _Trickle(b'{"a":1}\n' * 1000, at_once=10_000)
-    with mock.patch.object(splitter, "_LOOKAHEAD", 100):
-        position = 0
-        for record in splitter.split_records(cast("BinaryIO", content)):
-            position += record.separator_bytes + len(record.raw)
-            assert content.tell() <= position + 200
+    with _sizes(_BLOCK=100):
+        for record in split_records(content):
+            assert content.tell() <= record.offset + 300
+
+
+# --- Larger than a record may be --------------------------------------------------------------------------------------
+
+_SMALL = {"LARGEST_RECORD": 1_000, "HEAD": 100, "_BLOCK": 64, "_NEAR": 64, "_LOOK": 32}
+_WHOLE = b'{"email":"' + b"x" * 1_500 + b'","more":{"user":"ada@example.com"}}'
+
+
+@pytest.mark.parametrize(
+    "large",
+    [
+        _WHOLE,
+        _WHOLE[:-2],
+        b'{"a":' * 500 + b'"serialNumber":"s-1"',
+        b"<p>" * 500 + b'{"user":"ada@example.com"',
+        b'"' + b"x" * 1_500,
+        b"\xff" * 1_001,
+    ],
+    ids=["an object", "cut off", "brackets", "garbage", "a text", "one byte more than may be"],
+)
+@pytest.mark.parametrize("around", [b"\n", b"\n\n , \n"])
+def test_of_a_record_that_is_too_large_a_head_is_kept_and_what_follows_is_found(large: bytes, around: bytes) -> None:
+    content = b'{"a":1}' + around + large + around + b'{"a":2}\n{"a":{"b":3}}'
+    with _sizes(**_SMALL):
+        _, found, *after = _records(content)
+    assert (found.raw, found.length, found.is_object) == (large[:100], len(large), False)
+    assert found.digest == hashlib.blake2b(large, digest_size=16).hexdigest()
+    assert [record.raw for record in after] == [b'{"a":2}', b'{"a":{"b":3}}']
+
+
+def test_records_of_just_the_largest_size_are_whole() -> None:
+    with _sizes(**_SMALL):
+        for size in (999, 1_000):
+            for content in (b'{"a":"' + b"x" * (size - 8) + b'"}', b"x" * size, b'{"a":"' + b"x" * (size - 6)):
+                (record,) = _records(content + b"\n")
+                assert (record.raw, record.digest) == (content, None)
+
+
+@pytest.mark.parametrize("place", [0, 50, 120, 500, 990, 1_000, 1_400])
+def test_whoever_is_named_anywhere_in_a_record_that_is_too_large_is_heard_of(place: int) -> None:
+    named = b'"user" : "Ada@Example.com", "serialNumber":"S-1",'
+    large = b"{" + b"x" * place + named + b"y" * (1_500 - place)
+    listeners = []
+
+    def listener() -> Listener:
+        listeners.append(Listener())
+        return listeners[-1]
+
+    with _sizes(**_SMALL):
+        found = list(split(io.BytesIO(b'{"user":"ben@example.com"}\n' + large), listener))
+    assert [part.length for part in found if isinstance(part, Record)] == [len(large)]
+    (heard,) = listeners
+    assert list(heard.evidence.people) == ["ada@example.com"]
+    assert list(heard.evidence.devices) == ["s-1"]
+
+
+class _Endless:
+    """The same bytes again and again, which are never held together."""
+
+    def __init__(self, begins: bytes, again: bytes, size: int) -> None:
+        self._next, self._again, self._left = begins, again, size
+
+    def read(self, size: int, /) -> bytes:
+        if len(self._next) < size:
+            self._next += self._again * (size // len(self._again) + 1)
+        taken, self._next = self._next[: min(size, self._left)], self._next[min(size, self._left) :]
+        self._left -= len(taken)
+        return taken
+
+
+@pytest.mark.parametrize(
+    ("begins", "again"),
+    [
+        (b'{"a":"', b"x"),
+        (b"", b'{"a":'),
+        (b"", b"["),
+        (b"", b"\0"),
+        (b"", b" "),
+        (b'{"a":[', b'{"b":"}"},'),
+        (b'"', b"\\"),
+        (b"", "\u2028x".encode()),
+        (b"", b'{"a":1}\n'),
+        (b'{"a":1,', b'{"a":1}'),
+    ],
+)
+def test_what_is_held_does_not_grow_with_the_content(begins: bytes, again: bytes) -> None:
+    peaks = []
+    for size in (20_000, 80_000):
+        tracemalloc.start()
+        with _sizes(LARGEST_RECORD=2_000, HEAD=100, _BLOCK=500, _NEAR=500, _LOOK=100):
+            length = sum(
+                record.length + record.separator_bytes for record in split_records(_Endless(begins, again, size))
+            )
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert length == size
+    assert peaks[1] < 1.2 * peaks[0], peaks
+
+
+# --- Alone ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -212,8 +369,8 @@ def test_a_text_with_an_escape_that_json_does_not_know_is_no_lone_value(content:
     [b" " * 63 + b"[]", b"[" + b" " * 200 + b"]", b"42" + b" " * 200 + b"x\n"],
     ids=["an empty array across the edge", "a wide empty array", "a number, then blanks, then more"],
 )
-def test_separators_wider_than_the_window_change_nothing(content: bytes) -> None:
-    with mock.patch.object(splitter, "_LOOKAHEAD", 64):
+def test_separators_wider_than_a_block_change_nothing(content: bytes) -> None:
+    with _sizes(_BLOCK=64):
         found = _extents(content)
     assert found == oracle.split_records(content)
 

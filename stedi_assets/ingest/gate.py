@@ -17,6 +17,7 @@ from stedi_assets.contracts import Source, Type
 from stedi_assets.ingest.content import Content, FileError, is_packed
 from stedi_assets.ingest.envelopes import elements_within, require_no_envelope
 from stedi_assets.ingest.evidence import Listener
+from stedi_assets.ingest.json_text import with_all_the_stack
 from stedi_assets.ingest.judging import Doubt, Judge
 from stedi_assets.ingest.splitter import LARGEST_RECORD, Block, End, Record, split
 
@@ -222,7 +223,7 @@ class _Reading:
             if is_record or not any(isinstance(found, (list, dict)) for found in value.values()):
                 return None
         try:
-            return elements_within(record.raw, self._names)
+            return with_all_the_stack(lambda: elements_within(record.raw, self._names))
         except (ValueError, RecursionError):
             return None
 

@@ -6,8 +6,9 @@ every member and how its number was written, and is some ten times slower.
 
 import json
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import orjson
 
@@ -16,6 +17,7 @@ DEEPEST_NESTING = 900
 
 _BRACKET_OR_QUOTE = re.compile(rb'["{}\[\]]')
 _QUOTE_OR_ESCAPE = re.compile(rb'["\\]')
+_T = TypeVar("_T")
 
 
 class Number(str):
@@ -45,10 +47,23 @@ def read_members(raw: bytes) -> Sequence[tuple[str, Any]] | None:
     if is_too_deep(raw):
         return None
     try:
-        found = _READER.decode(raw.decode("utf-8", "surrogateescape"))
+        found = with_all_the_stack(lambda: _READER.decode(raw.decode("utf-8", "surrogateescape")))
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, _Members) else None
+
+
+def with_all_the_stack(parse: Callable[[], _T]) -> _T:
+    """Call a parser that recurses; how deep it can go does not depend on the caller.
+
+    Raises `RecursionError` where it goes deeper than any record needs.
+    """
+    try:
+        return parse()
+    except RecursionError:
+        # How much is left of Python's limit depends on the caller; a thread has all of it.
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            return pool.submit(parse).result()
 
 
 def is_too_deep(raw: bytes) -> bool:

@@ -170,7 +170,7 @@ def _are_plain(column: Column, values: Sequence[Any]) -> bool:
         known = [value for value in values if value is not None] if type(None) in kinds else values
         return not known or (min(known) >= FIRST_INSTANT and max(known) < END_OF_INSTANTS)
     if column.form is Form.NUMBER:
-        return min(values) > -_LARGEST_EXACT and max(values) < _LARGEST_EXACT
+        return bool(min(values) > -_LARGEST_EXACT and max(values) < _LARGEST_EXACT)
     return True
 
 

@@ -20,11 +20,18 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import orjson
 
-from stedi_assets.ingest.json_text import DEEPEST_NESTING, end_of_string, is_too_deep, read_object
+from stedi_assets.ingest.json_text import (
+    DEEPEST_NESTING,
+    end_of_string,
+    is_too_deep,
+    read_object,
+    with_all_the_stack,
+)
 
 # A larger record is not accepted: this is some 40,000 times a customer's.
 LARGEST_RECORD = 16_000_000
@@ -381,7 +388,7 @@ class _Objects:
             window.have(size)
             text = window.look(size).decode("latin-1")
             try:
-                _, length = _PARSER.raw_decode(text)
+                _, length = with_all_the_stack(partial(_PARSER.raw_decode, text))
             except json.JSONDecodeError as error:
                 if not (error.msg.startswith("Unterminated") or error.pos > len(text) - _LONGEST_TOKEN):
                     self._give_up(offset, offset + error.pos)
