@@ -45,7 +45,7 @@ from stedi_assets_tests.lakes import (
 PSEUDONYM_KEY = b"a pseudonym key for tests, 32 bytes and more"
 SUPPRESSION_KEY = b"a suppression key for tests, 32 bytes and more"
 HEAD = 64 << 10
-SPLITTING_TAKES = 64 << 20
+SPLITTING_TAKES = 256 << 20
 """How much memory the splitter may take beyond what Python does, whatever it is given."""
 
 Row: TypeAlias = Mapping[str, Any]

@@ -208,7 +208,7 @@ def _every_file_gives_records(audit: Audit, rule: Rule) -> Finding:
 
 
 def _files_whole(audit: Audit, rule: Rule) -> Finding:
-    cut_off = [f"{file.path}: cut off after {file.records:,} records" for file in audit.files if file.cut_off]
+    cut_off = [f"{file.path}: cut off after {file.accepted:,} records" for file in audit.files if file.cut_off]
     return _named(rule, len(audit.files), cut_off)
 
 

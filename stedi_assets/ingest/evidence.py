@@ -8,6 +8,7 @@ escaped, with whatever may stand around it.
 import html
 import json
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from urllib.parse import unquote
@@ -102,6 +103,11 @@ def _texts(text: str, under: re.Pattern[str], *, numbers: bool = False) -> Itera
             yield number.group()
 
 
+def _signs(text: str) -> Iterator[int]:
+    """Yield where a sign stands that may end what is before it: no letter, no digit, and no accent of one."""
+    return (place for place, sign in enumerate(text) if not (sign.isalnum() or unicodedata.combining(sign)))
+
+
 def _unescaped(text: str) -> str:
     """Resolve the escapes of a JSON text. It has no control characters; in a broken one they are blanks."""
     try:
@@ -130,7 +136,7 @@ def _addresses(text: str) -> Iterator[str]:
     while at >= 0:
         before = _EDGE.split(text[max(0, at - _LONGEST_PART) : at])[-1].rpartition("@")[2]
         behind = _EDGE.split(text[at + 1 : at + 1 + _LONGEST_PART], maxsplit=1)[0].partition("@")[0]
-        starts = [0, *(place + 1 for place, sign in enumerate(before) if not sign.isalnum())]
-        ends = [len(behind), *(place for place, sign in enumerate(behind) if not sign.isalnum())]
+        starts = [0, *(place + 1 for place in _signs(before))]
+        ends = [len(behind), *_signs(behind)]
         yield from (f"{before[start:]}@{behind[:end]}" for start in starts for end in ends)
         at = text.find("@", at + 1)

@@ -7,11 +7,12 @@ its report: what was counted on the way.
 import io
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, BinaryIO
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from stedi_assets.contracts import Source, Type
 from stedi_assets.ingest.content import Content, FileError, is_packed
@@ -241,7 +242,7 @@ class _Reading:
 
     def _batch(self, columns: Mapping[str, Any], rows: int) -> pa.RecordBatch:
         arrays = [
-            pa.array(columns[name], kind) if name in columns else pa.nulls(rows, kind)
+            _array(columns[name], kind) if name in columns else pa.nulls(rows, kind)
             for name, kind in zip(self._schema.names, self._schema.types, strict=True)
         ]
         return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
@@ -253,3 +254,8 @@ class _Reading:
                 self.report.unknown_fields[name] = records
             else:
                 self.report.other_names += 1
+
+
+def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    # Without the sign of a zero, which engines compare in their own ways.
+    return pc.add(pa.array(values, kind), 0.0) if pa.types.is_floating(kind) else pa.array(values, kind)

@@ -17,6 +17,9 @@ _PLAIN = {
     for form in _FORMS
     if (decomposed := unicodedata.decomposition(chr(form))).startswith(("<wide>", "<narrow>"))
 }
+# An address has at most 254 characters (RFC 5321). Accents above one another would take Unicode's ordering a time that
+# grows with their square.
+LONGEST = 1_000
 # What nobody sees wherever it stands: Unicode's Default_Ignorable_Code_Point, as of 13.0.
 _INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
@@ -39,11 +42,11 @@ def plain_forms(text: str) -> str:
 
 
 def device_of(text: str) -> str | None:
-    """Return the key of a serial number; None where it cannot be normalised without doubt.
+    """Return the key of a serial number; None where it cannot be normalised without doubt, or is too long for one.
 
     Without blanks around it and invisible characters in it, full-width forms plain, in NFC, by Unicode's case folding.
     """
-    if not is_within(text):
+    if len(text) > LONGEST or not is_within(text):
         return None
     if text.isascii():
         return text.strip(BLANKS).lower()

@@ -193,8 +193,7 @@ def _typed(column: Column, value: Any) -> Any:
         number = float(value)
         if number in {float("inf"), float("-inf")}:
             raise _Refused("not_finite")
-        # Without the sign of a zero, which engines compare in their own ways.
-        return number + 0.0 if column.form is Form.NUMBER else _instant(value, number)
+        return number if column.form is Form.NUMBER else _instant(value, number)
     if column.form is Form.TEXT_OR_NUMBER and is_number and value not in _NOT_FINITE:
         return str(value)
     if not is_text:

@@ -11,8 +11,9 @@ any other block, records are found one by one:
   separators between;
 - anything else is a record to the end of its line or to a restart, or by itself where it is a lone JSON value.
 
-At most twice `LARGEST_RECORD` and a few blocks are held, of a larger record its first `HEAD` bytes. Each bracket is
-looked at once, however many of them never close.
+At most twice `LARGEST_RECORD` and a few blocks are held, of a larger record its first `HEAD` bytes. With what the
+parser takes for a record of a million fields that is less than 256 MiB. Each bracket is looked at once, however many of
+them never close.
 """
 
 import hashlib
@@ -46,6 +47,8 @@ _NARROW = b" \t\n\x0b\f\r,[]"
 _WIDE = (b"\xef\xbb\xbf", b"\xc2\x85", b"\xc2\xa0", b"\xe2\x80\xa8", b"\xe2\x80\xa9")
 _WIDEST = 3
 _NARROW_BUT_OPENING = re.compile(rb"[ \t\n\x0b\f\r,\]]*")
+# All but the last of a run of brackets.
+_OPENINGS = re.compile(rb"\[+(?=\[)")
 _BRACKETED = re.compile(rb"\[([ \t\n\x0b\f\r\xef\xbb\xbf\xc2\x85\xa0\xe2\x80\xa8\xa9]*)\]")
 _LINE_BREAK = re.compile(rb"[\n\r]|\xe2\x80[\xa8\xa9]")
 # The bytes that separators are made of; what matches need not be one.
@@ -296,6 +299,8 @@ class _Window:
                 self.position += len(wide)
             elif self.starts_with(b"["):
                 self.have(_NEAR)
+                if run := _OPENINGS.match(self.bytes, self.position):
+                    self.position = run.end()
                 # An array with nothing in it is a record, and a quarantined one.
                 if _end_of_empty_array(self.bytes, self.position):
                     return self.offset - began

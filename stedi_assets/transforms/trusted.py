@@ -42,9 +42,7 @@ def step_trainer_trusted(
     three are the evidence for whose a reading is, and are never filtered). Out: the contract of
     `step_trainer_trusted`; `user` is null where the policy matches on the timestamp alone.
     """
-    readings = device_readings.select(
-        "sensorReadingTime", F.col("_device").alias("serialNumber"), "distanceFromObject"
-    )
+    readings = device_readings.select("sensorReadingTime", F.col("_device").alias("serialNumber"), "distanceFromObject")
     if policy.match_on is MatchOn.TIMESTAMP:
         serials = customers_curated.select("serialNumber")
         theirs = readings.join(serials, on="serialNumber", how="left_semi").withColumn(
