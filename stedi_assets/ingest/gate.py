@@ -105,7 +105,7 @@ def read_piece(opened: Opener, source: Source, piece: Piece) -> Iterator[pa.Reco
     except PermissionError:
         reading.report.error = "no permission to read it"
     except OSError as error:
-        reading.report.error = f"it cannot be read: {error.strerror}"
+        reading.report.error = f"it cannot be read: {error.strerror or type(error).__name__}"
     yield reading.reported()
 
 
