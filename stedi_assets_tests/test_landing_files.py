@@ -25,7 +25,6 @@ from stedi_assets.lake.landing_files import (
 )
 from stedi_assets.lake.layout import masked
 from stedi_assets.lake.local import LocalFolder, fingerprint_of
-from stedi_assets.lake.storage import Entry
 
 _RECORD = b'{"user":"ada@example.com","x":1.5}\n'
 _FORBIDDEN = "no permission to read it"

@@ -441,7 +441,7 @@ def landed(
     # Every record is in a table, and every byte in a record or between two.
     for file in landing.files:
         assert (file.accepted, file.quarantined) == counts.get(file.path, (0, 0)), file
-        assert file.error or file.record_bytes + file.separator_bytes == file.bytes, file
+        assert file.error or file.accepted_bytes + file.quarantined_bytes + file.separator_bytes == file.bytes, file
     landing.stage.discard()
     assert [key for key, _ in place.versions()] == []
     return landing, counts
