@@ -358,7 +358,11 @@ def test_pieces_that_are_cut_where_lines_begin_give_what_the_whole_file_gives() 
         (GOOD + b'{"a":1,}\n', False, True),
         (b'{"user":"a\n' + GOOD, False, False),
         (GOOD + b"garbage\n", False, False),
-        (GOOD + b'{"x":\n' + GOOD + b"{}\n", False, False),
+        (GOOD + b'{"x":\n' + GOOD + GOOD, False, False),
+        (GOOD + b'{"x":[\n{},\n{}\n', False, True),
+        (GOOD + b'{"x":[\n' + GOOD, False, True),
+        (GOOD + b'{"x":[\n{"y":[\n' + GOOD, False, True),
+        (GOOD + b'{"x":[1,\n{},\n{}}\n' + GOOD, False, False),
         (b"", False, False),
     ],
 )

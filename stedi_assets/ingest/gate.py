@@ -56,8 +56,9 @@ class Piece:
 class Report:
     """What was counted while a piece was read. `error` is why its file cannot be read.
 
-    `bytes` is how many bytes the content has, unpacked. `ends_within`: its last record is a broken object, so that more
-    of it may follow. `unknown_fields` are counts by name, `other_names` those of names that are not like identifiers.
+    `bytes` is how many bytes the content has, unpacked. `ends_within`: an object has not ended, or the last record is a
+    broken one, so that more of it may follow. `unknown_fields` are counts by name, `other_names` those of names that
+    are not like identifiers.
     """
 
     name: str
@@ -135,7 +136,7 @@ class _Reading:
             self.report.digest = content.digest
         if self._last is not None:
             self.report.cut_off = self._last.is_cut_off
-            self.report.ends_within = not self._last.is_object and self._last.raw.startswith(b"{")
+            self.report.ends_within |= not self._last.is_object and self._last.raw.startswith(b"{")
         self._count_unknown_fields()
 
     def reported(self) -> pa.RecordBatch:
@@ -231,6 +232,7 @@ class _Reading:
         yield from self._flush()
         self.report.separator_bytes += end.separator_bytes
         self.report.bytes = end.offset
+        self.report.ends_within = end.within_object
 
     def _flush(self) -> Iterator[pa.RecordBatch]:
         if rows := self._waiting:
