@@ -112,13 +112,17 @@ def _environment(server: S3Server) -> Iterator[None]:
 
 @pytest.fixture
 def session(spark: SparkSession) -> Iterator[SparkSession]:
-    """The suite's session, whose Java has an identity for S3; both are as before in the end."""
+    """The suite's session, whose Java and Python workers have an identity for S3; all are as before in the end."""
     assert spark._jvm
     before, java = spark.conf.getAll, spark._jvm.java.lang.System
-    # Java has taken its environment with it when it was started.
+    # Java has taken its environment with it when it was started, and its Python workers have theirs from it.
     java.setProperty("aws.accessKeyId", KEY_ID)
     java.setProperty("aws.secretAccessKey", SECRET)
+    workers = {"AWS_ACCESS_KEY_ID": KEY_ID, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_EC2_METADATA_DISABLED": "true"}
+    spark.sparkContext.environment.update(workers)
     yield spark
+    for name in workers:
+        del spark.sparkContext.environment[name]
     java.clearProperty("aws.accessKeyId")
     java.clearProperty("aws.secretAccessKey")
     for name in spark.conf.getAll.keys() - before.keys():
