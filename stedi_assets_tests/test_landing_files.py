@@ -1,14 +1,13 @@
-"""The raw files of a source: which there are, what each is, and whether one has changed since it was listed.
+"""The raw files of a source: which there are, what each is called, and whether one has changed since it was listed.
 
 Belongs here: files and folders as they lie on a disk. What becomes of the records in them is for the landing gate.
 """
 
-import gzip
 import os
+import re
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -16,23 +15,18 @@ from unittest import mock
 
 import pytest
 
-from stedi_assets.lake import landing_files
 from stedi_assets.lake.landing_files import (
     FileReport,
     LandingFile,
     Listing,
+    alias,
     changed_since,
     list_landing_files,
-    open_content,
 )
 from stedi_assets.lake.layout import masked
 from stedi_assets.lake.local import LocalFolder, fingerprint_of
-from stedi_assets.lake.storage import Entry
 
 _RECORD = b'{"user":"ada@example.com","x":1.5}\n'
-_CUT_OFF = "its gzip data are cut off"
-_DAMAGED = "its gzip data are damaged"
-_WIDE = "it is UTF-16 or UTF-32; the sources deliver UTF-8"
 _FORBIDDEN = "no permission to read it"
 _LEAVES = "it is a link that leaves the lake, and is not followed; put the file itself there"
 _DANGLES = "it is a link to what is not there"
@@ -40,9 +34,13 @@ _DANGLES = "it is a link to what is not there"
 _needs_permissions = pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 
 
+def _key(secret: bytes = b"a secret of a test") -> Callable[[], bytes]:
+    return lambda: secret
+
+
 def listing_of(folder: Path, known: dict[str, FileReport]) -> Listing:
     """Return the listing of a local folder."""
-    return list_landing_files(LocalFolder(folder.parent), folder.name, known)
+    return list_landing_files(LocalFolder(folder.parent), folder.name, known, key=_key())
 
 
 def has_changed(folder: Path, file: LandingFile) -> bool:
@@ -69,19 +67,6 @@ def looked_at(folder: Path, content: bytes, name: str = "a.json") -> LandingFile
     put(folder, name, content=content)
     (file,) = listing_of(folder, {}).files
     return file
-
-
-def report_of(file: LandingFile) -> FileReport:
-    """Return the report that a landing table keeps of a file."""
-    return FileReport(
-        path=file.path,
-        size=file.size,
-        fingerprint=file.fingerprint,
-        bytes=file.bytes,
-        digest=file.digest,
-        gzip=file.gzip,
-        byte_order_mark=file.byte_order_mark,
-    )
 
 
 def wait_for_the_clock_of(path: Path) -> None:
@@ -278,11 +263,16 @@ def test_a_file_whose_writer_dates_it_in_the_future_is_named_and_settles_by_when
 
 
 @_needs_permissions
-def test_a_file_that_may_not_be_read_is_an_error_and_the_others_are_read(tmp_path: Path) -> None:
+def test_a_file_that_may_not_be_read_is_listed_and_cannot_be_opened(tmp_path: Path) -> None:
     put(tmp_path, "a.json", "c.json")
     put(tmp_path, "b.json").chmod(0)
-    found = {file.path: file.error for file in listing_of(tmp_path, {}).files}
-    assert found == {"a.json": None, "b.json": _FORBIDDEN, "c.json": None}
+    assert {file.path: file.error for file in listing_of(tmp_path, {}).files} == {
+        "a.json": None,
+        "b.json": None,
+        "c.json": None,
+    }
+    with pytest.raises(PermissionError):
+        LocalFolder(tmp_path).open("b.json")
 
 
 @_needs_permissions
@@ -308,189 +298,83 @@ def test_files_of_a_folder_that_may_be_listed_but_not_entered_are_accounted_for(
     assert [(file.path, file.error) for file in listing.files] == [("closed/b.json", _FORBIDDEN)]
 
 
-def test_a_file_that_goes_while_the_folder_is_listed_is_an_error(tmp_path: Path) -> None:
-    with mock.patch.object(LocalFolder, "entries", return_value=[Entry("gone.json", is_file=True)]):
-        (file,) = listing_of(tmp_path, {}).files
-    assert file.path == "gone.json"
-    assert file.error == "it cannot be read: No such file or directory"
+# --- What a file is called --------------------------------------------------------------------------------------------
+
+
+def _no_key() -> bytes:
+    raise AssertionError("the secret was asked for")
 
 
 @pytest.mark.parametrize(
-    ("name", "shown"),
+    "path", ["a.json", "2024/05/a-b_c.json.gz", "x=1/{a,b}[c]*.JSONL", "a", "", "(1)~#.ndjson", "a:b.json"]
+)
+def test_a_file_with_a_usual_name_is_called_by_its_path(path: str) -> None:
+    assert masked(path) == path
+    assert alias(path, _no_key) == path
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
     [
-        ("2024/a.json", "2024/a.json"),
-        ("ada@example.com.json", "***"),
+        ("ada@example.com.json", "***.json"),
+        ("Ada Lovelace.JSON.gz", "***.json.gz"),
         ("2024/ada@example.com/a.json", "2024/***/a.json"),
-        ("@/b/@.json", "***/b/***"),
+        ("2024/ad\u00e9.ndjson", "2024/***.ndjson"),
+        ("a\nERROR b.jsonl", "***.jsonl"),
+        ("%40.json", "***.json"),
+        ("'a'.json", "***.json"),
+        ("@.json/b/@", "***.json/b/***"),
+        (os.fsdecode(b"caf\xe9.json"), "***.json"),
+        ("a.json ", "***"),
     ],
 )
-def test_a_part_of_a_name_that_holds_an_at_sign_is_not_shown(name: str, shown: str) -> None:
-    assert masked(name) == shown
+def test_a_part_of_a_name_that_could_hold_somebodys_data_is_not_shown(path: str, shown: str) -> None:
+    called = alias(path, _key())
+    assert masked(path) == shown
+    assert masked(called) == called
+    assert alias(called, _no_key) == called
+    # What tells paths apart stands in the last part; of the others nothing is shown.
+    folder, _, last = shown.rpartition("/")
+    mark = r"\*\*\*[0-9a-f]{12}" + ("" if "***" in last else "-")
+    assert re.fullmatch(re.escape(folder) + "/?" + mark + re.escape(last.removeprefix("***")), called)
 
 
-# --- What each is -----------------------------------------------------------------------------------------------------
+def test_an_alias_is_of_its_path_and_of_the_secret_alone() -> None:
+    paths = [
+        "ada@x.json",
+        "ben@x.json",
+        "ada@x/a.json",
+        "ben@x/a.json",
+        "ada@x/b.json",
+        "c/ada@x.json",
+        "ada@x.json.gz",
+    ]
+    called = [alias(path, _key()) for path in paths]
+    assert called == [alias(path, _key()) for path in paths]
+    assert len({*called, *(alias(path, _key(b"another secret")) for path in paths)}) == 2 * len(paths)
 
 
-def test_an_empty_file_is_a_file_of_no_bytes(tmp_path: Path) -> None:
-    file = looked_at(tmp_path, b"")
-    assert (file.size, file.bytes, file.gzip, file.byte_order_mark, file.error) == (0, 0, False, False, None)
+def test_files_are_listed_by_what_they_are_called_and_opened_by_their_paths(tmp_path: Path) -> None:
+    put(tmp_path, "ada@example.com.json", "b.json", "notes of ada.txt", ".ada@example.com")
+    listing = list_landing_files(LocalFolder(tmp_path.parent), tmp_path.name, {}, key=_key())
+    called = alias("ada@example.com.json", _key())
+    assert {file.path: file.name for file in listing.files} == {"ada@example.com.json": called, "b.json": "b.json"}
+    assert (listing.ignored, listing.hidden) == (("***",), ("***",))
+    known = {called: FileReport(called, listing.files[0].size, listing.files[0].fingerprint)}
+    again = list_landing_files(LocalFolder(tmp_path.parent), tmp_path.name, known, settled_before=0, key=_key())
+    assert [file.name for file in again.files] == [called]
+    assert again.unsettled == ("b.json",)
 
 
-@pytest.mark.parametrize(
-    ("name", "packed", "named_for_it"),
-    [
-        ("a.json", False, True),
-        ("a.json", True, False),
-        ("a.json.gz", False, False),
-        ("a.json.gz", True, True),
-        ("A.JSON.GZ", True, True),
-    ],
-)
-def test_content_decides_what_is_gzip_and_not_the_name(
-    tmp_path: Path, name: str, *, packed: bool, named_for_it: bool
-) -> None:
-    content = gzip.compress(_RECORD) if packed else _RECORD
-    file = looked_at(tmp_path, content, name)
-    assert (file.size, file.bytes, file.error) == (len(content), len(_RECORD), None)
-    assert (file.gzip, file.named_for_its_content) == (packed, named_for_it)
-    with open_content(LocalFolder(tmp_path.parent), tmp_path.name, file) as opened:
-        assert opened.read() == _RECORD
-
-
-# Two bytes at once: so every part of a gzip file falls on an edge between two blocks.
-@pytest.mark.parametrize("block", [2, 3, 7, 1 << 20])
-@pytest.mark.parametrize(
-    "content",
-    [
-        gzip.compress(_RECORD),
-        gzip.compress(b""),
-        gzip.compress(_RECORD) + gzip.compress(_RECORD * 50) + gzip.compress(b"") + gzip.compress(_RECORD, 0),
-        gzip.compress(_RECORD) + bytes(512),
-        gzip.compress(_RECORD) + bytes(5) + gzip.compress(_RECORD),
-    ],
-    ids=["one member", "nothing packed", "four members", "zeros at the end", "zeros between"],
-)
-def test_gzip_of_any_number_of_members_is_whole(tmp_path: Path, content: bytes, block: int) -> None:
-    with mock.patch.object(landing_files, "_BLOCK", block):
-        file = looked_at(tmp_path, content)
-    assert (file.gzip, file.error) == (True, None)
-    assert file.bytes == len(gzip.decompress(content))
-    with open_content(LocalFolder(tmp_path.parent), tmp_path.name, file) as opened:
-        assert opened.read() == gzip.decompress(content)
-
-
-@pytest.mark.parametrize("block", [2, 7, 1 << 20])
-def test_gzip_that_is_cut_off_anywhere_is_an_error(tmp_path: Path, block: int) -> None:
-    first, second = gzip.compress(_RECORD), gzip.compress(_RECORD * 2)
-    whole = first + second
-    with mock.patch.object(landing_files, "_BLOCK", block):
-        for length in range(2, len(whole)):
-            expected = None if length == len(first) else _CUT_OFF
-            assert looked_at(tmp_path, whole[:length]).error == expected, length
-
-
-@pytest.mark.parametrize("block", [7, 1 << 20])
-@pytest.mark.parametrize(
-    "content",
-    [
-        gzip.compress(_RECORD * 9)[:-8] + b"\0\0\0\0" + gzip.compress(_RECORD * 9)[-4:],
-        gzip.compress(_RECORD)[:-4] + b"\xff\0\0\0",
-        gzip.compress(_RECORD)[:12] + b"\xff" * 12 + gzip.compress(_RECORD)[24:],
-        gzip.compress(_RECORD) + b"garbage",
-        gzip.compress(_RECORD) + _RECORD,
-        b"\x1f\x8b" + _RECORD,
-        b"\x1f\x8b\x07" + gzip.compress(_RECORD)[3:],
-    ],
-    ids=["checksum", "length", "packed data", "garbage after it", "text after it", "two bytes of it", "other method"],
-)
-def test_gzip_that_is_damaged_is_an_error(tmp_path: Path, content: bytes, block: int) -> None:
-    with mock.patch.object(landing_files, "_BLOCK", block):
-        assert looked_at(tmp_path, content).error == _DAMAGED
-
-
-def test_a_damaged_file_is_measured_to_its_end_all_the_same(tmp_path: Path) -> None:
-    damaged = gzip.compress(_RECORD)[:-8] + b"\xff" * 8
-    digests = set()
-    with mock.patch.object(landing_files, "_BLOCK", 4):
-        for content in (damaged, damaged + b"\0", damaged + b"\1"):
-            digests.add(looked_at(tmp_path, content).digest)
-    assert len(digests) == 3
-
-
-@pytest.mark.parametrize(
-    "encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-8", "utf-8-sig", "latin-1"]
-)
-@pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("opening", ["{", "["])
-def test_wide_characters_are_an_error_and_other_encodings_are_for_the_records(
-    tmp_path: Path, encoding: str, opening: str, *, packed: bool
-) -> None:
-    content = f'{opening}"a":"\u00e9"'.encode(encoding)
-    file = looked_at(tmp_path, gzip.compress(content) if packed else content)
-    assert file.error == (_WIDE if encoding.startswith(("utf-16", "utf-32")) else None)
-    assert file.byte_order_mark == (encoding == "utf-8-sig")
-
-
-def test_utf_32_of_the_other_byte_order_is_an_error_with_its_mark(tmp_path: Path) -> None:
-    assert looked_at(tmp_path, "\ufeff{}".encode("utf-32-be")).error == _WIDE
-
-
-@pytest.mark.parametrize("block", [2, 3, 1 << 20])
-@pytest.mark.parametrize("content", [b"\xef\xbb", b"\xef\xbb\xbf", b"\n\xef\xbb\xbf"])
-def test_only_a_whole_mark_at_the_beginning_is_a_byte_order_mark(tmp_path: Path, content: bytes, block: int) -> None:
-    with mock.patch.object(landing_files, "_BLOCK", block):
-        file = looked_at(tmp_path, content)
-    assert (file.bytes, file.byte_order_mark, file.error) == (len(content), content == b"\xef\xbb\xbf", None)
-
-
-def test_only_what_begins_like_gzip_is_gzip(tmp_path: Path) -> None:
-    content = b'{"a":"' + gzip.compress(_RECORD)
-    with mock.patch.object(landing_files, "_BLOCK", 2):
-        file = looked_at(tmp_path, content)
-    assert (file.bytes, file.gzip, file.error) == (len(content), False, None)
-
-
-def test_the_digest_tells_files_apart_as_they_lie(tmp_path: Path) -> None:
-    put(tmp_path, "a.json", "copy/b.json")
-    put(tmp_path, "c.json", content=_RECORD[:-1])
-    put(tmp_path, "d.json", content=gzip.compress(_RECORD))
-    digests = {file.path: file.digest for file in listing_of(tmp_path, {}).files}
-    assert digests["a.json"] == digests["copy/b.json"]
-    assert len(set(digests.values())) == 3
-
-
-# --- What is known already --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("content", [_RECORD, gzip.compress(_RECORD), b"\xef\xbb\xbf" + _RECORD, b""])
-def test_a_file_that_is_known_is_not_read_again(tmp_path: Path, content: bytes) -> None:
-    file = looked_at(tmp_path, content)
-    with mock.patch.object(landing_files, "_measured", side_effect=AssertionError("it was read")):
-        listing = listing_of(tmp_path, {file.path: report_of(file)})
-    assert listing.files == (file,)
-
-
-def test_a_file_that_was_unreadable_is_read_again(tmp_path: Path) -> None:
-    file = looked_at(tmp_path, _RECORD)
-    unreadable = replace(report_of(file), bytes=0, digest="", error="its gzip data are cut off")
-    assert listing_of(tmp_path, {file.path: unreadable}).files == (file,)
-
-
-def test_a_file_that_has_changed_since_it_was_known_is_read_again(tmp_path: Path) -> None:
-    file = looked_at(tmp_path, _RECORD)
-    wait_for_the_clock_of(tmp_path / file.path)
-    put(tmp_path, file.path, content=_RECORD[::-1])
-    (again,) = listing_of(tmp_path, {file.path: report_of(file)}).files
-    assert again.size == file.size
-    assert again.digest != file.digest
-    assert again.fingerprint != file.fingerprint
-
-
-def test_what_is_known_of_one_file_is_not_taken_for_another(tmp_path: Path) -> None:
-    first = looked_at(tmp_path, _RECORD)
-    put(tmp_path, "b.json", content=_RECORD * 2)
-    (_, second) = listing_of(tmp_path, {"a.json": report_of(first), "b.json": report_of(first)}).files
-    assert (second.path, second.bytes) == ("b.json", 2 * len(_RECORD))
+def test_nothing_is_opened_to_be_listed(tmp_path: Path) -> None:
+    put(tmp_path, "a.json", "b.json.gz", content=b"\x1f\x8b cut off")
+    with mock.patch.object(LocalFolder, "open", side_effect=AssertionError("it was opened")):
+        listing = listing_of(tmp_path, {})
+    assert [(file.path, file.size, file.error) for file in listing.files] == [
+        ("a.json", 10, None),
+        ("b.json.gz", 10, None),
+    ]
+    assert listing.bytes == 20
 
 
 # --- Whether one has changed ------------------------------------------------------------------------------------------
@@ -576,4 +460,4 @@ def test_another_file_of_the_same_size_and_times_has_changed_even_within_one_tic
 
 def test_a_file_that_could_not_be_read_counts_as_changed(tmp_path: Path) -> None:
     put(tmp_path, "a.json")
-    assert has_changed(tmp_path, LandingFile("a.json", 0, "", error="no permission to read it"))
+    assert has_changed(tmp_path, LandingFile("a.json", "a.json", 0, "", error="no permission to read it"))

@@ -1,28 +1,27 @@
-"""Every kind of broken delivery, each in a file of its own and in pairs, through the real landing step.
+"""Every kind of broken delivery, each in a file of its own, through the real landing step; and files in pieces.
 
-The cases and their verdicts are in `malformed_cases.py`; all of them lie in one lake, so that Spark starts once.
+The cases and their verdicts are in `malformed_cases.py`; all of them lie in one lake, so that Spark reads once.
 """
 
-import itertools
-import random
-import re
+import gzip
+import hashlib
+import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from stedi_assets.contracts import SOURCES, Form
-from stedi_assets.lake import landing as landing_module
+from stedi_assets.contracts import SOURCES
+from stedi_assets.ingest.gate import Piece, Report
+from stedi_assets.lake import reading
 from stedi_assets.lake.errors import ContractBroken, LakeError
 from stedi_assets.lake.landing import land
 from stedi_assets.lake.landing_files import FileReport
 from stedi_assets.lake.layout import Lake
-from stedi_assets.transforms.records import judge, read_plain
 from stedi_assets_tests import oracle
 from stedi_assets_tests.lakes import local_lake, root_of
 from stedi_assets_tests.malformed_cases import CASES, MalformedCase
@@ -46,7 +45,7 @@ def landed(spark: SparkSession, lake: Lake, source: str) -> Landed:
     found = land(spark, lake, SOURCES[source])
     try:
         return Landed(
-            _by_file(found.accepted, lambda row: tuple(row)[:-1]),
+            _by_file(found.accepted, lambda row: _values(source, row.asDict())),
             _by_file(found.quarantined, lambda row: (tuple(row["reasons"]), bytes(row["raw"]))),
             {file.path: file for file in found.files},
             found.listing.ignored,
@@ -54,6 +53,12 @@ def landed(spark: SparkSession, lake: Lake, source: str) -> Landed:
         )
     finally:
         found.stage.discard()
+
+
+def _values(source: str, row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return the values of an accepted record, its keys among them."""
+    columns = oracle.COLUMNS[f"{source}_landing"]
+    return tuple(row[name] for name in columns if name not in {"_superseded", "_source_file"})
 
 
 def _by_file(rows: DataFrame | None, value: Any) -> dict[str, list[Any]]:
@@ -90,7 +95,7 @@ def test_a_broken_delivery_gets_its_verdict(number: int, case: MalformedCase, ea
     report = found.files.get(path)
     assert bool(report and report.error) == case.file_error
     if report and not report.error:
-        assert report.record_bytes + report.separator_bytes == report.bytes
+        assert report.accepted_bytes + report.quarantined_bytes + report.separator_bytes == report.bytes
         assert report.accepted + report.quarantined == report.records
 
 
@@ -107,113 +112,115 @@ def test_rows_and_raw_bytes_are_those_of_the_reference(source: str, each_case: d
 
 def assert_as_the_reference(source: Any, contents: dict[str, bytes], found: Landed) -> None:
     """Assert that every file became what the oracle makes of it, to the row and to the byte."""
-    columns = [column.name for column in SOURCES[source].record_columns]
     for path, content in contents.items():
         try:
             expected = oracle.read_file(source, content)
         except oracle.FileError:
             assert found.files[path].error, content
             continue
-        rows = [_comparable(tuple(row[name] for name in columns)) for row in expected.accepted]
+        rows = [_comparable(_values(source, row)) for row in expected.accepted]
         assert sorted(map(_comparable, found.accepted.get(path, []))) == sorted(rows), content
-        quarantined = sorted((record.reasons, record.raw) for record in expected.quarantined)
+        quarantined = sorted((record.reasons, _kept(record.raw)) for record in expected.quarantined)
         assert sorted(found.quarantined.get(path, [])) == quarantined, content
 
 
+def _kept(raw: bytes) -> bytes:
+    return raw if len(raw) <= oracle.LONGEST_RECORD else raw[: oracle.HEAD]
+
+
 def _comparable(row: tuple[Any, ...]) -> str:
-    """Write a row so that rows can be sorted.
-
-    A number kept as text may be spelled another way, `1.50` for `1.5`, and a zero has no sign.
-    """
-    number = r"-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?"
-    values = (float(v) if isinstance(v, str) and re.fullmatch(number, v) else v for v in row)
-    return repr([value + 0.0 if isinstance(value, float) else value for value in values])
+    """Write a row so that rows can be sorted; a zero has no sign."""
+    return repr([value + 0.0 if isinstance(value, float) else value for value in row])
 
 
-@pytest.mark.parametrize("source", SOURCES)
-def test_a_plain_record_is_what_judging_it_would_give(source: str, spark: SparkSession) -> None:
-    """Whatever is taken for plain, the judge accepts with the same values."""
-    texts = list(_nearly_plain(source, random.Random(20), 6_000))
-    records = spark.createDataFrame(
-        pa.table({"id": list(range(len(texts))), "text": texts, "blank": [False] * len(texts)})
-    )
-    columns = [column.name for column in SOURCES[source].record_columns]
-    plain = read_plain(records, SOURCES[source]).where("not_plain IS NULL")
-    judged = judge(records.selectExpr("id", "text", "false AS broken"), SOURCES[source], bare_nan=False)
-    found = {row["id"]: repr(row[1:]) for row in plain.select("id", *columns).collect()}
-    expected = {row["id"]: repr(row[1:]) for row in judged.where("reasons IS NULL").select("id", *columns).collect()}
-    for place, row in found.items():
-        assert row == expected.get(place), texts[place]
-    assert 0.1 * len(texts) < len(found) < len(expected) < 0.9 * len(texts)
+# --- Files in pieces --------------------------------------------------------------------------------------------------
+
+_LINES = GOOD * 30 + b'{"user":1}\n' + GOOD * 30 + b"garbage\n" + GOOD[:-1]
+_PRETTY = json.dumps(json.loads(GOOD), indent=100).encode() + b"\n"
+_WITH_LINES_IN_IT = GOOD.replace(b"}", b',"more":[\n' + b'{"a":1},\n' * 300 + b"{}]}")
 
 
-def _nearly_plain(source: str, random: random.Random, count: int) -> Iterator[str]:
-    """Yield records of a source with something odd in some of their values, keys, order, blanks or ends."""
-    odd = {
-        Form.NUMBER: ["0", "-0", "-0.0", "0.0", "1", "-1.50", "007", "1.", ".5", "1e3", "12345678901234567.25", "NaN"],
-        Form.INSTANT: ["1655564376361", "4099999999999", "4100000000000", "999999999999", "1655564376361.0", "null"],
-        Form.EMAIL: ['"a@b.c"', '"A.B@C"', '" a@b"', '"a@b@c"', '"ab"', '"a\\u0040b"', '"é@b"', '"@"', '""', "1"],
-        Form.TEXT: ['"x"', '"a b"', '""', '"\\n"', '"{"', '"é"', '"\x7f"', '"\x01"', '","', "1", "null", '"NaN"'],
-    }
-    odd |= {Form.SHARE_INSTANT: [*odd[Form.INSTANT], "0", "false"], Form.TEXT_OR_NUMBER: odd[Form.TEXT]}
-    usual = {form: values[0] for form, values in odd.items()} | {Form.NUMBER: "-1.5"}
-    for _ in range(count):
-        columns = [c for c in SOURCES[source].record_columns if c.required or random.random() < 0.9]
-        values = {
-            c.name: random.choice(odd[c.form]) if random.random() < 0.15 else usual[c.form] for c in columns if c.form
-        }
-        members = [f'"{name}":{random.choice(["", " "])}{value}' for name, value in values.items()]
-        if random.random() < 0.1:
-            members.insert(random.randrange(len(members)), random.choice([members[0], members[-1], '"other": 1', ""]))
-        separator = random.choice([",", ", ", ",", " ,\n"])
-        text = "{" + separator.join(members) + random.choice(["}", "}", " }", ",}", "}\n", "}}"])
-        yield text.replace('"email"', '"Email"') if random.random() < 0.02 else text
+@pytest.fixture
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> list[Piece]:
+    """Have files cut after some thousand bytes; the pieces that tasks were given, in the end."""
+    read: list[Piece] = []
+    original = reading._read
+
+    def noting(spark: Any, storage: Any, source: Any, pieces: Any, folder: str) -> Any:
+        read.extend(pieces)
+        return original(spark, storage, source, pieces, folder)
+
+    monkeypatch.setattr(reading, "_LARGEST_PIECE", 1_000)
+    monkeypatch.setattr(reading, "_read", noting)
+    return read
 
 
-def test_pairs_of_cases_in_one_file_are_those_of_the_reference(
-    spark: SparkSession, tmp_path_factory: pytest.TempPathFactory
+@pytest.mark.parametrize(
+    ("content", "read_again"),
+    [
+        (_LINES, False),
+        (_LINES + b"\n" + _LINES[:-9], False),
+        (_PRETTY * 20, True),
+        (GOOD * 10 + _WITH_LINES_IN_IT + GOOD * 10, True),
+        (GOOD * 14 + b'{"user":\n' + b"garbage\n" * 10 + GOOD, True),
+    ],
+    ids=["lines", "the last one cut off", "a record a page", "objects in an object", "broken"],
+)
+def test_a_file_in_pieces_is_what_it_is_as_a_whole(
+    content: bytes, *, read_again: bool, spark: SparkSession, lake: Lake, small_pieces: list[Piece]
 ) -> None:
-    """Two broken deliveries after each other, with and without a line break between, every case with some others."""
-    lake = local_lake(tmp_path_factory.mktemp("pairs"))
-    contents: dict[str, dict[str, bytes]] = {source: {} for source in SOURCES}
-    for source in SOURCES:
-        cases = [c for c in CASES if c.source == source and not c.file_error and len(c.content) < 10_000]
-        plain = [c for c in cases if not c.content.startswith(b"\x1f\x8b")]
-        for (first, a), (second, b) in itertools.product(enumerate(plain), enumerate(plain)):
-            # All neighbours, and a spread of the others.
-            if (first * 7 + second) % 23 == 0 or second == first + 1:
-                between = (b"\n", b"", b"\n\n")[(first + second) % 3]
-                contents[source][f"{first}-{second}.json"] = a.content + between + b.content
-
-    for source in SOURCES:
-        write(root_of(lake) / SOURCES[source].raw_path, contents[source].items())
-        assert_as_the_reference(source, contents[source], landed(spark, lake, source))
-        assert len(contents[source]) > 200
-
-
-def lose_one(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have a step of the landing drop one of the records it is given."""
-    original: Callable[..., DataFrame] = getattr(landing_module, step)
-
-    def losing(records: DataFrame, *args: Any, **kwargs: Any) -> DataFrame:
-        return original(records.where("place % 8589934592 != 1"), *args, **kwargs)
-
-    monkeypatch.setattr(landing_module, step, losing)
-
-
-def test_a_record_that_the_quick_way_loses_is_read_by_the_exact_one(
-    spark: SparkSession, lake: Lake, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write(root_of(lake) / SOURCES["accelerometer"].raw_path, [("a.json", GOOD * 3)])
-    lose_one("read_plain", monkeypatch)
+    folder = root_of(lake) / SOURCES["accelerometer"].raw_path
+    write(folder, [("a.json", content), ("b.json", GOOD * 3)])
     found = landed(spark, lake, "accelerometer")
-    assert len(found.accepted["a.json"]) == found.files["a.json"].records == 3
+    of_a = [(piece.start, piece.end) for piece in small_pieces if piece.name == "a.json"]
+    assert len(of_a) > 2
+    assert (of_a[-1] == (0, len(content))) == read_again
+    assert [piece.name for piece in small_pieces if piece.name == "b.json"] == ["b.json"]
+    assert_as_the_reference("accelerometer", {"a.json": content, "b.json": GOOD * 3}, found)
+    report = found.files["a.json"]
+    assert (report.bytes, report.gzip, report.error) == (len(content), False, None)
+    assert report.cut_off == (content[-2:] not in {b"}\n", GOOD[-3:-1]})
 
 
-def test_a_lost_record_is_found(spark: SparkSession, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drop one candidate between splitting and judging, and the bytes do not add up."""
+def test_a_packed_file_is_read_as_one_piece(spark: SparkSession, lake: Lake, small_pieces: list[Piece]) -> None:
+    # In a gzip that packs nothing there are lines to cut at.
+    content = gzip.compress(GOOD * 100, 0)
+    write(root_of(lake) / SOURCES["accelerometer"].raw_path, [("a.json", content)])
+    found = landed(spark, lake, "accelerometer")
+    assert len(small_pieces) > 2
+    assert_as_the_reference("accelerometer", {"a.json": content}, found)
+    report = found.files["a.json"]
+    assert (report.size, report.bytes, report.gzip) == (len(content), 100 * len(GOOD), True)
+    assert report.digest == hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+# --- What must not happen ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        {"accepted_bytes": -70},
+        {"quarantined_bytes": -8},
+        {"separator_bytes": -1},
+        {"bytes": 1},
+        {"records": 1},
+        {"bytes": -70, "accepted_bytes": -70},
+    ],
+    ids=str,
+)
+def test_a_lost_record_is_found(
+    loss: dict[str, int], spark: SparkSession, lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Have a task count less than there is, and the bytes do not add up to the size of the file."""
     write(root_of(lake) / SOURCES["accelerometer"].raw_path, [("a.json", GOOD * 3 + b"{broken\n")])
-    lose_one("judge", monkeypatch)
+    original = reading._file_report
+
+    def with_a_loss(source: Any, file: Any, pieces: Sequence[Report]) -> FileReport:
+        lossy = {name: getattr(pieces[0], name) + change for name, change in loss.items()}
+        return original(source, file, [replace(pieces[0], **lossy)])
+
+    monkeypatch.setattr(reading, "_file_report", with_a_loss)
     with pytest.raises(ContractBroken, match="rows_accounted_for"):
         land(spark, lake, SOURCES["accelerometer"])
     assert list((root_of(lake) / SOURCES["accelerometer"].landing.path).glob("_stage*")) == []

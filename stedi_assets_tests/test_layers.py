@@ -13,7 +13,7 @@ _PACKAGE = "stedi_assets"
 _ROOT = Path(__file__).resolve().parent.parent / _PACKAGE
 
 # From the bottom up: each may import itself and what stands before it.
-_LAYERS = ["contracts", "transforms", "second_engine", "lake", "audit", "report", "plumbing"]
+_LAYERS = ["contracts", "transforms", "second_engine", "ingest", "lake", "audit", "report", "plumbing"]
 _ON_TOP = ["definitions", "environment", "quickstart", "status", "__main__"]
 # Beside the layers: what each may import of the package.
 _BESIDE = {"settings": {"contracts", "lake"}, "sample_data": {"contracts"}, "__init__": set[str]()}
@@ -98,6 +98,7 @@ def test_imports_go_one_way_only(module: str) -> None:
     [
         ("contracts", {"pyspark", "dagster", "dagster_pyspark", "pyarrow", "boto3", "pydantic"}),
         ("transforms", {"dagster", "dagster_pyspark", "pyarrow", "boto3", "os", "pathlib"}),
+        ("ingest", {"pyspark", "dagster", "dagster_pyspark", "dagster_aws", "boto3", "pydantic", "os", "pathlib"}),
         ("lake", {"dagster", "dagster_pyspark", "dagster_aws", "pydantic"}),
         (
             "second_engine",
@@ -119,6 +120,12 @@ def test_a_layer_does_without_what_belongs_to_others(layer: str, foreign: set[st
 @pytest.mark.parametrize("module", _in_layer("transforms"))
 def test_transforms_use_nothing_that_leaves_the_query_or_the_jvm(module: str) -> None:
     assert not _names(module) & _NOT_IN_TRANSFORMS
+
+
+def test_python_sees_rows_where_raw_files_are_read_and_nowhere_else() -> None:
+    row_by_row = {name for name in _NOT_IN_TRANSFORMS if name.endswith(("udf", "udtf", "InPandas", "InArrow"))}
+    found = {(module, name) for module in _MODULES for name in _names(module) & row_by_row}
+    assert found == {("lake/reading.py", "mapInArrow")}
 
 
 @pytest.mark.parametrize("module", sorted(_MODULES))

@@ -112,13 +112,17 @@ def _environment(server: S3Server) -> Iterator[None]:
 
 @pytest.fixture
 def session(spark: SparkSession) -> Iterator[SparkSession]:
-    """The suite's session, whose Java has an identity for S3; both are as before in the end."""
+    """The suite's session, whose Java and Python workers have an identity for S3; all are as before in the end."""
     assert spark._jvm
     before, java = spark.conf.getAll, spark._jvm.java.lang.System
-    # Java has taken its environment with it when it was started.
+    # Java has taken its environment with it when it was started, and its Python workers have theirs from it.
     java.setProperty("aws.accessKeyId", KEY_ID)
     java.setProperty("aws.secretAccessKey", SECRET)
+    workers = {"AWS_ACCESS_KEY_ID": KEY_ID, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_EC2_METADATA_DISABLED": "true"}
+    spark.sparkContext.environment.update(workers)
     yield spark
+    for name in workers:
+        del spark.sparkContext.environment[name]
     java.clearProperty("aws.accessKeyId")
     java.clearProperty("aws.secretAccessKey")
     for name in spark.conf.getAll.keys() - before.keys():
@@ -441,7 +445,7 @@ def landed(
     # Every record is in a table, and every byte in a record or between two.
     for file in landing.files:
         assert (file.accepted, file.quarantined) == counts.get(file.path, (0, 0)), file
-        assert file.error or file.record_bytes + file.separator_bytes == file.bytes, file
+        assert file.error or file.accepted_bytes + file.quarantined_bytes + file.separator_bytes == file.bytes, file
     landing.stage.discard()
     assert [key for key, _ in place.versions()] == []
     return landing, counts

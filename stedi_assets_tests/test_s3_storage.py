@@ -1,6 +1,7 @@
 """The lake's storage on S3, without Spark: what a folder does as well, and what only a bucket needs."""
 
 import itertools
+import pickle
 import random
 import threading
 from collections.abc import Callable, Iterator
@@ -253,6 +254,35 @@ def test_every_key_is_listed_once_and_read_by_its_name(server: S3Server) -> None
     assert {path for path, entry in found.items() if not entry.is_file} == {"last/", "../a", "./a", "a/../b"}
     storage.purge("t")
     assert left(s3, name) == []
+
+
+def test_a_file_is_read_from_any_byte_on(storage: Storage) -> None:
+    content = random.Random(2).randbytes(1_000)
+    storage.write("t/a.json", content)
+    for start in (0, 1, 500, 999, 1_000):
+        with storage.open("t/a.json", start) as stream:
+            assert b"".join(blocks(stream)) == content[start:]
+
+
+def test_a_task_reads_by_its_own_credentials_where_the_driver_does(
+    server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, _ = new_bucket(server)
+    driver = S3Bucket.at(f"s3://{name}/a/lake", KMS_KEY, lambda: boto3.client("s3"))
+    driver.write("t/a.json", b"content")
+    pickled = pickle.dumps(driver)
+    assert not [secret for secret in (KEY_ID, "secret") if secret.encode() in pickled]
+    # On an executor that knows neither endpoint nor region.
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    task = pickle.loads(pickled)
+    assert task == driver
+    assert content_of(task, "t/a.json") == b"content"
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with pytest.raises(PermissionError, match="no AWS credentials were found"):
+        content_of(pickle.loads(pickled), "t/a.json")
 
 
 def test_an_object_that_is_replaced_while_it_is_read_is_not_mixed(s3: S3Bucket) -> None:

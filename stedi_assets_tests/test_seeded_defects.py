@@ -24,8 +24,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from stedi_assets.contracts import TABLES, ConsentRecord, MatchOn, Policy, PublishedTime, Readings
+from stedi_assets.ingest.gate import ARROW_TYPES
 from stedi_assets.lake.layout import Lake
-from stedi_assets.lake.snapshots import ARROW_TYPES, current, data_files, snapshot_folder, table_named
+from stedi_assets.lake.snapshots import current, data_files, snapshot_folder, table_named
 from stedi_assets.lake.suppression import Erased, change_suppressed
 from stedi_assets.plumbing.checks import CHECKS
 from stedi_assets.plumbing.spark import SparkResource

@@ -29,13 +29,14 @@ from botocore.exceptions import ClientError
 from pyspark.sql import DataFrame
 
 from stedi_assets.contracts import SOURCES, TABLES, Policy, Purpose, Table
+from stedi_assets.ingest.gate import ARROW_TYPES
 from stedi_assets.lake import local, publishing, s3
 from stedi_assets.lake.errors import NotWhole
 from stedi_assets.lake.layout import POINTER, PURPOSE, Lake
 from stedi_assets.lake.local import LocalFolder
 from stedi_assets.lake.publishing import Provenance, Retention, publish
 from stedi_assets.lake.s3 import S3Bucket
-from stedi_assets.lake.snapshots import ARROW_TYPES, current, current_dataset, read_pointer
+from stedi_assets.lake.snapshots import current, current_dataset, read_pointer
 from stedi_assets.lake.storage import Storage
 
 Kind = Literal["SIGKILL", "SIGTERM", "exception", "disk full", "denied"]

@@ -86,9 +86,11 @@ class Content:
                 if member.eof:
                     # Between two members, and behind the last one, there may be zeros.
                     block = block.lstrip(b"\0")
-                    if block:
-                        member = zlib.decompressobj(zlib.MAX_WBITS | 16)
-                if block and (piece := member.decompress(block, _BLOCK)):
+                    if not block:
+                        block = self._next_block()
+                        continue
+                    member = zlib.decompressobj(zlib.MAX_WBITS | 16)
+                if piece := member.decompress(block, _BLOCK):
                     yield piece
                 block = member.unconsumed_tail or member.unused_data or self._next_block()
         except zlib.error:

@@ -7,12 +7,11 @@ its report: what was counted on the way.
 import io
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, BinaryIO
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from stedi_assets.contracts import Source, Type
 from stedi_assets.ingest.content import Content, FileError, is_packed
@@ -57,8 +56,9 @@ class Piece:
 class Report:
     """What was counted while a piece was read. `error` is why its file cannot be read.
 
-    `bytes` is how many bytes the content has, unpacked. `ends_within`: its last record is a broken object, so that more
-    of it may follow. `unknown_fields` are counts by name, `other_names` those of names that are not like identifiers.
+    `bytes` is how many bytes the content has, unpacked. `ends_within`: an object has not ended, or the last record is a
+    broken one, so that more of it may follow. `unknown_fields` are counts by name, `other_names` those of names that
+    are not like identifiers.
     """
 
     name: str
@@ -106,7 +106,7 @@ def read_piece(opened: Opener, source: Source, piece: Piece) -> Iterator[pa.Reco
     except PermissionError:
         reading.report.error = "no permission to read it"
     except OSError as error:
-        reading.report.error = f"it cannot be read: {error.strerror}"
+        reading.report.error = f"it cannot be read: {error.strerror or type(error).__name__}"
     yield reading.reported()
 
 
@@ -136,7 +136,7 @@ class _Reading:
             self.report.digest = content.digest
         if self._last is not None:
             self.report.cut_off = self._last.is_cut_off
-            self.report.ends_within = not self._last.is_object and self._last.raw.startswith(b"{")
+            self.report.ends_within |= not self._last.is_object and self._last.raw.startswith(b"{")
         self._count_unknown_fields()
 
     def reported(self) -> pa.RecordBatch:
@@ -232,6 +232,7 @@ class _Reading:
         yield from self._flush()
         self.report.separator_bytes += end.separator_bytes
         self.report.bytes = end.offset
+        self.report.ends_within = end.within_object
 
     def _flush(self) -> Iterator[pa.RecordBatch]:
         if rows := self._waiting:
@@ -242,7 +243,7 @@ class _Reading:
 
     def _batch(self, columns: Mapping[str, Any], rows: int) -> pa.RecordBatch:
         arrays = [
-            _array(columns[name], kind) if name in columns else pa.nulls(rows, kind)
+            pa.array(columns[name], kind) if name in columns else pa.nulls(rows, kind)
             for name, kind in zip(self._schema.names, self._schema.types, strict=True)
         ]
         return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
@@ -254,8 +255,3 @@ class _Reading:
                 self.report.unknown_fields[name] = records
             else:
                 self.report.other_names += 1
-
-
-def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
-    # Without the sign of a zero, which engines compare in their own ways.
-    return pc.add(pa.array(values, kind), 0.0) if pa.types.is_floating(kind) else pa.array(values, kind)

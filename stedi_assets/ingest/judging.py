@@ -69,7 +69,7 @@ class Judge:
             values: list[Any] = [record.get(column.name) for record in objects]
             if not _are_plain(column, values) or not self._add_keys(column, values, found):
                 return None
-            found[column.name] = values
+            found[column.name] = _held(column, values)
         texts = sum(len(found[name]) - found[name].count(None) for name in self._texts)
         # Each name and each text has two quotation marks; of two equal names, the parser has kept one.
         if block.data.count(b'"') != 2 * (sum(map(len, objects)) + texts):
@@ -120,6 +120,7 @@ class Judge:
             row[column.name] = [value.get(column.name)]
             if not _are_plain(column, row[column.name]) or not self._add_keys(column, row[column.name], row):
                 return None
+            row[column.name] = _held(column, row[column.name])
         self.unknown_fields.update(unknown)
         return {name: found for name, (found,) in row.items()}
 
@@ -174,6 +175,11 @@ def _are_plain(column: Column, values: Sequence[Any]) -> bool:
     return True
 
 
+def _held(column: Column, values: list[Any]) -> list[Any]:
+    """Return plain values as a column holds them: a zero without its sign, which engines compare in their own ways."""
+    return [value + 0.0 for value in values] if column.form is Form.NUMBER else values
+
+
 class _Refused(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -193,7 +199,7 @@ def _typed(column: Column, value: Any) -> Any:
         number = float(value)
         if number in {float("inf"), float("-inf")}:
             raise _Refused("not_finite")
-        return number if column.form is Form.NUMBER else _instant(value, number)
+        return _held(column, [number])[0] if column.form is Form.NUMBER else _instant(value, number)
     if column.form is Form.TEXT_OR_NUMBER and is_number and value not in _NOT_FINITE:
         return str(value)
     if not is_text:

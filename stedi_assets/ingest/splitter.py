@@ -130,10 +130,14 @@ class Block:
 
 @dataclass(frozen=True)
 class End:
-    """The end of the stream: the separators that stood there, and how many bytes there were in all."""
+    """The end of the stream: the separators that stood there, and how many bytes there were in all.
+
+    `within_object`: an object has begun and not ended, so that it may go on in another stream.
+    """
 
     separator_bytes: int
     offset: int
+    within_object: bool = False
 
 
 def split(content: Stream, larger: Callable[[], Listener] | None = None) -> Iterator[Block | Record | End]:
@@ -147,7 +151,7 @@ def split(content: Stream, larger: Callable[[], Listener] | None = None) -> Iter
     while True:
         separators = window.skip_separators()
         if window.at_end:
-            yield End(separators, window.offset)
+            yield End(separators, window.offset, objects.are_open_at_end)
             return
         if window.offset >= one_by_one_until:
             data, one_by_one_until = window.lines_ahead()
@@ -376,6 +380,7 @@ class _Objects:
         # Objects that began and have not ended before the frontier: where, and how many brackets were open around each.
         self._open: dict[int, int] = {}
         self._depth = self._frontier = 0
+        self.are_open_at_end = False
 
     def end_of(self, offset: int) -> int | None:
         """Return where an object ends that begins at an offset; None if it is broken, too large or too deep."""
@@ -399,6 +404,7 @@ class _Objects:
                     self._give_up(offset, offset + error.pos)
                     return None
                 if window.all_read and len(text) == window.ahead:
+                    self.are_open_at_end = True
                     self._give_up(offset, offset + len(text))
                     return None
                 if len(text) <= LARGEST_RECORD:
@@ -433,6 +439,7 @@ class _Objects:
             end = found and (end_of_string(window.bytes, found.end()) if found.group() == b'"' else found.end())
             if found is None or end is None:
                 if until or window.all_read or window.ahead > LARGEST_RECORD:
+                    self.are_open_at_end |= window.all_read and not until
                     return False
                 window.read_on()
                 continue

@@ -106,7 +106,8 @@ class LocalFolder:
         for top in self._tops(path):
             if _is_below(place, top):
                 opened = _open_below(top, place)
-                opened.seek(start)
+                if start:  # no pipe can go anywhere
+                    opened.seek(start)
                 return opened
         raise OSError(errno.ELOOP, _LEAVES, self.shown(path))
 

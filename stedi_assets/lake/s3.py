@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, BinaryIO, cast
 
 import boto3
@@ -40,9 +40,10 @@ _BROKEN_OFF = (HTTPClientError, BotoConnectionError, IncompleteReadError)
 _NO_BUCKET = "there is no such bucket"
 
 
-def s3_client() -> Any:
+def s3_client(endpoint: str | None = None, region: str | None = None) -> Any:
     """Return a boto3 client by the standard chain, which repeats what may be repeated."""
-    return boto3.client("s3", config=Config(retries={"mode": "standard", "total_max_attempts": ATTEMPTS}))
+    config = Config(retries={"mode": "standard", "total_max_attempts": ATTEMPTS})
+    return boto3.client("s3", endpoint_url=endpoint, region_name=region, config=config)
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,12 @@ class S3Bucket:
             msg = f"STEDI_LAKE={location} is not possible. Write s3://bucket/prefix, with A-Z a-z 0-9 _ - . = /"
             raise LakeError(msg)
         return cls(named[1], named[2], kms_key, make_client)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Say what a Spark task is given of this: where S3 is, and no credentials. It finds those by itself."""
+        found = self.client.meta
+        make_client = partial(s3_client, found.endpoint_url, found.region_name)
+        return S3Bucket, (self.bucket, self.prefix, self.kms_key, make_client)
 
     @cached_property
     def client(self) -> Any:

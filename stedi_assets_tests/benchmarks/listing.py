@@ -31,7 +31,7 @@ _SECONDS_A_PAGE = 0.2
 _SOURCE = SOURCES["step_trainer"]
 _SNAPSHOT = "a-snapshot"
 _POINTER = json.dumps(Pointer(_SNAPSHOT, 0, "", "", "production").as_dict())
-_REPORT = FileReport("", 78, "", 78, "0" * 32, 1, 1, record_bytes=77, separator_bytes=1)
+_REPORT = FileReport("", 78, "", 78, "0" * 32, 1, 1, accepted_bytes=77, separator_bytes=1)
 
 
 class _Bucket(http.server.BaseHTTPRequestHandler):
