@@ -223,10 +223,9 @@ class Stored:
             return engine.sql(sql).to_arrow_table()
 
     def replace(self, name: str, rows: pa.Table) -> None:
-        """Put other rows into a table."""
-        for file in self.folder(name).glob("*.parquet"):
-            file.unlink()
-        pq.write_table(rows, self.folder(name) / "part-0.parquet")
+        """Put other rows into a table, under the names of its files."""
+        for place, file in enumerate(sorted(self.folder(name).glob("*.parquet"))):
+            pq.write_table(rows.slice(0, None if place == 0 else 0), file)
         self.point(name, rows=rows.num_rows)
 
 
@@ -495,13 +494,13 @@ STORED = [
         "a withdrawal in quarantine is given to another",
         CT,
         "agrees_with_second_engine",
-        altered(QUARANTINE, "TRUE", raw='\'{"email": "zoe@example.com"}\'::BLOB'),
+        altered(QUARANTINE, "TRUE", _people="['zoe@example.com']"),
     ),
     Defect(
         "a quarantined record is made unreadable",
         CL,
         "quarantined_people_known",
-        altered(QUARANTINE, "TRUE", raw="'nothing'::BLOB"),
+        altered(QUARANTINE, "TRUE", _people="[]::VARCHAR[]"),
     ),
     # What names a person in the table that has none.
     Defect(
@@ -653,6 +652,8 @@ STORED = [
     Defect("a distance missing", ST, "required_values", altered(ST, ONE_STEP, distanceFromObject="NULL")),
     Defect("a subject missing", ML, "required_values", altered(ML, ONE_PAIR, subject_id="NULL")),
     Defect("a landed e-mail missing", CL, "required_values", altered(CL, ADA, email="NULL")),
+    Defect("a landed key missing", SL, "required_values", altered(SL, "TRUE", _device="NULL")),
+    Defect("the key of another person", CT, "agrees_with_second_engine", altered(CL, ADA, _person="'zoe@example.com'")),
     Defect("an e-mail in capitals", CT, "agrees_with_second_engine", altered(CT, ADA, email="upper(email)")),
     Defect(
         "the names of two persons swapped",
