@@ -285,9 +285,14 @@ def reported(name: str, **changes: Any) -> Tampering:
     return tampering
 
 
-def _first_ignored(stored: Stored) -> None:
-    path = stored.folder("customer_landing") / "_files.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"ignored": ["more.txt"]}))
+def beside(name: str, **changes: Any) -> Tampering:
+    """Change what `_files.json` says of a landing table as a whole."""
+
+    def tampering(stored: Stored) -> None:
+        path = stored.folder(name) / "_files.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+    return tampering
 
 
 def file_copied(name: str) -> Tampering:
@@ -687,8 +692,8 @@ STORED = [
     Defect("a file's report says more records", CL, "rows_accounted_for", reported(CL, accepted=1_000)),
     Defect("a file's report says more bytes", SL, "rows_accounted_for", reported(SL, bytes=1)),
     Defect("a file's report says that it is unreadable", AL, "files_readable", reported(AL, error="it is UTF-16")),
-    Defect("a file's report names an unknown field", SL, "unknown_fields", reported(SL, unknown_fields=["more"])),
-    Defect("a file is reported as ignored", CL, "ignored_files", _first_ignored),
+    Defect("a report names an unknown field", SL, "unknown_fields", beside(SL, unknown_fields={"more": 20})),
+    Defect("a file is reported as ignored", CL, "ignored_files", beside(CL, ignored=["more.txt"])),
     Defect(
         "a pointer to another quarantine",
         CL,
