@@ -19,6 +19,7 @@ import pytest
 from stedi_assets.contracts import SOURCES
 from stedi_assets.ingest import judging
 from stedi_assets.ingest.alphabet import is_within
+from stedi_assets.ingest.evidence import Evidence
 from stedi_assets.ingest.identity import device_of, person_of
 from stedi_assets.ingest.judging import Judge
 from stedi_assets.ingest.splitter import Block, Record, split
@@ -54,8 +55,9 @@ each_code_point = pytest.mark.parametrize(
 
 
 @pytest.fixture(autouse=True)
-def _no_mentions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whom a quarantined record mentions is not asked here, and takes most of the time."""
+def _no_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whom a quarantined record names is not asked here, and takes most of the time."""
+    monkeypatch.setattr(judging, "find_evidence", lambda _: Evidence())
     monkeypatch.setattr(judging, "find_mentions", lambda _: None)
 
 

@@ -112,8 +112,7 @@ MUTANTS = [
         "(F.coalesce(_CONSENT, 'shareWithPublicAsOfDate', 'shareWithFriendsAsOfDate', F.lit(2**62)) <= as_of)",
     ),
     # Spellings.
-    Mutant("people as they are spelled", people, '"email": "_person"', '"email": "email"'),
-    Mutant("devices of people as spelled", people, '"serialNumber": "_device"', '"serialNumber": "serialNumber"'),
+    Mutant("customers as they are spelled", people, "F.col(_KEYS.get(name, name)).alias(name)", "F.col(name)"),
     Mutant(
         "a person for each spelling", people, 'Window.partitionBy("_person")', 'Window.partitionBy("_person", "email")'
     ),
@@ -325,7 +324,7 @@ def _write_rare_cases(lake: Lake) -> None:
         customer("gus", CONSENTED, CONSENTED, "device-of-one"),
         customer("hal", CONSENTED, None, "device-of-one"),
         customer("ida", CONSENTED, CONSENTED, "device-in-doubt"),
-        customer("jon", 12, None, "device-in-doubt"),
+        customer("jon", 12, None, "device-in-doubt") | {"more": {"serialNumber": "device-of-jon"}},
     ]
     active = ("duo", "eva", "fay", "gus", "hal", "ida", "jon")
     devices = ("device-1-of-duo", "device-2-of-duo", "device-of-two", "device-of-one", "device-in-doubt")

@@ -224,10 +224,9 @@ class Stored:
             return engine.sql(sql).to_arrow_table()
 
     def replace(self, name: str, rows: pa.Table) -> None:
-        """Put other rows into a table."""
-        for file in self.folder(name).glob("*.parquet"):
-            file.unlink()
-        pq.write_table(rows, self.folder(name) / "part-0.parquet")
+        """Put other rows into a table, under the names of its files."""
+        for place, file in enumerate(sorted(self.folder(name).glob("*.parquet"))):
+            pq.write_table(rows.slice(0, None if place == 0 else 0), file)
         self.point(name, rows=rows.num_rows)
 
 
@@ -287,9 +286,14 @@ def reported(name: str, **changes: Any) -> Tampering:
     return tampering
 
 
-def _first_ignored(stored: Stored) -> None:
-    path = stored.folder("customer_landing") / "_files.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"ignored": ["more.txt"]}))
+def beside(name: str, **changes: Any) -> Tampering:
+    """Change what `_files.json` says of a landing table as a whole."""
+
+    def tampering(stored: Stored) -> None:
+        path = stored.folder(name) / "_files.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+    return tampering
 
 
 def file_copied(name: str) -> Tampering:
@@ -496,13 +500,13 @@ STORED = [
         "a withdrawal in quarantine is given to another",
         CT,
         "agrees_with_second_engine",
-        altered(QUARANTINE, "TRUE", raw='\'{"email": "zoe@example.com"}\'::BLOB'),
+        altered(QUARANTINE, "TRUE", _people="['zoe@example.com']"),
     ),
     Defect(
         "a quarantined record is made unreadable",
         CL,
         "quarantined_people_known",
-        altered(QUARANTINE, "TRUE", raw="'nothing'::BLOB"),
+        altered(QUARANTINE, "TRUE", _people="[]::VARCHAR[]"),
     ),
     # What names a person in the table that has none.
     Defect(
@@ -654,6 +658,8 @@ STORED = [
     Defect("a distance missing", ST, "required_values", altered(ST, ONE_STEP, distanceFromObject="NULL")),
     Defect("a subject missing", ML, "required_values", altered(ML, ONE_PAIR, subject_id="NULL")),
     Defect("a landed e-mail missing", CL, "required_values", altered(CL, ADA, email="NULL")),
+    Defect("a landed key missing", SL, "required_values", altered(SL, "TRUE", _device="NULL")),
+    Defect("the key of another person", CT, "agrees_with_second_engine", altered(CL, ADA, _person="'zoe@example.com'")),
     Defect("an e-mail in capitals", CT, "agrees_with_second_engine", altered(CT, ADA, email="upper(email)")),
     Defect(
         "the names of two persons swapped",
@@ -687,8 +693,8 @@ STORED = [
     Defect("a file's report says more records", CL, "rows_accounted_for", reported(CL, accepted=1_000)),
     Defect("a file's report says more bytes", SL, "rows_accounted_for", reported(SL, bytes=1)),
     Defect("a file's report says that it is unreadable", AL, "files_readable", reported(AL, error="it is UTF-16")),
-    Defect("a file's report names an unknown field", SL, "unknown_fields", reported(SL, unknown_fields=["more"])),
-    Defect("a file is reported as ignored", CL, "ignored_files", _first_ignored),
+    Defect("a report names an unknown field", SL, "unknown_fields", beside(SL, unknown_fields={"more": 20})),
+    Defect("a file is reported as ignored", CL, "ignored_files", beside(CL, ignored=["more.txt"])),
     Defect(
         "a pointer to another quarantine",
         CL,
