@@ -210,12 +210,9 @@ _ENVELOPES = [
         "an envelope of what the source does not send", "accelerometer", b'{"items":[{"a":1}]}', 0, [_ALL_MISSING]
     ),
     MalformedCase("an envelope of nothing", "accelerometer", b'{"readings":[]}', 0, [_ALL_MISSING]),
-    MalformedCase(
-        "an envelope with two arrays", "accelerometer", b'{"readings":[' + _READING + b'],"more":[]}', 0, [_ALL_MISSING]
-    ),
-    MalformedCase(
-        "an envelope with an object", "accelerometer", b'{"meta":{},"readings":[' + _READING + b"]}", 0, [_ALL_MISSING]
-    ),
+    MalformedCase("an envelope with two arrays", "accelerometer", b'{"readings":[' + _READING + b'],"more":[]}', 1),
+    MalformedCase("an envelope with an object", "accelerometer", b'{"meta":{},"readings":[' + _READING + b"]}", 1),
+    _file_error("an envelope of two parts", "accelerometer", b'{"a":[' + _READING + b'],"b":[' + _READING + b"]}"),
     MalformedCase(
         "a record with records in it", "customer", _with("customer", children="[" + _CUSTOMER.decode() + "]"), 1
     ),

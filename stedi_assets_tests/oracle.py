@@ -145,15 +145,15 @@ class _Record(NamedTuple):
     members: Members | None  # None: broken, or no object
 
 
-def split_records(content: bytes, source: Source = "customer") -> list[tuple[int, int, bool]]:
+def split_records(content: bytes) -> list[tuple[int, int, bool]]:
     """Cut one decompressed file into records: (start, end, whether it is a JSON object), in order.
 
-    Every byte outside the extents belongs to a separator, or to an envelope around records.
+    Every byte outside the extents belongs to a separator. An envelope is one record here.
     """
-    return [(record.start, record.end, record.members is not None) for record in _records(content, source)]
+    return [(record.start, record.end, record.members is not None) for record in _records(content, None)]
 
 
-def _records(content: bytes, source: Source) -> Iterator[_Record]:
+def _records(content: bytes, source: Source | None) -> Iterator[_Record]:
     restart_points = [match.end() - 1 for match in _RESTART_POINT.finditer(content)]
 
     def next_restart(after: int) -> int:
@@ -171,7 +171,7 @@ def _records(content: bytes, source: Source) -> Iterator[_Record]:
         elif content.startswith(b"{", position):
             if found := _scan_object(content, position):
                 end, members = found
-                if enveloped := _enveloped(content, members, source):
+                if source and (enveloped := _enveloped(content, members, source)):
                     yield from enveloped
                     position = end
                     continue
@@ -245,14 +245,23 @@ def _scan_object(content: bytes, start: int) -> tuple[int, Members] | None:
 def _enveloped(content: bytes, members: Members, source: Source) -> list[_Record]:
     """The records that an object is only an envelope of, none where it is a record itself.
 
-    An envelope has no key of the contract, and one value that is an array which holds an object with such a key; its
-    other values are no objects or arrays. Each element is a record.
+    An envelope has no key of the contract, and one value that is an array which holds an object with such a key. Each
+    element of that is a record. Raises FileError where there are several such arrays.
     """
-    arrays = [member for member in members if member.value == b"["]
-    if len(arrays) != 1 or any(member.value == b"{" for member in members) or _has_column(members, source):
+    if _has_column(members, source):
         return []
+    found = [_elements(content, member.end) for member in members if member.value == b"["]
+    with_records = [
+        elements for elements in found if any(_has_column(element.members or [], source) for element in elements)
+    ]
+    if len(with_records) > 1:
+        raise FileError("an envelope of several parts")
+    return with_records[0] if with_records else []
+
+
+def _elements(content: bytes, position: int) -> list[_Record]:
+    """The elements of an array of a whole object, from behind its opening bracket."""
     elements: list[_Record] = []
-    position = arrays[0].end
     while token := _TOKEN.match(content, position):
         start, end = token.start() + len(token[0]) - len(token[0].lstrip(b" \t\n\r")), token.end()
         inner: Members | None = None
@@ -265,7 +274,7 @@ def _enveloped(content: bytes, members: Members, source: Source) -> list[_Record
         if token[1] != b",":
             elements.append(_Record(start, end, inner))
         position = end
-    return elements if any(_has_column(element.members or [], source) for element in elements) else []
+    return elements
 
 
 def _has_column(members: Members, source: Source) -> bool:

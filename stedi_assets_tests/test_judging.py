@@ -53,7 +53,14 @@ def by_the_oracle(source: oracle.Source, content: bytes) -> Judged:
 
 @pytest.mark.parametrize(
     "case",
-    [c for c in CASES if not (c.file_error or c.name.startswith("named ") or c.content.startswith(b"\x1f\x8b"))],
+    # Envelopes are for the gate to open.
+    [
+        c
+        for c in CASES
+        if not (
+            c.file_error or c.name.startswith("named ") or c.content.startswith(b"\x1f\x8b") or "envelope" in c.name
+        )
+    ],
     ids=lambda case: case.name,
 )
 def test_every_broken_delivery_is_judged_as_the_oracle_does(case: MalformedCase) -> None:

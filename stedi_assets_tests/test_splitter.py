@@ -168,7 +168,7 @@ def test_every_broken_delivery_is_split_as_by_the_oracle(block: int) -> None:
         if block < 1_000 and len(content) > 1_000_000:
             continue
         with _sizes(_BLOCK=block):
-            assert _extents(content) == oracle.split_records(content, case.source), case.name
+            assert _extents(content) == oracle.split_records(content), case.name
 
 
 def test_two_broken_deliveries_in_one_file_are_split_as_by_the_oracle() -> None:
