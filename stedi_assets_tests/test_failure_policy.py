@@ -108,16 +108,40 @@ CASES = [
         "They are quarantined, byte for byte; the others land",
         "quarantine_rate",
         "WARN",
+        _deliver_later("accelerometer/landing/more.json", b'{"user": 5}\n' + lines(phone_reading("ada", LATER))),
+        {"accelerometer_landing": 5, "machine_learning_curated": 4},
+    ),
+    Case(
+        "A file of readings of which no record can be accepted",
+        "Its records are quarantined; the others land",
+        "every_file_gives_records",
+        "WARN",
         _deliver_later("accelerometer/landing/more.json", b'{"user": 5}\n'),
         {"accelerometer_landing": 4, "machine_learning_curated": 4},
+    ),
+    Case(
+        "A file of customers of which no record can be accepted",
+        "Its records are quarantined; nothing is made of that table",
+        "every_file_gives_records",
+        "ERROR",
+        _deliver_later("customer/landing/more.json", b'{"email": 5}\n'),
+        {"customer_landing": 2, "customer_trusted": None},
+    ),
+    Case(
+        "A file that ends within a record",
+        "That record is quarantined, the others land",
+        "files_whole",
+        "WARN",
+        _deliver_later("accelerometer/landing/more.json", lines(phone_reading("ada", LATER)) + b'{"user": "ben@exa'),
+        {"accelerometer_landing": 5, "machine_learning_curated": 4},
     ),
     Case(
         "A quarantined customer record whose e-mail cannot be read",
         "It is quarantined; it may be anybody's withdrawal",
         "quarantined_people_known",
         "WARN",
-        _deliver_later("customer/landing/more.json", b'{"email": \n'),
-        ALL,
+        _deliver_later("customer/landing/more.json", b'{"email": \n' + lines(customer("cleo", LATER, None))),
+        {"customer_landing": 3, "machine_learning_curated": 4},
     ),
     Case(
         "Fields that the contract does not know",
@@ -136,7 +160,7 @@ CASES = [
         ALL,
     ),
     Case(
-        "A file that cannot be read: cut-off gzip, UTF-16, no permission",
+        "A file that cannot be read: cut-off gzip, zip, UTF-16, no permission",
         "The other files land; nothing is made of that table",
         "files_readable",
         "ERROR",
@@ -210,6 +234,14 @@ CASES = [
         {"customer_trusted": 1, "accelerometer_trusted": 2, "machine_learning_curated": 2},
     ),
     Case(
+        "More than a few people leave at once for records that cannot be read",
+        "They leave; nothing more is made",
+        "few_people_leave_unread",
+        "ERROR",
+        _deliver_later("customer/landing/more.json", lines(customer("ada", LATER, None) | {"serialNumber": 5})),
+        {"customer_trusted": 1, "machine_learning_curated": 2},
+    ),
+    Case(
         "A file is gone that a landing table was made from",
         "The landing table stays as it was",
         "the error names the file",
@@ -245,7 +277,7 @@ CASES = [
     ),
 ]
 # These need tables that were made before.
-SECOND_RUNS = {case.what for case in CASES[-6:]}
+SECOND_RUNS = {case.what for case in CASES[-7:]}
 
 
 @pytest.fixture(scope="module")
