@@ -461,13 +461,13 @@ def with_ada(tmp_path_factory: pytest.TempPathFactory, spark_resource: SparkReso
     crowd = json.dumps({"contacts": [f"a{number}@example.com" for number in range(10_001)] + ["ada@example.com"]})
     for source, content in {
         "customer": b'{"name": "x" "contact" ada@example.com\n{"email": "ada@example.com", "serialNumber": 5}\n'
-        + crowd.encode(),
+        + crowd.encode()
+        + b"\n"
+        + lines(customer("ada", CONSENTED - 1, CONSENTED)),
         "accelerometer": lines(phone_reading("ada", INSTANTS[0]) | {"user": " ADA@example.com"}),
         "step_trainer": lines(device_reading("device-of-ada", INSTANTS[0] + 1)),
     }.items():
         (root_of(lake) / source / "landing" / "more.json").write_bytes(content)
-    early = lines(customer("ada", CONSENTED - 1, CONSENTED))
-    (root_of(lake) / "customer" / "landing" / "early.json").write_bytes(early)
     assert materialise(lake, spark_resource, tables=_LANDING).success
     assert left_of_ada(lake)
     return root_of(lake)
@@ -485,7 +485,7 @@ def left_of_ada(lake: Lake) -> list[str]:
 
 def _erased(lake: Lake, spark: SparkResource) -> None:
     erased = erase_person.execute_in_process(
-        run_config={"ops": {"erase_from_lake": {"config": {"person": ADA}}}},
+        run_config={"ops": {"erase_from_lake": {"config": {"person": ADA, "expect_nobody": True}}}},
         resources={name: found for name, found in resources(lake, spark).items() if name in {"lake", "spark"}},
         raise_on_error=False,
     )
