@@ -12,11 +12,12 @@ import io
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 from stedi_assets.contracts import SOURCES
+from stedi_assets.ingest.splitter import Record, split_records
 from stedi_assets_tests.promise_cases import hostile
 
 _INGEST = "stedi_assets.ingest"
@@ -28,7 +29,7 @@ FUNCTIONS: dict[str, Callable[[Callable[..., Any], bytes], object]] = {
     "evidence.find_evidence": lambda function, text: function(text),
     "evidence.find_mentions": lambda function, text: function(text),
     "splitter.split_records": lambda function, text: deque(function(io.BytesIO(text)), maxlen=0),
-    "judging.judge_record": lambda function, text: function(text, SOURCES["customer"]),
+    "judging.Judge": lambda judge, text: deque(map(judge(SOURCES["customer"]).verdict, _records(text)), maxlen=0),
 }
 _TIMES = (1, 2, 4)
 _TRIES = 3
@@ -55,6 +56,10 @@ def main() -> int:
             worst = max(worst, ratios[-1] / _TIMES[-1])
     print(f"n is {chosen.n:,}; at worst 4n takes {worst:.1f} times as long as is in proportion")
     return int(worst > chosen.most)
+
+
+def _records(text: bytes) -> Iterator[Record]:
+    return (record for record in split_records(io.BytesIO(text)) if record.length)
 
 
 def _texts(n: int) -> dict[str, bytes]:
