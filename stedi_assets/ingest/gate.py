@@ -19,7 +19,7 @@ from stedi_assets.ingest.envelopes import elements_within, require_no_envelope
 from stedi_assets.ingest.evidence import Listener
 from stedi_assets.ingest.json_text import with_all_the_stack
 from stedi_assets.ingest.judging import Doubt, Judge
-from stedi_assets.ingest.splitter import LARGEST_RECORD, Block, End, Record, split
+from stedi_assets.ingest.splitter import Block, End, Record, split
 
 # Opens a file of the landing folder by its path, from a place on.
 Opener = Callable[[str, int], BinaryIO]
@@ -187,8 +187,8 @@ class _Reading:
                     self.report.separator_bytes += found.separator_bytes
             self._last = None
             return
-        if record.length > LARGEST_RECORD:
-            require_no_envelope(record.raw, self._names)
+        if record.larger_object:
+            require_no_envelope(record.larger_object, self._names)
         self._last = record
         report = self.report
         report.records += 1

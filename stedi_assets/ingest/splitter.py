@@ -86,7 +86,8 @@ class Record:
     `raw` are its bytes; of one larger than `LARGEST_RECORD` the first `HEAD`. `offset` is where it begins in the
     stream, `length` how long it is, `separator_bytes` how many bytes stood before it. `is_object`: it is one JSON
     object; `value` is that object, unless there is a doubt about it. `digest` is the BLAKE2b hash of all of a larger
-    record.
+    record. `larger_object` are the first `HEAD` bytes of an object that begins here and is larger than any record may
+    be, so that it counts as broken.
     """
 
     raw: bytes
@@ -96,6 +97,7 @@ class Record:
     is_object: bool = False
     value: dict[str, Any] | None = None
     digest: str | None = None
+    larger_object: bytes = b""
 
     @property
     def is_cut_off(self) -> bool:
@@ -211,12 +213,13 @@ def _next_record(
     if begins_object and (end := objects.end_of(offset)):
         raw = window.take(end - offset)
         return Record(raw, offset, len(raw), separators, is_object=True, value=read_object(raw))
+    larger_object = window.look(HEAD) if objects.larger_at == offset else b""
     length = None if begins_object else window.length_of_lone_value()
     length = length or window.length_of_fragment(to_line_end=not begins_object)
     if length <= LARGEST_RECORD:
-        return Record(window.take(length), offset, length, separators)
+        return Record(window.take(length), offset, length, separators, larger_object=larger_object)
     head, length, digest = _take_larger(window, larger() if larger else lambda _: None, to_line_end=not begins_object)
-    return Record(head, offset, length, separators, digest=digest)
+    return Record(head, offset, length, separators, digest=digest, larger_object=larger_object)
 
 
 def _take_larger(window: "_Window", listener: Listener, *, to_line_end: bool) -> tuple[bytes, int, str]:
@@ -380,6 +383,8 @@ class _Objects:
         # Objects that began and have not ended before the frontier: where, and how many brackets were open around each.
         self._open: dict[int, int] = {}
         self._depth = self._frontier = 0
+        # Where the last object began that was too large.
+        self.larger_at: int | None = None
         self.are_open_at_end = False
 
     def end_of(self, offset: int) -> int | None:
@@ -411,10 +416,13 @@ class _Objects:
                     # Not all at once: an error takes as long as the text before it.
                     size *= 8
                     continue
+                self.larger_at = offset
             except RecursionError:
                 pass
             else:
-                if length <= LARGEST_RECORD and not is_too_deep(window.look(length)):
+                if length > LARGEST_RECORD:
+                    self.larger_at = offset
+                elif not is_too_deep(window.look(length)):
                     return offset + length
             # Too large or too deep.
             self._begin(offset)
