@@ -84,7 +84,8 @@ class Judge:
         known = self._keys[name]
         if len(known) > _MOST_KEYS_KEPT:
             known.clear()
-        for text in set(texts) - known.keys():
+        # Not by `-`: a set less a view looks at every known key, for each record that is judged alone.
+        for text in {text for text in texts if text not in known}:
             if (key := key_of(text)) is None:
                 return False
             known[text] = key
