@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 from stedi_assets.contracts import Source, Table
 from stedi_assets.lake.errors import LakeError, VanishedFiles
 from stedi_assets.lake.keys import no_key
-from stedi_assets.lake.landing_files import FileReport, Listing, alias, changed_since, list_landing_files
+from stedi_assets.lake.landing_files import FileReport, Listing, alias, list_landing_files
 from stedi_assets.lake.layout import Lake
 from stedi_assets.lake.pointers import Pointer
 from stedi_assets.lake.publishing import Stage
@@ -104,14 +104,9 @@ def land(
         listing = _listing(lake, source, previous, settled_before, suppression_key)
         say(f"{source.name}: reading {len(listing.files):,} files, {listing.bytes / 1e6:,.1f} MB")
         found = read_files(spark, lake.storage, source, listing.files, stage.folder)
-        files, changed = found.files, changed_since(lake.storage, source.raw_path, listing.files)
-        if meanwhile := {file.path for file in files if file.path in changed and not file.error}:
-            files = tuple(_changed_meanwhile(file) if file.path in meanwhile else file for file in files)
-        accepted, quarantined = (
-            _of_table(rows, table, meanwhile)
-            for rows, table in ((found.accepted, source.landing), (found.quarantined, source.quarantine))
-        )
-        files = _forgotten(files, previous, forget)
+        accepted = _of_table(found.accepted, source.landing)
+        quarantined = _of_table(found.quarantined, source.quarantine)
+        files = _forgotten(found.files, previous, forget)
         if pointer and (kept := [file for file in previous if file.path in listing.unsettled]):
             before, doubtful = landed_before(spark, lake, source, pointer, [file.path for file in kept])
             accepted = together(source.landing, [accepted, before])
@@ -256,18 +251,12 @@ def _listing(
     return listing
 
 
-def _of_table(rows: DataFrame | None, table: Table, meanwhile: set[str]) -> DataFrame | None:
-    """Return the gate's rows with a table's columns, but for those of files that have changed meanwhile."""
+def _of_table(rows: DataFrame | None, table: Table) -> DataFrame | None:
+    """Return the gate's rows with a table's columns."""
     if rows is None:
         return None
     columns = (F.lit(False).alias(name) if name == "_superseded" else F.col(name) for name in table.column_names)
-    return (rows.where(~F.col("_source_file").isin(*meanwhile)) if meanwhile else rows).select(*columns)
-
-
-def _changed_meanwhile(file: FileReport) -> FileReport:
-    return FileReport(
-        file.path, file.size, file.fingerprint, error="it was replaced, cut or removed while it was being read"
-    )
+    return rows.select(*columns)
 
 
 def _superseded(

@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 from stedi_assets.contracts import Source
 from stedi_assets.ingest.gate import REPORT, Piece, Report, columns_of, read_pieces
 from stedi_assets.lake.errors import ContractBroken
-from stedi_assets.lake.landing_files import FileReport, LandingFile
+from stedi_assets.lake.landing_files import FileReport, LandingFile, changed_since
 from stedi_assets.lake.snapshots import reader_of
 from stedi_assets.lake.storage import Storage
 
@@ -48,6 +48,8 @@ def read_files(
 ) -> Delivery:
     """Read files, judge their records and stage them below a folder of the lake, `stage`.
 
+    What comes of a file that has changed since it was listed is left out.
+
     Raises `ContractBroken` where not every byte of a file is accounted for.
     """
     readable = {file.name: file for file in files if file.error is None}
@@ -59,7 +61,13 @@ def read_files(
     found: dict[str, list[Report]] = {}
     for report in (report for _, reports in parts for report in reports):
         found.setdefault(report.name, []).append(report)
-    reports = [_file_report(source, file, found.get(file.name, [])) for file in files]
+    changed = changed_since(storage, source.raw_path, files)
+    reports = [
+        _changed_meanwhile(file)
+        if file.name in changed and not file.error
+        else _file_report(source, file, found.get(file.name, []))
+        for file in files
+    ]
     usable = [_without(part, {report.path for report in reports if report.error}) for part in parts]
     unknown: Counter[str] = Counter()
     for _, kept in usable:
@@ -153,6 +161,12 @@ def _without(part: _Part, names: set[str]) -> _Part:
 
 def _records(parts: Sequence[_Part], condition: str, counts: Sequence[int]) -> DataFrame | None:
     return reduce(DataFrame.unionByName, (rows.where(condition) for rows, _ in parts)) if any(counts) else None
+
+
+def _changed_meanwhile(file: LandingFile) -> FileReport:
+    return FileReport(
+        file.name, file.size, file.fingerprint, error="it was replaced, cut or removed while it was being read"
+    )
 
 
 def _file_report(source: Source, file: LandingFile, pieces: Sequence[Report]) -> FileReport:
