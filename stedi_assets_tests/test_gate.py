@@ -264,7 +264,7 @@ def test_names_that_the_contract_does_not_know_are_counted_and_shown_only_if_lik
 @pytest.fixture
 def small_records(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have records be too large from a thousand bytes on."""
-    for module in (splitter, judging, gate):
+    for module in (splitter, judging):
         monkeypatch.setattr(module, "LARGEST_RECORD", 1_000)
     for name, size in {"HEAD": 100, "_BLOCK": 64, "_NEAR": 64, "_LOOK": 32}.items():
         monkeypatch.setattr(splitter, name, size)

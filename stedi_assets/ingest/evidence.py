@@ -28,8 +28,7 @@ def _under(key: str) -> re.Pattern[str]:
     return re.compile(rf'"{letters}"\s*:\s*', re.IGNORECASE)
 
 
-_PEOPLE = (_under("email"), _under("user"))
-_DEVICES = (_under("serialNumber"),)
+_EMAIL, _USER, _DEVICE = _under("email"), _under("user"), _under("serialNumber")
 _TEXT = re.compile(r'"([^"\\]*(?:\\.[^"\\]*)*)"', re.DOTALL)
 _NUMBER = re.compile(r"-?[0-9][0-9.eE+-]*")
 _CONTROLS = re.compile(r"[\x00-\x1f]")
@@ -39,28 +38,31 @@ _EDGE = re.compile(f"[{re.escape(BLANKS)}]")
 
 @dataclass
 class Evidence:
-    """The keys of people and of devices that a record names. `people` and `devices` keep their order."""
+    """The keys of people and of devices that a record names, in their order.
 
+    A customer's record names its person under `email` alone, a reading also under `user`.
+    """
+
+    of_customers: bool = True
     people: dict[str, None] = field(default_factory=dict)
     devices: dict[str, None] = field(default_factory=dict)
 
     def read(self, text: str) -> None:
         """Add what a text names."""
-        for pattern in _PEOPLE:
-            for value in _texts(text, pattern):
+        for under in (_EMAIL,) if self.of_customers else (_EMAIL, _USER):
+            for value in _texts(text, under):
                 if person := person_of(value):
                     self.people[person] = None
-        for pattern in _DEVICES:
-            for value in _texts(text, pattern, numbers=True):
-                if (device := device_of(value)) is not None:
-                    self.devices[device] = None
+        for value in _texts(text, _DEVICE, numbers=True):
+            if (device := device_of(value)) is not None:
+                self.devices[device] = None
 
 
 class Listener:
     """Reads evidence from a record that comes in parts, of any size."""
 
-    def __init__(self) -> None:
-        self.evidence = Evidence()
+    def __init__(self, *, of_customers: bool = True) -> None:
+        self.evidence = Evidence(of_customers)
         self._before = b""
 
     def __call__(self, part: bytes) -> None:
@@ -71,9 +73,9 @@ class Listener:
         self._before = text[-2 * _LONGEST_VALUE :]
 
 
-def find_evidence(raw: bytes) -> Evidence:
+def find_evidence(raw: bytes, *, of_customers: bool = True) -> Evidence:
     """Return whom and which devices a record names."""
-    found = Evidence()
+    found = Evidence(of_customers)
     found.read(raw.decode("utf-8", "replace"))
     return found
 

@@ -121,7 +121,7 @@ class _Reading:
         self._waiting: list[Mapping[str, Any]] = []
         self._waiting_bytes = 0
         self._last: Record | None = None
-        self._listener = Listener()
+        self._listener = Listener(of_customers=source.name == "customer")
 
     def rows(self, opened: Opener) -> Iterator[pa.RecordBatch]:
         piece = self.piece
@@ -154,7 +154,7 @@ class _Reading:
                 yield from self._end(found)
 
     def _listen(self) -> Listener:
-        self._listener = Listener()
+        self._listener = Listener(of_customers=self._listener.evidence.of_customers)
         return self._listener
 
     def _take_block(self, block: Block, offset: int) -> Iterator[pa.RecordBatch]:

@@ -98,11 +98,12 @@ class Judge:
         `evidence` is that of all of a record that is too large to be held.
         """
         if record.length > LARGEST_RECORD:
-            return Doubt(("record_too_large",), evidence or find_evidence(record.raw), find_mentions(record.raw))
+            evidence = evidence or self._evidence(record.raw)
+            return Doubt(("record_too_large",), evidence, find_mentions(record.raw))
         if not _is_utf8(record.raw):
-            return _doubt(record.raw, "invalid_utf8")
+            return self._doubt(record.raw, "invalid_utf8")
         if not record.is_object:
-            return _doubt(record.raw, "malformed_json")
+            return self._doubt(record.raw, "malformed_json")
         if record.value is not None and (row := self._from_object(record.raw, record.value)):
             return row
         return self._from_members(record.raw)
@@ -128,10 +129,10 @@ class Judge:
     def _from_members(self, raw: bytes) -> dict[str, Any] | Doubt:
         members = read_members(raw)
         if members is None:
-            return _doubt(raw, "malformed_json")
+            return self._doubt(raw, "malformed_json")
         values = {name.lower(): value for name, value in members}
         if len(values) < len(members):
-            return _doubt(raw, "duplicate_key")
+            return self._doubt(raw, "duplicate_key")
         row: dict[str, Any] = {}
         reasons = set() if len(members) <= MOST_FIELDS else {"too_many_fields"}
         for column in self._columns:
@@ -147,9 +148,15 @@ class Judge:
                 if value is None and column.required:
                     reasons.add(f"missing_{column.name}")
         if reasons:
-            return _doubt(raw, *reasons, updated=row.get("lastUpdateDate"))
+            return self._doubt(raw, *reasons, updated=row.get("lastUpdateDate"))
         self.unknown_fields.update(name for name, _ in members if name.lower() not in self._by_small_name)
         return row
+
+    def _doubt(self, raw: bytes, *reasons: str, updated: int | None = None) -> Doubt:
+        return Doubt(tuple(sorted(reasons)), self._evidence(raw), find_mentions(raw), updated)
+
+    def _evidence(self, raw: bytes) -> Evidence:
+        return find_evidence(raw, of_customers=self.source.name == "customer")
 
 
 # The types of a value that leave no doubt, as the parser gives them.
@@ -227,10 +234,6 @@ def _instant(written: str, roughly: float) -> int:
 
 def _is_zero(written: str) -> bool:
     return re.fullmatch(r"-?0(\.0+)?([eE][+-]?[0-9]+)?", written) is not None
-
-
-def _doubt(raw: bytes, *reasons: str, updated: int | None = None) -> Doubt:
-    return Doubt(tuple(sorted(reasons)), find_evidence(raw), find_mentions(raw), updated)
 
 
 def _is_utf8(raw: bytes) -> bool:
