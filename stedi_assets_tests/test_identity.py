@@ -57,7 +57,7 @@ each_code_point = pytest.mark.parametrize(
 @pytest.fixture(autouse=True)
 def _no_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whom a quarantined record names is not asked here, and takes most of the time."""
-    monkeypatch.setattr(judging, "find_evidence", lambda _: Evidence())
+    monkeypatch.setattr(judging, "find_evidence", lambda *_, **__: Evidence())
     monkeypatch.setattr(judging, "find_mentions", lambda _: None)
 
 

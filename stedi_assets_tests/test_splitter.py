@@ -300,7 +300,7 @@ def test_whoever_is_named_anywhere_in_a_record_that_is_too_large_is_heard_of(pla
     listeners = []
 
     def listener() -> Listener:
-        listeners.append(Listener())
+        listeners.append(Listener(of_customers=False))
         return listeners[-1]
 
     with _sizes(**_SMALL):
