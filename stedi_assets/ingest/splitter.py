@@ -408,6 +408,8 @@ class _Objects:
                 if not (error.msg.startswith("Unterminated") or error.pos > len(text) - _LONGEST_TOKEN):
                     self._give_up(offset, offset + error.pos)
                     return None
+                if len(text) > LARGEST_RECORD:
+                    self.larger_at = offset
                 if window.all_read and len(text) == window.ahead:
                     self.are_open_at_end = True
                     self._give_up(offset, offset + len(text))
@@ -416,7 +418,6 @@ class _Objects:
                     # Not all at once: an error takes as long as the text before it.
                     size *= 8
                     continue
-                self.larger_at = offset
             except RecursionError:
                 pass
             else:
