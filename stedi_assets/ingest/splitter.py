@@ -405,7 +405,7 @@ class _Objects:
             try:
                 _, length = with_all_the_stack(partial(_PARSER.raw_decode, text))
             except json.JSONDecodeError as error:
-                if not (error.msg.startswith("Unterminated") or error.pos > len(text) - _LONGEST_TOKEN):
+                if not _is_unfinished(error, text):
                     self._give_up(offset, offset + error.pos)
                     return None
                 if len(text) > LARGEST_RECORD:
@@ -465,6 +465,11 @@ class _Objects:
                     if ended == offset:
                         return True
         return False
+
+
+def _is_unfinished(error: json.JSONDecodeError, text: str) -> bool:
+    """Whether what the parser stopped at could be whole if there were more of the text."""
+    return error.msg.startswith("Unterminated") or error.pos > len(text) - _LONGEST_TOKEN
 
 
 def _end_of_fragment(text: bytes, position: int, *, to_line_end: bool) -> int | None:
