@@ -402,29 +402,24 @@ class _Objects:
         while True:
             window.have(size)
             text = window.look(size).decode("latin-1")
-            try:
-                _, length = with_all_the_stack(partial(_PARSER.raw_decode, text))
-            except json.JSONDecodeError as error:
-                if not _is_unfinished(error, text):
-                    self._give_up(offset, offset + error.pos)
-                    return None
-                if len(text) > LARGEST_RECORD:
-                    self.larger_at = offset
-                if window.all_read and len(text) == window.ahead:
+            found = _end_of_json(text)
+            if isinstance(found, json.JSONDecodeError) and not _is_unfinished(found, text):
+                self._give_up(offset, offset + found.pos)
+                return None
+            length = found if isinstance(found, int) else len(text)
+            if length > LARGEST_RECORD:
+                self.larger_at = offset
+            elif isinstance(found, int) and not is_too_deep(window.look(length)):
+                return offset + length
+            if isinstance(found, json.JSONDecodeError):
+                if window.all_read and length == window.ahead:
                     self.are_open_at_end = True
-                    self._give_up(offset, offset + len(text))
+                    self._give_up(offset, offset + length)
                     return None
-                if len(text) <= LARGEST_RECORD:
+                if length <= LARGEST_RECORD:
                     # Not all at once: an error takes as long as the text before it.
                     size *= 8
                     continue
-            except RecursionError:
-                pass
-            else:
-                if length > LARGEST_RECORD:
-                    self.larger_at = offset
-                elif not is_too_deep(window.look(length)):
-                    return offset + length
             # Too large or too deep.
             self._begin(offset)
             self._closes(offset)
@@ -465,6 +460,16 @@ class _Objects:
                     if ended == offset:
                         return True
         return False
+
+
+def _end_of_json(text: str) -> int | json.JSONDecodeError | None:
+    """Return where the JSON value ends that a text begins with, or what is wrong; None if it is too deep to tell."""
+    try:
+        return with_all_the_stack(partial(_PARSER.raw_decode, text))[1]
+    except json.JSONDecodeError as error:
+        return error
+    except RecursionError:
+        return None
 
 
 def _is_unfinished(error: json.JSONDecodeError, text: str) -> bool:
