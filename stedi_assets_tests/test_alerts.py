@@ -19,7 +19,16 @@ from stedi_assets.plumbing.checks import CHECKS
 from stedi_assets.plumbing.jobs import rebuild_lakehouse
 from stedi_assets.plumbing.spark import SparkResource
 from stedi_assets.transforms import trusted
-from stedi_assets_tests.lakes import TRACES_OF_ADA, Recorder, resources, root_of, write_ada_and_ben
+from stedi_assets_tests.lakes import (
+    CONSENTED,
+    TRACES_OF_ADA,
+    Recorder,
+    customer,
+    lines,
+    resources,
+    root_of,
+    write_ada_and_ben,
+)
 from stedi_assets_tests.s3_server import REGION, S3Server
 
 LOG = logging.getLogger("test_alerts")
@@ -72,7 +81,9 @@ def test_of_checks_that_warn_people_are_told(
     lake: Lake, spark_resource: SparkResource, instance: dg.DagsterInstance
 ) -> None:
     write_ada_and_ben(lake)
-    (root_of(lake) / "customer" / "landing" / "broken.json").write_bytes(b'{"phone": "555-ada", "more": 1}')
+    (root_of(lake) / "customer" / "landing" / "broken.json").write_bytes(
+        b'{"phone": "555-ada", "more": 1}' + lines(customer("cleo", CONSENTED, None))
+    )
     (root_of(lake) / "customer" / "landing" / "notes.txt").write_bytes(b"ada lovelace")
     result = run(lake, spark_resource, instance)
     assert result.success

@@ -41,6 +41,7 @@ OLD, NEW = "20261123T025835552167Z-956013c3", "20261123T031512000001Z-0b1c2d3e"
 GLUE_TYPES = {
     Type.STRING: "string",
     Type.BIGINT: "bigint",
+    Type.BOOLEAN: "boolean",
     Type.DOUBLE: "double",
     Type.BINARY: "binary",
     Type.STRINGS: "array<string>",

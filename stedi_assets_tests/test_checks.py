@@ -60,7 +60,7 @@ def test_every_column_says_whose_data_it_holds() -> None:
 
 
 def test_there_are_some_thirty_rules_and_each_is_found_in_one_way() -> None:
-    assert 25 <= len(DECLARED) <= 30
+    assert 25 <= len(DECLARED) <= 35
     for rule in DECLARED.values():
         ways = [rule.holds, rule.breaches]
         assert sum(way is not None for way in ways) <= 1, rule.name
@@ -144,12 +144,14 @@ def test_the_second_engine_does_not_judge_by_inputs_that_are_newer(copy: Lake, s
     assert result.success
     not_run = [c for c in result.get_asset_check_evaluations() if not c.passed]
     assert {c.check_name for c in not_run} == {"agrees_with_second_engine"}
+    # The copied files of customers are others, and were landed first.
     assert {c.asset_key.path[-1] for c in not_run} == {
-        *("accelerometer_trusted", "customers_curated", "step_trainer_trusted", "machine_learning_curated")
+        *("customer_trusted", "accelerometer_trusted", "customers_curated"),
+        *("step_trainer_trusted", "machine_learning_curated"),
     }
     for found in not_run:
         assert found.severity is dg.AssetCheckSeverity.WARN
-        assert "accelerometer_landing is newer than this table" in str(found.metadata["not run"].value)
+        assert "_landing is newer than this table" in str(found.metadata["not run"].value)
 
 
 def test_all_that_is_written_is_private(built: Lake) -> None:

@@ -179,7 +179,7 @@ def test_an_erased_person_is_in_no_byte_and_stays_out(
     assert checked.success
     # Warnings, until the tables are computed again.
     names = {name for _, name in failed_checks(checked)}
-    assert names == {"row_count_change", "unattributed_share", "agrees_with_second_engine"}
+    assert names == {"row_count_change", "unattributed_share", "agrees_with_second_engine", "files_whole"}
 
     # The sources still deliver her.
     assert materialise(built, spark_resource).success

@@ -404,7 +404,7 @@ GATE_MUTANTS = [
     Mutant("names stay around addresses", identity, 'if address.endswith(">")', 'if address.endswith("?")'),
     Mutant("mailto stays", identity, 'while address.startswith("mailto:")', 'while address.startswith("?")'),
     Mutant("an @ is an address", identity, "if not (local and at and domain)", "if not at"),
-    Mutant("doubtful characters pass", identity, "if not is_within(text):", "if False:"),
+    Mutant("doubtful characters pass", identity, "or not is_within(text):", "or False:"),
     Mutant("escapes in quarantined records stay", evidence, "yield _unescaped(value[1])", "yield value[1]"),
     Mutant("numbers are no devices", evidence, "numbers=True", "numbers=False"),
     Mutant("names in small letters only", evidence, r""":\s*', re.IGNORECASE)""", r""":\s*')"""),
