@@ -300,12 +300,21 @@ def test_evidence_of_one_record_is_not_that_of_the_next() -> None:
     [
         b'{"exportedAt":"now","customers":[' + CUSTOMER + b"," + CUSTOMER + b"]}",
         b'{"customers":[' + CUSTOMER + b',{},null,{"email":1},' + CUSTOMER + b'],"count":2}\n' + CUSTOMER,
+        b'{"customers":[null,7,' + CUSTOMER + b',[],"x",[1],' + CUSTOMER + b"]}",
         b'{ "a" : [ ' + CUSTOMER + b" ] } " * 2,
         b'{"a":[1,2,{"b":1}]}',
         b'{"a":"[","b":[{"\\u0065mail":"x"}]}',
         b'{"email":"a@b","serialNumber":"s","more":[' + CUSTOMER + b"]}",
     ],
-    ids=["alone", "with others in it", "blanks", "no records", "an escaped key", "a record with records in it"],
+    ids=[
+        "alone",
+        "with others in it",
+        "with scalars",
+        "blanks",
+        "no records",
+        "an escaped key",
+        "a record with records in it",
+    ],
 )
 def test_each_record_in_an_envelope_is_judged_by_itself(content: bytes) -> None:
     assert_as_the_reference("customer", content)

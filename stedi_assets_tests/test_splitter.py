@@ -293,22 +293,33 @@ def test_records_of_just_the_largest_size_are_whole() -> None:
                 assert (record.raw, record.digest) == (content, None)
 
 
-@pytest.mark.parametrize("place", [0, 50, 120, 500, 990, 1_000, 1_400])
-def test_whoever_is_named_anywhere_in_a_record_that_is_too_large_is_heard_of(place: int) -> None:
+class _Noting(Listener):
+    """A listener that notes how large the parts are in which a record comes."""
+
+    def __init__(self) -> None:
+        super().__init__(of_customers=False)
+        self.lengths: list[int] = []
+
+    def __call__(self, part: bytes) -> None:
+        self.lengths.append(len(part))
+        super().__call__(part)
+
+
+def test_whoever_is_named_anywhere_in_a_record_that_is_too_large_is_heard_of() -> None:
     named = b'"user" : "Ada@Example.com", "serialNumber":"S-1",'
-    large = b"{" + b"x" * place + named + b"y" * (1_500 - place)
-    listeners = []
-
-    def listener() -> Listener:
-        listeners.append(Listener(of_customers=False))
-        return listeners[-1]
-
-    with _sizes(**_SMALL):
-        found = list(split(io.BytesIO(b'{"user":"ben@example.com"}\n' + large), listener))
-    assert [part.length for part in found if isinstance(part, Record)] == [len(large)]
-    (heard,) = listeners
-    assert list(heard.evidence.people) == ["ada@example.com"]
-    assert list(heard.evidence.devices) == ["s-1"]
+    for place in range(0, 4_950, 15):
+        large = b"{" + b"x" * place + named + b"y" * (5_000 - place)
+        listener = _Noting()
+        larger = mock.Mock(return_value=listener)
+        with _sizes(**_SMALL):
+            found = list(split(io.BytesIO(b'{"user":"ben@example.com"}\n' + large), larger))
+        larger.assert_called_once_with()
+        assert [part.length for part in found if isinstance(part, Record)] == [len(large)]
+        evidence = listener.evidence
+        assert (list(evidence.people), list(evidence.devices)) == (["ada@example.com"], ["s-1"]), place
+        # It came in parts, with the names across their edges as well.
+        assert len(listener.lengths) > 1
+        assert sum(listener.lengths) == len(large)
 
 
 class _Endless:

@@ -5,7 +5,7 @@ What stands around the records is no record, and what stands in the array is eac
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from stedi_assets.ingest.content import FileError
@@ -20,8 +20,8 @@ _TOO_LARGE = "its records stand in an envelope of more than 16 MB; have them del
 _PARSER = json.JSONDecoder(parse_int=str, parse_float=str)
 
 
-def elements_within(raw: bytes, names: Iterable[str]) -> tuple[int, int] | None:
-    """Return where the records within an object begin and end; None if it is no envelope.
+def elements_within(raw: bytes, names: Iterable[str]) -> Sequence[tuple[int, int]]:
+    """Return where each record within an object begins and ends; none if it is no envelope.
 
     `raw` is a whole JSON object, `names` are those of a record's fields, in small letters.
 
@@ -33,11 +33,11 @@ def elements_within(raw: bytes, names: Iterable[str]) -> tuple[int, int] | None:
     while text[position := _end_of_space(text, position)] != "}":
         name, position = _PARSER.raw_decode(text, position)
         if name.lower() in known:
-            return None
+            return []
         start = _end_of_space(text, _end_of_space(text, position) + 1)
         value, position = _PARSER.raw_decode(text, start)
         if isinstance(value, list) and any(_is_record(element, known) for element in value):
-            found.append((start + 1, position - 1))
+            found.append(list(_elements(text, start + 1)))
         elif _is_record(value, known) or (isinstance(value, dict) and any(map(_holds(known), value.values()))):
             raise FileError(_TWO_PARTS)
         position = _end_of_space(text, position)
@@ -45,7 +45,17 @@ def elements_within(raw: bytes, names: Iterable[str]) -> tuple[int, int] | None:
             position += 1
     if len(found) > 1:
         raise FileError(_TWO_PARTS)
-    return found[0] if found else None
+    return found[0] if found else []
+
+
+def _elements(text: str, position: int) -> Iterator[tuple[int, int]]:
+    position = _end_of_space(text, position)
+    while text[position] != "]":
+        _, end = _PARSER.raw_decode(text, position)
+        yield position, end
+        position = _end_of_space(text, end)
+        if text[position] == ",":
+            position = _end_of_space(text, position + 1)
 
 
 def require_no_envelope(head: bytes, names: Iterable[str]) -> None:

@@ -4,10 +4,9 @@ Each file is read once, by a task, in bounded memory. Its records come out as ro
 its report: what was counted on the way.
 """
 
-import io
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, BinaryIO
 
@@ -17,7 +16,7 @@ from stedi_assets.contracts import Source, Type
 from stedi_assets.ingest.content import Content, FileError, is_packed
 from stedi_assets.ingest.envelopes import elements_within, require_no_envelope
 from stedi_assets.ingest.evidence import Listener
-from stedi_assets.ingest.json_text import with_all_the_stack
+from stedi_assets.ingest.json_text import read_object, with_all_the_stack
 from stedi_assets.ingest.judging import Doubt, Judge
 from stedi_assets.ingest.splitter import Block, End, Record, split
 
@@ -173,19 +172,8 @@ class _Reading:
         yield self._batch({**columns, "_source_file": [self.piece.name] * len(block.objects)}, len(block.objects))
 
     def _take(self, record: Record, offset: int) -> Iterator[pa.RecordBatch]:
-        if record.is_object and (within := self._elements(record)):
-            # What stands around the records is no record.
-            start, end = within
-            self.report.separator_bytes += record.separator_bytes + start + record.length - end
-            inside = io.BytesIO(record.raw[start:end])
-            for found in split(inside):
-                if isinstance(found, Block):
-                    yield from self._take_block(found, offset + record.offset + start)
-                elif isinstance(found, Record):
-                    yield from self._take(found, offset + record.offset + start)
-                else:
-                    self.report.separator_bytes += found.separator_bytes
-            self._last = None
+        if record.is_object and (elements := self._elements(record)):
+            yield from self._take_elements(record, elements, offset)
             return
         if record.larger_object:
             require_no_envelope(record.larger_object, self._names)
@@ -217,16 +205,31 @@ class _Reading:
         if len(self._waiting) >= _ROWS_AT_ONCE or self._waiting_bytes >= _BYTES_AT_ONCE:
             yield from self._flush()
 
-    def _elements(self, record: Record) -> tuple[int, int] | None:
+    def _take_elements(
+        self, envelope: Record, elements: Sequence[tuple[int, int]], offset: int
+    ) -> Iterator[pa.RecordBatch]:
+        """Take the records in an envelope. What stands around them is no record."""
+        separators, last = envelope.separator_bytes, 0
+        for start, end in elements:
+            raw = envelope.raw[start:end]
+            is_object = raw.startswith(b"{")
+            value = read_object(raw) if is_object else None
+            record = Record(raw, envelope.offset + start, end - start, separators + start - last, is_object, value)
+            yield from self._take(record, offset)
+            separators, last = 0, end
+        self.report.separator_bytes += envelope.length - last
+        self._last = None
+
+    def _elements(self, record: Record) -> Sequence[tuple[int, int]]:
         value = record.value
         if value is not None:
             is_record = any(name.lower() in self._names for name in value)
             if is_record or not any(isinstance(found, (list, dict)) for found in value.values()):
-                return None
+                return []
         try:
             return with_all_the_stack(lambda: elements_within(record.raw, self._names))
         except (ValueError, RecursionError):
-            return None
+            return []
 
     def _end(self, end: End) -> Iterator[pa.RecordBatch]:
         yield from self._flush()
