@@ -52,7 +52,10 @@ def kept_quarantined(
     if accepted is not None:
         named = old.select(*_SAME_RECORD, F.explode_outer("_people").alias("_person"))
         unread = named.join(accepted, on=["_source_file", "_person"], how="left_anti")
-        old = old.join(unread, on=[old[name].eqNullSafe(unread[name]) for name in _SAME_RECORD], how="left_semi")
+        # Under other names: both sides come of the same rows.
+        unread = unread.select(*(F.col(name).alias(f"unread {name}") for name in _SAME_RECORD))
+        same = [F.col(name).eqNullSafe(F.col(f"`unread {name}`")) for name in _SAME_RECORD]
+        old = old.join(unread, on=same, how="left_semi")
     return old.withColumn("_superseded", F.lit(True)).select(*before.columns)
 
 
