@@ -1,0 +1,66 @@
+"""How long the landing of phone readings takes, cold and warm, on clean files and on files that are partly broken.
+
+    python -m stedi_assets_tests.benchmarks.landing LAKE [--copies 20] [--broken 50] [--runs 3]
+
+Copies the phone readings of a lake so often. With `--broken N` every Nth line is broken, in one of six ways in turn.
+The first run of a process is the cold one.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from stedi_assets.contracts import SOURCES
+from stedi_assets.lake.landing import land
+from stedi_assets.lake.layout import Lake
+from stedi_assets.plumbing.session import spark_session
+
+_SOURCE = SOURCES["accelerometer"]
+_WAYS: Sequence[Callable[[bytes], bytes]] = (
+    lambda line: line[:30],
+    lambda line: line + line,
+    lambda line: line.replace(b'"x":', b'"x":"}{","y2":'),
+    lambda line: line.replace(b'"timestamp"', b'"timeStamp"'),
+    lambda line: line.replace(b"}", b',"meta":{"a":[1,{"b":2}]}}'),
+    lambda line: line.replace(b'"user"', b'"user":"x","user"'),
+)
+
+
+def main() -> None:
+    """Print the seconds of each run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("lake", type=Path)
+    parser.add_argument("--copies", type=int, default=20)
+    parser.add_argument("--broken", type=int, default=0)
+    parser.add_argument("--runs", type=int, default=3)
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        size = _copy(chosen.lake / _SOURCE.raw_path, Path(folder) / _SOURCE.raw_path, chosen.copies, chosen.broken)
+        spark, lake = spark_session("local[*]", "off", {}), Lake.at(folder)
+        for run in range(chosen.runs):
+            began = time.perf_counter()
+            landing = land(spark, lake, _SOURCE)
+            seconds = time.perf_counter() - began
+            records, accepted = (sum(getattr(file, n) for file in landing.files) for n in ("records", "accepted"))
+            landing.stage.discard()
+            state = "warm" if run else "cold"
+            print(f"{state}: {seconds:.1f} s for {records:,} records, {accepted:,} accepted, {size / 1e6:,.0f} MB")
+
+
+def _copy(originals: Path, folder: Path, copies: int, broken: int) -> int:
+    folder.mkdir(parents=True)
+    size = 0
+    for original in sorted(path for path in originals.rglob("*") if path.is_file()):
+        content = original.read_bytes()
+        for copy in range(copies):
+            lines = content.split(b"\n")
+            for place in range(0, len(lines) - 1, broken) if broken else ():
+                lines[place] = _WAYS[(place // broken + copy) % len(_WAYS)](lines[place])
+            size += (folder / f"{copy}-{original.name}").write_bytes(b"\n".join(lines))
+    return size
+
+
+if __name__ == "__main__":
+    main()
