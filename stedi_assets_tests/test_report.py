@@ -51,7 +51,8 @@ def built(tmp_path_factory: pytest.TempPathFactory, spark_resource: SparkResourc
     }
     for source, records in more.items():
         (root_of(lake) / source / "landing" / "more.json").write_bytes(lines(*records))
-    (root_of(lake) / "customer" / "landing" / "broken.json").write_bytes(b'{"email": "broken@example.com", "x": }')
+    with (root_of(lake) / "customer" / "landing" / "more.json").open("ab") as file:
+        file.write(b'{"email": "broken@example.com", "x": }')
     assert materialise(lake, spark_resource).success
     return lake
 

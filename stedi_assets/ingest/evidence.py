@@ -18,6 +18,8 @@ from stedi_assets.ingest.identity import BLANKS, device_of, person_of, plain_for
 # An address has at most 254 characters (RFC 5321); written in escapes, six times as many.
 _LONGEST_VALUE = 4_000
 _LONGEST_PART = 320
+# `"email"` with each letter as an escape, and the blanks around a colon.
+_LONGEST_KEY = 200
 # More addresses than these in one record are not told apart: it may concern anybody.
 _MOST_MENTIONS = 10_000
 
@@ -85,6 +87,8 @@ def find_mentions(raw: bytes) -> list[str] | None:
 
     More than are meant, never fewer: around each `@`, what stands before it and behind it is cut at every sign in it.
     """
+    if _ends_within_an_address(raw):
+        return None
     found: dict[str, None] = {}
     for text in _readings(raw.decode("utf-8", "replace")):
         for address in _addresses(text):
@@ -93,6 +97,17 @@ def find_mentions(raw: bytes) -> list[str] | None:
             if len(found) > _MOST_MENTIONS:
                 return None
     return list(found)
+
+
+def _ends_within_an_address(raw: bytes) -> bool:
+    """Whether an object is cut off in a text that may be an address, so that nobody knows whose."""
+    before, quote, tail = raw.rpartition(b'"')
+    if not (quote and raw.startswith(b"{")) or before.endswith(b"\\") or any(sign in tail for sign in b":,}]"):
+        return False
+    key = before[-_LONGEST_KEY:].decode("utf-8", "replace") + '"'
+    return b"@" in tail or any(
+        found.end() == len(key) - 1 for under in (_EMAIL, _USER) for found in under.finditer(key)
+    )
 
 
 def _texts(text: str, under: re.Pattern[str], *, numbers: bool = False) -> Iterator[str]:

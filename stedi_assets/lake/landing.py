@@ -236,8 +236,8 @@ def _listing(
     if not listing.files and not previous:
         where = lake.storage.shown(source.raw_path)
         passed_over = (
-            f" {len(listing.ignored):,} files there were passed over, because their names do not end in .json, .jsonl "
-            "or .ndjson (each also .gz): rename them."
+            f" {len(listing.ignored):,} files there were passed over, for their names have none of the suffixes .json, "
+            ".jsonl and .ndjson (each also .gz): rename them."
             if listing.ignored
             else ""
         )

@@ -1,13 +1,16 @@
 """Raw files read by Spark's tasks: every record judged once and staged, and a report of each file."""
 
 import json
+import os
+import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import BinaryIO
 
 import pyarrow as pa
+from pyspark import TaskContext
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -93,6 +96,7 @@ _ADDED_UP = (
     "separator_bytes",
 )
 
+_Task = Callable[[Iterable[pa.RecordBatch]], Iterable[pa.RecordBatch]]
 # Staged rows, and the reports of the pieces that they are from.
 _Part = tuple[DataFrame, list[Report]]
 
@@ -103,13 +107,24 @@ def _read(spark: SparkSession, storage: Storage, source: Source, pieces: Sequenc
     size = sum(piece.end - piece.start for piece in pieces)
     tasks = min(len(pieces), max(_LEAST_TASKS, size // _BYTES_A_TASK))
     schema = ", ".join(f"`{name}` {kind.value}" for name, kind in columns_of(source).items())
-    read = read_pieces(_opener(storage, source.raw_path), source)
+    read = _in_silence(read_pieces(_opener(storage, source.raw_path), source))
     url = storage.url(folder)
     spark.createDataFrame(pa.table(columns)).repartition(tasks).mapInArrow(read, schema).write.parquet(url)
     staged = reader_of(spark).schema(schema).parquet(url)
     # A row a piece: counts and names of files, nothing of a record.
     found = staged.where(F.col(REPORT).isNotNull()).select(REPORT).collect()
     return staged.where(F.col(REPORT).isNull()), [Report(**json.loads(row[REPORT])) for row in found]
+
+
+def _in_silence(read: _Task) -> _Task:
+    """Have what a task does print nothing: where Spark goes away, Python's stack can quote a record."""
+
+    def silent(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
+        if TaskContext.get() is not None:
+            sys.stderr = open(os.devnull, "w")  # noqa: SIM115  (for as long as the worker lives)
+        yield from read(batches)
+
+    return silent
 
 
 def _opener(storage: Storage, folder: str) -> Callable[[str, int], BinaryIO]:

@@ -118,6 +118,8 @@ def _landing_asset(source: Source) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, config: LandingConfig, lake: LakeResource, spark: SparkResource
     ) -> Landing:
         with explained():
+            # Under another key than the lake's, nothing is begun.
+            lake.pseudonym_key()
             if source is not SOURCES["customer"]:
                 customers_first(
                     spark.spark_session,

@@ -100,8 +100,9 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     def read(self, spark: SparkResource, table: Table) -> Stored:
         """Return a table as it is published now.
 
-        Raises `LakeError` where there is none, or it was made under another policy.
+        Raises `LakeError` where there is none, it was made under another policy, or the pseudonym key is another.
         """
+        self.pseudonym_key()
         pointer, rows = read_current(spark.spark_session, self.lake, table)
         if table.policy_applies and Policy.from_dict(pointer.policy or {}) != self.policy:
             msg = (
