@@ -693,6 +693,19 @@ STORED = [
     Defect("a file's report says more records", CL, "rows_accounted_for", reported(CL, accepted=1_000)),
     Defect("a file's report says more bytes", SL, "rows_accounted_for", reported(SL, bytes=1)),
     Defect("a file's report says that it is unreadable", AL, "files_readable", reported(AL, error="it is UTF-16")),
+    Defect("a file's report says that it is cut off", SL, "files_whole", reported(SL, cut_off=True)),
+    Defect(
+        "a file's report says that nothing was accepted",
+        AL,
+        "every_file_gives_records",
+        reported(AL, accepted=0, quarantined=5),
+    ),
+    Defect(
+        "a report says that many left for records that cannot be read",
+        CL,
+        "few_people_leave_unread",
+        beside(CL, withdrawn={"people": 10, "left": 2, "unread": 1}),
+    ),
     Defect("a report names an unknown field", SL, "unknown_fields", beside(SL, unknown_fields={"more": 20})),
     Defect("a file is reported as ignored", CL, "ignored_files", beside(CL, ignored=["more.txt"])),
     Defect(

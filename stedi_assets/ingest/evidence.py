@@ -18,8 +18,6 @@ from stedi_assets.ingest.identity import BLANKS, device_of, person_of, plain_for
 # An address has at most 254 characters (RFC 5321); written in escapes, six times as many.
 _LONGEST_VALUE = 4_000
 _LONGEST_PART = 320
-# `"email"` with each letter as an escape, and the blanks around a colon.
-_LONGEST_KEY = 200
 # More addresses than these in one record are not told apart: it may concern anybody.
 _MOST_MENTIONS = 10_000
 
@@ -100,14 +98,10 @@ def find_mentions(raw: bytes) -> list[str] | None:
 
 
 def _ends_within_an_address(raw: bytes) -> bool:
-    """Whether an object is cut off in a text that may be an address, so that nobody knows whose."""
+    """Whether an object is cut off in a text that holds an `@`, so that nobody knows whose address it is."""
     before, quote, tail = raw.rpartition(b'"')
-    if not (quote and raw.startswith(b"{")) or before.endswith(b"\\") or any(sign in tail for sign in b":,}]"):
-        return False
-    key = before[-_LONGEST_KEY:].decode("utf-8", "replace") + '"'
-    return b"@" in tail or any(
-        found.end() == len(key) - 1 for under in (_EMAIL, _USER) for found in under.finditer(key)
-    )
+    is_text = quote and raw.startswith(b"{") and not before.endswith(b"\\")
+    return bool(is_text) and b"@" in tail and not any(sign in tail for sign in b":,}]")
 
 
 def _texts(text: str, under: re.Pattern[str], *, numbers: bool = False) -> Iterator[str]:
