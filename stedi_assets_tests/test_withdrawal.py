@@ -176,11 +176,16 @@ def test_a_table_that_breaks_its_contract_does_not_hold_it_up(
     assert rows(lake) == ONLY_BEN
 
 
-def test_who_is_in_no_file_any_more_is_gone_too(folder: Path, lake: Lake, spark_resource: SparkResource) -> None:
-    """Without a withdrawal, because the file was replaced, and with the source that comes after broken."""
+def test_who_is_in_no_file_any_more_stays_until_that_is_forgotten(
+    folder: Path, lake: Lake, spark_resource: SparkResource
+) -> None:
+    """A file that is replaced unsays nothing; to forget what it held is up to its operator, whatever else is broken."""
+    before = holders_of_ada(lake)
     (folder / "customer" / "landing" / "one.json").write_bytes(lines(customer("ben", CONSENTED, CONSENTED)))
     _gone(folder, "step_trainer")
     assert not materialise(lake, spark_resource).success
+    assert holders_of_ada(lake) == before != set()
+    assert not materialise(lake, spark_resource, forget=("one.json",)).success
     assert holders_of_ada(lake) == set()
 
 

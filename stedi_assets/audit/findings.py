@@ -190,7 +190,8 @@ def _no_more_rows_than_landing(audit: Audit, rule: Rule) -> Finding:
 
 
 def _not_empty(audit: Audit, rule: Rule) -> Finding:
-    return _judged(rule, audit.counts["rows"], int(audit.counts["rows"] == 0))
+    delivered = audit.counts["rows"] - audit.beside["superseded"]
+    return _judged(rule, delivered, int(delivered == 0))
 
 
 def _files_readable(audit: Audit, rule: Rule) -> Finding:
