@@ -34,6 +34,8 @@ setup(
         "orjson>=3.10,<4",
         # Reads Parquet footers back before a table is published, without a Spark job.
         "pyarrow>=18,<27",
+        # PySpark asks for it before it hands Arrow batches to Python.
+        "pandas>=2.2,<4",
         # The second engine, which counts broken rules and recomputes the tables.
         "duckdb>=1.5,<3",
         # Draws the pictures of the ML table.
@@ -58,8 +60,7 @@ setup(
             "moto[server]>=5.2.5,<6",
             # Reads the second engine's SQL as Athena would.
             "sqlglot>=27,<31",
-            # The data card says how to load the ML table with each of these.
-            "pandas>=2.2,<4",
+            # The data card says how to load the ML table with it.
             "polars>=1,<2",
             "ruff>=0.14,<0.18",
             "mypy>=1.18,<3",
