@@ -15,10 +15,10 @@ setup(
     packages=find_packages(include=["stedi_assets", "stedi_assets.*"]),
     package_data={
         "stedi_assets": ["dagster.yaml"],
-        "stedi_assets.plumbing": ["log4j2.properties"],
-        "stedi_assets.second_engine": ["*.sql"],
+        "stedi_assets.spark": ["log4j2.properties"],
+        "stedi_assets.verification": ["*.sql"],
     },
-    entry_points={"console_scripts": ["stedi = stedi_assets.__main__:main"]},
+    entry_points={"console_scripts": ["stedi = stedi_assets.cli.main:main"]},
     install_requires=[
         # The orchestrator, and its web server under the name users know it by.
         "dagster>=1.13.27,<1.14",

@@ -8,18 +8,18 @@ from typing import Any
 import dagster as dg
 
 from stedi_assets.contracts import TABLES, Zone
-from stedi_assets.lake.layout import is_on_s3
-from stedi_assets.lake.storage import ATTEMPTS
-from stedi_assets.plumbing.alerts import Notifier, check_failed, run_failed
-from stedi_assets.plumbing.assets import ASSETS, LANDING_IO, PARQUET_IO
-from stedi_assets.plumbing.checks import CHECKS, ThresholdsResource
-from stedi_assets.plumbing.erasure import erase_person
-from stedi_assets.plumbing.jobs import check_lakehouse, daily_check, rebuild_lakehouse
-from stedi_assets.plumbing.lake import LakeResource, LandingIOManager, ParquetIOManager
-from stedi_assets.plumbing.landing_sensor import WatchResource, new_landing_files_sensor
-from stedi_assets.plumbing.report import machine_learning_report
-from stedi_assets.plumbing.spark import SparkResource
+from stedi_assets.orchestration.alerts import Notifier, check_failed, run_failed
+from stedi_assets.orchestration.assets import ASSETS, LANDING_IO, PARQUET_IO
+from stedi_assets.orchestration.checks import CHECKS, ThresholdsResource
+from stedi_assets.orchestration.erasure_job import erase_person
+from stedi_assets.orchestration.io_managers import LakeResource, LandingIOManager, ParquetIOManager
+from stedi_assets.orchestration.jobs import check_lakehouse, daily_check, rebuild_lakehouse
+from stedi_assets.orchestration.landing_sensor import WatchResource, new_landing_files_sensor
+from stedi_assets.orchestration.report_asset import machine_learning_report
+from stedi_assets.orchestration.spark_resource import SparkResource
 from stedi_assets.settings import read_settings
+from stedi_assets.storage.interface import ATTEMPTS
+from stedi_assets.storage.lake import is_on_s3
 
 _settings = read_settings()
 
@@ -36,7 +36,7 @@ def _lake_resource() -> LakeResource:
         return LakeResource(**common)
     from dagster_aws.s3 import S3Resource  # noqa: PLC0415  (loads boto3)
 
-    from stedi_assets.plumbing.s3_lake import S3LakeResource  # noqa: PLC0415  (loads boto3)
+    from stedi_assets.orchestration.s3_lake import S3LakeResource  # noqa: PLC0415  (loads boto3)
 
     return S3LakeResource(
         **common,

@@ -16,7 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from stedi_assets.contracts import ConsentRecord, MatchOn, Policy, PublishedTime, Purpose, Readings
 from stedi_assets.contracts.rules import Thresholds
-from stedi_assets.lake.layout import POSSIBLE_LOCATIONS, is_on_s3, is_possible
+from stedi_assets.storage.lake import POSSIBLE_LOCATIONS, is_on_s3, is_possible
 
 DEFAULT_LAKE = "./lake"
 _DEFAULTS = Thresholds()

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from stedi_assets.lake.errors import LakeError
-from stedi_assets.lake.layout import Lake
-from stedi_assets.plumbing.java import NoJavaError, find_java
-from stedi_assets.plumbing.s3a import s3a_jars
-from stedi_assets.plumbing.spark import SparkResource
+from stedi_assets.orchestration.spark_resource import SparkResource
+from stedi_assets.spark.java import NoJavaError, find_java
+from stedi_assets.spark.s3a import s3a_jars
+from stedi_assets.storage.errors import LakeError
+from stedi_assets.storage.lake import Lake
 from stedi_assets_tests.lakes import local_lake
 
 

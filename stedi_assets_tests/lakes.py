@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 import dagster as dg
 
 from stedi_assets.contracts import Policy, Purpose
-from stedi_assets.lake.layout import Lake
-from stedi_assets.plumbing.alerts import MessageNotSent, Notifier
-from stedi_assets.plumbing.assets import ASSETS, LANDING_IO, PARQUET_IO
-from stedi_assets.plumbing.checks import CHECKS, ThresholdsResource
-from stedi_assets.plumbing.lake import LakeResource, LandingIOManager, ParquetIOManager
-from stedi_assets.plumbing.spark import SparkResource
+from stedi_assets.orchestration.alerts import MessageNotSent, Notifier
+from stedi_assets.orchestration.assets import ASSETS, LANDING_IO, PARQUET_IO
+from stedi_assets.orchestration.checks import CHECKS, ThresholdsResource
+from stedi_assets.orchestration.io_managers import LakeResource, LandingIOManager, ParquetIOManager
+from stedi_assets.orchestration.spark_resource import SparkResource
+from stedi_assets.storage.lake import Lake
 
 
 def local_lake(folder: Path) -> Lake:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from stedi_assets.lake.layout import Lake
+from stedi_assets.storage.lake import Lake
 from stedi_assets_tests.lakes import CONSENTED, INSTANTS, customer, device_reading, lines, phone_reading, root_of
 
 WITHDREW = 1_650_000_000_000

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import pyarrow.compute as pc
 from matplotlib.figure import Figure
 
-from stedi_assets.lake.layout import Lake
-from stedi_assets.lake.snapshots import current_dataset
 from stedi_assets.report.numbers import ML
 from stedi_assets.sample_data import SampleOptions, write_sample
+from stedi_assets.storage.lake import Lake
+from stedi_assets.tables.snapshots import current_dataset
 from stedi_assets_tests.browser import opened
 from stedi_assets_tests.dagster_dev import DagsterDev
 

@@ -11,13 +11,13 @@ import dagster as dg
 import pytest
 from pyspark.sql import DataFrame
 
-from stedi_assets.lake.layout import Lake
-from stedi_assets.plumbing import alerts
-from stedi_assets.plumbing.alerts import MessageNotSent, Notifier, check_failed, run_failed
-from stedi_assets.plumbing.assets import ASSETS
-from stedi_assets.plumbing.checks import CHECKS
-from stedi_assets.plumbing.jobs import rebuild_lakehouse
-from stedi_assets.plumbing.spark import SparkResource
+from stedi_assets.orchestration import alerts
+from stedi_assets.orchestration.alerts import MessageNotSent, Notifier, check_failed, run_failed
+from stedi_assets.orchestration.assets import ASSETS
+from stedi_assets.orchestration.checks import CHECKS
+from stedi_assets.orchestration.jobs import rebuild_lakehouse
+from stedi_assets.orchestration.spark_resource import SparkResource
+from stedi_assets.storage.lake import Lake
 from stedi_assets.transforms import trusted
 from stedi_assets_tests.lakes import (
     CONSENTED,

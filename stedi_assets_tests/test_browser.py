@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from stedi_assets.contracts import TABLES, Zone
-from stedi_assets.lake.snapshots import current, current_dataset
+from stedi_assets.tables.snapshots import current, current_dataset
 from stedi_assets_tests.browser import CHROMIUM, metadata_of, opened
 from stedi_assets_tests.dagster_dev import DagsterDev
 from stedi_assets_tests.lakes import local_lake

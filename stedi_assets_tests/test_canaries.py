@@ -20,14 +20,14 @@ import pytest
 from pyspark.sql import DataFrame
 
 from stedi_assets.contracts import SOURCES, TABLES, Policy
-from stedi_assets.lake import landing
-from stedi_assets.lake.layout import Lake
-from stedi_assets.lake.snapshots import current
-from stedi_assets.plumbing.assets import ASSETS
-from stedi_assets.plumbing.checks import CHECKS
-from stedi_assets.plumbing.spark import SparkResource
-from stedi_assets.second_engine import engine
+from stedi_assets.ingest import landing
+from stedi_assets.orchestration.assets import ASSETS
+from stedi_assets.orchestration.checks import CHECKS
+from stedi_assets.orchestration.spark_resource import SparkResource
+from stedi_assets.storage.lake import Lake
+from stedi_assets.tables.snapshots import current
 from stedi_assets.transforms import curated, trusted
+from stedi_assets.verification import engine
 from stedi_assets_tests.lakes import (
     CONSENTED,
     INSTANTS,

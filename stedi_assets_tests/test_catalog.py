@@ -23,16 +23,16 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from moto.server import ThreadedMotoServer
 
-from stedi_assets.__main__ import main
+from stedi_assets.cli.main import main
 from stedi_assets.contracts import QUARANTINE_TABLES, SOURCES, TABLES, Column, Purpose, Table, Type
-from stedi_assets.lake import catalog
-from stedi_assets.lake.catalog import Catalog
-from stedi_assets.lake.errors import CatalogError
-from stedi_assets.lake.layout import Lake
-from stedi_assets.lake.pointers import Pointer
-from stedi_assets.lake.publishing import NOTHING_OLD, Provenance, Published, Retention, publish
-from stedi_assets.lake.s3 import S3Bucket
-from stedi_assets.lake.snapshots import current, read_pointer
+from stedi_assets.storage.errors import CatalogError
+from stedi_assets.storage.lake import Lake
+from stedi_assets.storage.s3 import S3Bucket
+from stedi_assets.tables import catalog
+from stedi_assets.tables.catalog import Catalog
+from stedi_assets.tables.pointers import Pointer
+from stedi_assets.tables.publishing import NOTHING_OLD, Provenance, Published, Retention, publish
+from stedi_assets.tables.snapshots import current, read_pointer
 from stedi_assets_tests.s3_server import S3Server, bucket
 
 TABLE = TABLES["customer_trusted"]

@@ -9,13 +9,13 @@ import dagster as dg
 import pytest
 import sqlglot
 
-from stedi_assets.audit.findings import _MEASURES
 from stedi_assets.contracts import QUARANTINE_TABLES, TABLES, Rule, Severity
-from stedi_assets.lake.layout import Lake
-from stedi_assets.lake.snapshots import current, snapshot_folder
-from stedi_assets.plumbing.assets import ASSETS
-from stedi_assets.plumbing.checks import CHECKS
-from stedi_assets.plumbing.spark import SparkResource
+from stedi_assets.orchestration.assets import ASSETS
+from stedi_assets.orchestration.checks import CHECKS
+from stedi_assets.orchestration.spark_resource import SparkResource
+from stedi_assets.storage.lake import Lake
+from stedi_assets.tables.snapshots import current, snapshot_folder
+from stedi_assets.verification.findings import _MEASURES
 from stedi_assets_tests.lakes import (
     check,
     failed_checks,

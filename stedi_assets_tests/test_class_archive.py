@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from stedi_assets.plumbing import class_archive
-from stedi_assets.plumbing.java import find_java
+from stedi_assets.spark import class_archive
+from stedi_assets.spark.java import find_java
 
 DAY = 24 * 3600
 

@@ -22,8 +22,8 @@ import pytest
 from dagster._core.scheduler.instigation import InstigatorTick
 
 from stedi_assets.contracts import SOURCES
-from stedi_assets.lake.layout import Lake
-from stedi_assets.lake.snapshots import current_dataset, read_pointer
+from stedi_assets.storage.lake import Lake
+from stedi_assets.tables.snapshots import current_dataset, read_pointer
 from stedi_assets_tests.dagster_dev import DagsterDev
 from stedi_assets_tests.lakes import (
     CONSENTED,

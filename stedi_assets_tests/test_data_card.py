@@ -6,12 +6,12 @@ import dagster as dg
 import pytest
 
 from stedi_assets.contracts import TABLES, ConsentRecord, Policy
-from stedi_assets.lake import data_card
-from stedi_assets.lake.errors import NotWhole
-from stedi_assets.lake.layout import Lake
-from stedi_assets.lake.snapshots import current, read_data_card
-from stedi_assets.plumbing.spark import SparkResource
-from stedi_assets.second_engine.engine import SecondEngineFailed
+from stedi_assets.orchestration.spark_resource import SparkResource
+from stedi_assets.report import data_card
+from stedi_assets.storage.errors import NotWhole
+from stedi_assets.storage.lake import Lake
+from stedi_assets.tables.snapshots import current, read_data_card
+from stedi_assets.verification.engine import SecondEngineFailed
 from stedi_assets_tests.lakes import (
     CONSENTED,
     TRACES_OF_ADA,

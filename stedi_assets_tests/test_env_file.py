@@ -19,7 +19,7 @@ import pytest
 from dagster._core.secrets.env_file import get_env_var_dict
 
 from stedi_assets.environment import prepare_dagster, read_env_file
-from stedi_assets.lake.suppression import person_hash
+from stedi_assets.privacy.suppression import person_hash
 from stedi_assets.settings import SettingsError
 
 _BIN = Path(sys.executable).parent
@@ -79,7 +79,7 @@ open("read.json", "w").write(read_settings().model_dump_json())
 def nothing(): return None
 defs = dg.Definitions(assets=[nothing], jobs=[dg.define_asset_job("all_of_it", selection="nothing")])
 """
-_STEDI = "from stedi_assets.__main__ import main; main(['status']); import probe"
+_STEDI = "from stedi_assets.cli.main import main; main(['status']); import probe"
 _ENTRY_POINTS = {
     "stedi": [sys.executable, "-c", _STEDI],
     "dagster definitions validate": [str(_BIN / "dagster"), "definitions", "validate", "-m", "probe"],

@@ -17,7 +17,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from stedi_assets.contracts import TABLES
-from stedi_assets.lake.snapshots import data_files, dataset, read_pointer, rows_in
+from stedi_assets.tables.snapshots import data_files, dataset, read_pointer, rows_in
 from stedi_assets_tests.lakes import local_lake, write_ada_and_ben
 
 # Each of these two people has two readings of the phone, and as many of the device at the same instants.
@@ -239,7 +239,7 @@ def _one_row(ddl: str) -> list[str]:
 
 _WORKER = """
 import json, sys
-from stedi_assets.plumbing.session import spark_session
+from stedi_assets.spark.session import spark_session
 
 def seen(batches):
     import json, pyarrow, stedi_assets.contracts
@@ -263,8 +263,8 @@ def test_python_workers_import_what_the_process_does_and_nothing_else(machine: M
 
 
 _MESSAGE = """
-from stedi_assets.plumbing.failures import explained
-from stedi_assets.plumbing.session import spark_session
+from stedi_assets.orchestration.failures import explained
+from stedi_assets.spark.session import spark_session
 import dagster
 try:
     with explained():

@@ -15,17 +15,17 @@ import dagster as dg
 import pyarrow.parquet as pq
 import pytest
 
-from stedi_assets.__main__ import main
+from stedi_assets.cli.main import main
 from stedi_assets.contracts import SOURCES, TABLES
-from stedi_assets.lake import erasure
-from stedi_assets.lake.errors import LakeError
-from stedi_assets.lake.known_keys import suppression_check
-from stedi_assets.lake.landing import read_file_reports
-from stedi_assets.lake.layout import Lake
-from stedi_assets.lake.snapshots import current
-from stedi_assets.lake.suppression import change_suppressed, person_hash, read_suppressed
-from stedi_assets.plumbing.erasure import erase_person
-from stedi_assets.plumbing.spark import SparkResource
+from stedi_assets.orchestration.erasure_job import erase_person
+from stedi_assets.orchestration.spark_resource import SparkResource
+from stedi_assets.privacy import erasure
+from stedi_assets.privacy.known_keys import suppression_check
+from stedi_assets.privacy.suppression import change_suppressed, person_hash, read_suppressed
+from stedi_assets.storage.errors import LakeError
+from stedi_assets.storage.lake import Lake
+from stedi_assets.tables.file_reports import read_file_reports
+from stedi_assets.tables.snapshots import current
 from stedi_assets_tests.lakes import (
     CONSENTED,
     INSTANTS,

@@ -9,9 +9,9 @@ import dagster as dg
 import pytest
 
 from stedi_assets.contracts import TABLES, ConsentRecord, Policy
-from stedi_assets.lake.layout import Lake
-from stedi_assets.lake.snapshots import current, read_pointer, snapshot_folder
-from stedi_assets.plumbing.spark import SparkResource
+from stedi_assets.orchestration.spark_resource import SparkResource
+from stedi_assets.storage.lake import Lake
+from stedi_assets.tables.snapshots import current, read_pointer, snapshot_folder
 from stedi_assets.transforms import curated, trusted
 from stedi_assets_tests.lakes import (
     CONSENTED,

@@ -23,8 +23,8 @@ from stedi_assets.ingest.evidence import Evidence
 from stedi_assets.ingest.identity import device_of, person_of
 from stedi_assets.ingest.judging import Judge
 from stedi_assets.ingest.splitter import Block, Record, split
-from stedi_assets.lake.errors import LakeError
-from stedi_assets.lake.suppression import person_hash
+from stedi_assets.privacy.suppression import person_hash
+from stedi_assets.storage.errors import LakeError
 from stedi_assets_tests import oracle
 
 KEY = b"a suppression key for tests, 32 bytes and more"

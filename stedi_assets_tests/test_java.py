@@ -12,7 +12,7 @@ from types import ModuleType
 
 import pytest
 
-from stedi_assets.plumbing.java import Java, NoJavaError, find_java
+from stedi_assets.spark.java import Java, NoJavaError, find_java
 
 _VECTOR_FLAG = "--add-modules=jdk.incubator.vector"
 

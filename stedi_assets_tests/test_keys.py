@@ -15,9 +15,9 @@ from threading import Barrier
 
 import pytest
 
-from stedi_assets.lake.errors import LakeError
-from stedi_assets.lake.keys import LEAST_BYTES, pseudonym_key, suppression_key
-from stedi_assets.lake.layout import Lake
+from stedi_assets.privacy.keys import LEAST_BYTES, pseudonym_key, suppression_key
+from stedi_assets.storage.errors import LakeError
+from stedi_assets.storage.lake import Lake
 from stedi_assets_tests.lakes import local_lake, root_of
 
 _needs_permissions = pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -176,8 +176,8 @@ def test_where_no_key_can_be_made_the_error_says_what_to_set(
 def test_processes_that_make_the_key_at_once_get_the_same_one(tmp_path: Path, lake: Lake) -> None:
     script = (
         "import os, sys, time\n"
-        "from stedi_assets.lake.keys import pseudonym_key\n"
-        "from stedi_assets.lake.layout import Lake\n"
+        "from stedi_assets.privacy.keys import pseudonym_key\n"
+        "from stedi_assets.storage.lake import Lake\n"
         "print('ready', flush=True)\n"
         "for line in sys.stdin:\n"
         "    start, home = line.strip().split(' ', 1)\n"

@@ -16,20 +16,20 @@ from threading import Barrier
 import dagster as dg
 import pytest
 
-from stedi_assets.__main__ import main
+from stedi_assets.cli.main import main
 from stedi_assets.contracts import TABLES
-from stedi_assets.lake.errors import LakeError, LostRace, WrongKey
-from stedi_assets.lake.known_keys import (
+from stedi_assets.orchestration.spark_resource import SparkResource
+from stedi_assets.privacy.known_keys import (
     keep_suppression_key,
     require_pseudonym_key,
     require_suppression_key,
     rotate_pseudonym_key,
 )
-from stedi_assets.lake.layout import Lake
-from stedi_assets.lake.local import LocalFolder
-from stedi_assets.lake.publishing import point_at
-from stedi_assets.lake.snapshots import current, current_dataset, read_pointer
-from stedi_assets.plumbing.spark import SparkResource
+from stedi_assets.storage.errors import LakeError, LostRace, WrongKey
+from stedi_assets.storage.lake import Lake
+from stedi_assets.storage.local import LocalFolder
+from stedi_assets.tables.publishing import point_at
+from stedi_assets.tables.snapshots import current, current_dataset, read_pointer
 from stedi_assets_tests.lakes import (
     CONSENTED,
     check,

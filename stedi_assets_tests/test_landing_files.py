@@ -15,16 +15,10 @@ from unittest import mock
 
 import pytest
 
-from stedi_assets.lake.landing_files import (
-    FileReport,
-    LandingFile,
-    Listing,
-    alias,
-    changed_since,
-    list_landing_files,
-)
-from stedi_assets.lake.layout import masked
-from stedi_assets.lake.local import LocalFolder, fingerprint_of
+from stedi_assets.ingest.landing_files import LandingFile, Listing, changed_since, list_landing_files
+from stedi_assets.storage.local import LocalFolder, fingerprint_of
+from stedi_assets.storage.names import alias, masked
+from stedi_assets.tables.file_reports import FileReport
 
 _RECORD = b'{"user":"ada@example.com","x":1.5}\n'
 _FORBIDDEN = "no permission to read it"

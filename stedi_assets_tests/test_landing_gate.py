@@ -16,12 +16,12 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from stedi_assets.contracts import SOURCES
+from stedi_assets.ingest import reading
 from stedi_assets.ingest.gate import Piece, Report
-from stedi_assets.lake import reading
-from stedi_assets.lake.errors import ContractBroken, LakeError
-from stedi_assets.lake.landing import land
-from stedi_assets.lake.landing_files import FileReport
-from stedi_assets.lake.layout import Lake
+from stedi_assets.ingest.landing import land
+from stedi_assets.storage.errors import ContractBroken, LakeError
+from stedi_assets.storage.lake import Lake
+from stedi_assets.tables.file_reports import FileReport
 from stedi_assets_tests import oracle
 from stedi_assets_tests.lakes import local_lake, root_of
 from stedi_assets_tests.malformed_cases import CASES, MalformedCase

@@ -10,12 +10,12 @@ import pytest
 from pyspark.sql import SparkSession
 
 from stedi_assets.contracts import SOURCES, TABLES
-from stedi_assets.lake import landing as landing_module
-from stedi_assets.lake.landing import read_file_reports
-from stedi_assets.lake.landing_files import list_landing_files
-from stedi_assets.lake.layout import Lake
-from stedi_assets.lake.snapshots import current, read_pointer, read_snapshot
-from stedi_assets.plumbing.spark import SparkResource
+from stedi_assets.ingest import landing as landing_module
+from stedi_assets.ingest.landing_files import list_landing_files
+from stedi_assets.orchestration.spark_resource import SparkResource
+from stedi_assets.storage.lake import Lake
+from stedi_assets.tables.file_reports import read_file_reports
+from stedi_assets.tables.snapshots import current, read_pointer, read_snapshot
 from stedi_assets_tests.lakes import materialise, root_of
 
 CUSTOMER = SOURCES["customer"]

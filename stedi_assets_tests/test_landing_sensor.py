@@ -18,18 +18,18 @@ import dagster as dg
 import pytest
 
 from stedi_assets.contracts import SOURCES, TABLES
-from stedi_assets.lake import arrivals
-from stedi_assets.lake.arrivals import tables_to_make
-from stedi_assets.lake.landing import FILES
-from stedi_assets.lake.landing_files import find_landing_files
-from stedi_assets.lake.layout import Lake
-from stedi_assets.lake.snapshots import current, snapshot_folder
-from stedi_assets.plumbing import landing_sensor
-from stedi_assets.plumbing.assets import ASSETS
-from stedi_assets.plumbing.checks import CHECKS
-from stedi_assets.plumbing.jobs import check_lakehouse, rebuild_lakehouse
-from stedi_assets.plumbing.landing_sensor import WatchResource, new_landing_files_sensor
-from stedi_assets.plumbing.spark import SparkResource
+from stedi_assets.ingest import arrivals
+from stedi_assets.ingest.arrivals import tables_to_make
+from stedi_assets.ingest.landing_files import find_landing_files
+from stedi_assets.orchestration import landing_sensor
+from stedi_assets.orchestration.assets import ASSETS
+from stedi_assets.orchestration.checks import CHECKS
+from stedi_assets.orchestration.jobs import check_lakehouse, rebuild_lakehouse
+from stedi_assets.orchestration.landing_sensor import WatchResource, new_landing_files_sensor
+from stedi_assets.orchestration.spark_resource import SparkResource
+from stedi_assets.storage.lake import Lake
+from stedi_assets.tables.file_reports import FILES
+from stedi_assets.tables.snapshots import current, snapshot_folder
 from stedi_assets_tests.lakes import (
     CONSENTED,
     TRACES_OF_ADA,

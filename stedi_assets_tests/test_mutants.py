@@ -21,10 +21,10 @@ import pytest
 
 from stedi_assets.contracts import ConsentRecord, MatchOn, Policy, PublishedTime, Readings
 from stedi_assets.ingest import evidence, identity
-from stedi_assets.lake.layout import Lake
-from stedi_assets.lake.suppression import person_hash
-from stedi_assets.plumbing.erasure import erase_person
-from stedi_assets.plumbing.spark import SparkResource
+from stedi_assets.orchestration.erasure_job import erase_person
+from stedi_assets.orchestration.spark_resource import SparkResource
+from stedi_assets.privacy.suppression import person_hash
+from stedi_assets.storage.lake import Lake
 from stedi_assets.transforms import curated, people, pseudonyms, suppression, trusted
 from stedi_assets_tests import test_judging
 from stedi_assets_tests.lakes import (

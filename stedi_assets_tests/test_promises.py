@@ -24,11 +24,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from stedi_assets.contracts import QUARANTINE_TABLES, TABLES, Zone
-from stedi_assets.lake.layout import Lake
-from stedi_assets.lake.snapshots import current_dataset, read_pointer
-from stedi_assets.lake.suppression import person_hash
-from stedi_assets.plumbing.erasure import erase_person
-from stedi_assets.plumbing.spark import SparkResource
+from stedi_assets.orchestration.erasure_job import erase_person
+from stedi_assets.orchestration.spark_resource import SparkResource
+from stedi_assets.privacy.suppression import person_hash
+from stedi_assets.storage.lake import Lake
+from stedi_assets.tables.snapshots import current_dataset, read_pointer
 from stedi_assets_tests import promise_cases as cases
 from stedi_assets_tests.lakes import (
     CONSENTED,

@@ -12,13 +12,13 @@ from pyspark.sql import DataFrame, SparkSession
 
 from stedi_assets.contracts import TABLES, Policy, Purpose
 from stedi_assets.contracts.rules import EVERY_ROW_CONSENTS
-from stedi_assets.lake import publishing
-from stedi_assets.lake.errors import ContractBroken, LakeError, LostRace
-from stedi_assets.lake.layout import Lake
-from stedi_assets.lake.local import LocalFolder
-from stedi_assets.lake.pointers import FORMAT, Pointer
-from stedi_assets.lake.publishing import Provenance, Published, Retention, drop_old, publish
-from stedi_assets.lake.snapshots import current, current_dataset, read_pointer, read_snapshot
+from stedi_assets.storage.errors import ContractBroken, LakeError, LostRace
+from stedi_assets.storage.lake import Lake
+from stedi_assets.storage.local import LocalFolder
+from stedi_assets.tables import publishing
+from stedi_assets.tables.pointers import FORMAT, Pointer
+from stedi_assets.tables.publishing import Provenance, Published, Retention, drop_old, publish
+from stedi_assets.tables.snapshots import current, current_dataset, read_pointer, read_snapshot
 from stedi_assets_tests.lakes import root_of
 
 # Without the rules that look at other tables.

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from stedi_assets.__main__ import main
+from stedi_assets.cli.main import main
 from stedi_assets.contracts import TABLES
-from stedi_assets.lake.errors import LakeError, NotWhole
-from stedi_assets.lake.layout import Lake
-from stedi_assets.lake.snapshots import current, current_dataset, read_current, read_pointer
-from stedi_assets.lake.suppression import Erased, change_suppressed
-from stedi_assets.plumbing.spark import SparkResource
+from stedi_assets.orchestration.spark_resource import SparkResource
+from stedi_assets.privacy.suppression import Erased, change_suppressed
+from stedi_assets.storage.errors import LakeError, NotWhole
+from stedi_assets.storage.lake import Lake
+from stedi_assets.tables.snapshots import current, current_dataset, read_current, read_pointer
 from stedi_assets_tests.lakes import (
     CONSENTED,
     check,

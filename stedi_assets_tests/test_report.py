@@ -7,14 +7,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from stedi_assets.contracts import TABLES, MatchOn, Policy
-from stedi_assets.lake.errors import LakeError, LostRace
-from stedi_assets.lake.layout import Lake
-from stedi_assets.lake.publishing import keep_beside
-from stedi_assets.lake.snapshots import current, current_dataset
-from stedi_assets.plumbing import report
-from stedi_assets.plumbing.report import machine_learning_report
-from stedi_assets.plumbing.spark import SparkResource
+from stedi_assets.orchestration import report_asset as report
+from stedi_assets.orchestration.report_asset import machine_learning_report
+from stedi_assets.orchestration.spark_resource import SparkResource
 from stedi_assets.report.numbers import MEASURES, count_for_pictures
+from stedi_assets.storage.errors import LakeError, LostRace
+from stedi_assets.storage.lake import Lake
+from stedi_assets.tables.publishing import keep_beside
+from stedi_assets.tables.snapshots import current, current_dataset
 from stedi_assets_tests.lakes import (
     CONSENTED,
     INSTANTS,

@@ -15,8 +15,8 @@ from dagster._core.launcher import WorkerStatus
 from dagster._core.storage.tags import GRPC_INFO_TAG
 
 import stedi_assets
-from stedi_assets.plumbing import run_launcher
-from stedi_assets.plumbing.run_launcher import LocalRunLauncher
+from stedi_assets.orchestration import run_launcher
+from stedi_assets.orchestration.run_launcher import LocalRunLauncher
 
 HERE = {"host": "localhost", "socket": "/tmp/of-a-code-server"}
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from stedi_assets.contracts import TABLES
-from stedi_assets.lake.snapshots import current, snapshot_folder
-from stedi_assets.lake.suppression import Erased, change_suppressed, person_hash
+from stedi_assets.privacy.suppression import Erased, change_suppressed, person_hash
 from stedi_assets.sample_data import write_sample
+from stedi_assets.tables.snapshots import current, snapshot_folder
 from stedi_assets_tests.lakes import CONSENTED, local_lake, root_of, write_ada_and_ben
 from stedi_assets_tests.malformed_cases import CASES
 

@@ -34,26 +34,28 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 
 from stedi_assets.contracts import QUARANTINE_TABLES, SOURCES, TABLES, Policy, Purpose, Source, Zone
-from stedi_assets.lake import landing as landing_module
-from stedi_assets.lake import publishing
-from stedi_assets.lake import s3 as s3_module
-from stedi_assets.lake.arrivals import find_arrivals
-from stedi_assets.lake.errors import LakeError, LostRace, NotWhole
-from stedi_assets.lake.landing import Landing, count_by_file, land
-from stedi_assets.lake.landing_files import alias, list_landing_files
-from stedi_assets.lake.layout import Lake
-from stedi_assets.lake.pointers import Pointer
-from stedi_assets.lake.publishing import Provenance, Retention, publish
-from stedi_assets.lake.repair import Keys, repair
-from stedi_assets.lake.s3 import S3Bucket
-from stedi_assets.lake.snapshots import current, current_dataset, read_current, read_pointer
-from stedi_assets.lake.suppression import person_hash
-from stedi_assets.plumbing.assets import ASSETS, LANDING_IO, PARQUET_IO
-from stedi_assets.plumbing.checks import CHECKS
-from stedi_assets.plumbing.erasure import erase_person
-from stedi_assets.plumbing.lake import LandingIOManager, ParquetIOManager
-from stedi_assets.plumbing.s3_lake import S3LakeResource
-from stedi_assets.plumbing.spark import SparkResource
+from stedi_assets.ingest import landing as landing_module
+from stedi_assets.ingest.arrivals import find_arrivals
+from stedi_assets.ingest.landing import Landing, count_by_file, land
+from stedi_assets.ingest.landing_files import list_landing_files
+from stedi_assets.orchestration.assets import ASSETS, LANDING_IO, PARQUET_IO
+from stedi_assets.orchestration.checks import CHECKS
+from stedi_assets.orchestration.erasure_job import erase_person
+from stedi_assets.orchestration.io_managers import LandingIOManager, ParquetIOManager
+from stedi_assets.orchestration.s3_lake import S3LakeResource
+from stedi_assets.orchestration.spark_resource import SparkResource
+from stedi_assets.privacy.deliveries import land_without_erased
+from stedi_assets.privacy.suppression import person_hash
+from stedi_assets.storage import s3 as s3_module
+from stedi_assets.storage.errors import LakeError, LostRace, NotWhole
+from stedi_assets.storage.lake import Lake
+from stedi_assets.storage.names import alias
+from stedi_assets.storage.s3 import S3Bucket
+from stedi_assets.tables import publishing
+from stedi_assets.tables.pointers import Pointer
+from stedi_assets.tables.publishing import Provenance, Retention, publish
+from stedi_assets.tables.repair import Keys, repair
+from stedi_assets.tables.snapshots import current, current_dataset, read_current, read_pointer
 from stedi_assets_tests import fault_proxy
 from stedi_assets_tests.fault_proxy import TRANSIENT, FaultProxy, Kind
 from stedi_assets_tests.lakes import (
@@ -440,7 +442,7 @@ def landed(
     place: OnS3, spark: SparkSession, source: Source, say: Callable[[str], None] = lambda _: None
 ) -> tuple[Landing, dict[str, tuple[int, int]]]:
     """Land a source; return what came of it, and the records of each file as they were accepted and quarantined."""
-    landing = land(spark, place.lake, source, suppression_key=SUPPRESSION_KEY.encode, say=say)
+    landing = land_without_erased(spark, place.lake, source, suppression_key=SUPPRESSION_KEY.encode, say=say)
     counts = count_by_file(landing.accepted, landing.quarantined)
     # Every record is in a table, and every byte in a record or between two.
     for file in landing.files:

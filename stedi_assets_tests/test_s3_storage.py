@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from stedi_assets.lake.errors import LakeError
-from stedi_assets.lake.landing_files import changed_since, list_landing_files
-from stedi_assets.lake.local import LocalFolder
-from stedi_assets.lake.s3 import S3Bucket
-from stedi_assets.lake.storage import ATTEMPTS, Storage
+from stedi_assets.ingest.landing_files import changed_since, list_landing_files
+from stedi_assets.storage.errors import LakeError
+from stedi_assets.storage.interface import ATTEMPTS, Storage
+from stedi_assets.storage.local import LocalFolder
+from stedi_assets.storage.s3 import S3Bucket
 from stedi_assets_tests import fault_proxy
 from stedi_assets_tests.fault_proxy import TRANSIENT, FaultProxy, Kind
 from stedi_assets_tests.s3_server import REGION, S3Server, bucket

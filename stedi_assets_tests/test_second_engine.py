@@ -33,10 +33,10 @@ from stedi_assets.contracts import (
     Readings,
     Type,
 )
-from stedi_assets.second_engine import engine as module
-from stedi_assets.second_engine.breaches import count_breaches
-from stedi_assets.second_engine.compare import Comparison, compare, inputs_of
-from stedi_assets.second_engine.engine import Given, SecondEngineFailed
+from stedi_assets.verification import engine as module
+from stedi_assets.verification.breaches import count_breaches
+from stedi_assets.verification.compare import Comparison, compare, inputs_of
+from stedi_assets.verification.engine import Given, SecondEngineFailed
 from stedi_assets_tests import oracle
 from stedi_assets_tests.lakes import local_lake, root_of
 from stedi_assets_tests.test_tables import (

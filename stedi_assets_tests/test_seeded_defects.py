@@ -24,14 +24,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from stedi_assets.contracts import TABLES, ConsentRecord, MatchOn, Policy, PublishedTime, Readings
-from stedi_assets.ingest.gate import ARROW_TYPES
-from stedi_assets.lake.layout import Lake
-from stedi_assets.lake.snapshots import current, data_files, snapshot_folder, table_named
-from stedi_assets.lake.suppression import Erased, change_suppressed
-from stedi_assets.plumbing.checks import CHECKS
-from stedi_assets.plumbing.spark import SparkResource
+from stedi_assets.orchestration.checks import CHECKS
+from stedi_assets.orchestration.spark_resource import SparkResource
+from stedi_assets.privacy.suppression import Erased, change_suppressed
 from stedi_assets.sample_data import SampleOptions, write_sample
 from stedi_assets.settings import SettingsError
+from stedi_assets.storage.lake import Lake
+from stedi_assets.tables.arrow_types import ARROW_TYPES
+from stedi_assets.tables.snapshots import current, data_files, snapshot_folder, table_named
 from stedi_assets_tests.environments import settings_of
 from stedi_assets_tests.lakes import (
     CONSENTED,

@@ -8,10 +8,10 @@ import pytest
 from pyspark.sql import SparkSession
 
 from stedi_assets.contracts import SOURCES
-from stedi_assets.lake.layout import Lake
-from stedi_assets.lake.snapshots import current_dataset
-from stedi_assets.lake.superseded import kept_quarantined
-from stedi_assets.plumbing.spark import SparkResource
+from stedi_assets.ingest.superseded import kept_quarantined
+from stedi_assets.orchestration.spark_resource import SparkResource
+from stedi_assets.storage.lake import Lake
+from stedi_assets.tables.snapshots import current_dataset
 from stedi_assets_tests.lakes import CONSENTED, check, customer, failed_checks, lines, materialise, root_of
 
 LATER = CONSENTED + 1

@@ -11,9 +11,9 @@ import pytest
 from pyspark.sql import SparkSession
 
 from stedi_assets.contracts import QUARANTINE_TABLES, TABLES, ConsentRecord, MatchOn, Policy, PublishedTime, Readings
-from stedi_assets.lake.layout import Lake
-from stedi_assets.lake.snapshots import current, read_snapshot
-from stedi_assets.plumbing.spark import SparkResource
+from stedi_assets.orchestration.spark_resource import SparkResource
+from stedi_assets.storage.lake import Lake
+from stedi_assets.tables.snapshots import current, read_snapshot
 from stedi_assets_tests import oracle
 from stedi_assets_tests.lakes import materialise, messages, root_of
 from stedi_assets_tests.worlds import AS_OF, write_worlds

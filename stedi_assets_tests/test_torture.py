@@ -25,11 +25,11 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from stedi_assets.contracts import QUARANTINE_TABLES, TABLES, Table
-from stedi_assets.lake import snapshots
-from stedi_assets.lake.layout import Lake
-from stedi_assets.lake.local import LocalFolder
-from stedi_assets.lake.publishing import NOTHING_OLD, Retention
-from stedi_assets.lake.snapshots import current, current_dataset, read_current, require_whole
+from stedi_assets.storage.lake import Lake
+from stedi_assets.storage.local import LocalFolder
+from stedi_assets.tables import snapshots
+from stedi_assets.tables.publishing import NOTHING_OLD, Retention
+from stedi_assets.tables.snapshots import current, current_dataset, read_current, require_whole
 from stedi_assets_tests.lakes import CONSENTED, INSTANTS, customer, device_reading, lines, phone_reading
 from stedi_assets_tests.s3_server import REGION, S3Server, bucket
 from stedi_assets_tests.torture import (

@@ -16,14 +16,15 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from stedi_assets.contracts import TABLES, Purpose, Table, Zone
-from stedi_assets.lake import publishing, withdrawal
-from stedi_assets.lake.errors import LakeError, LostRace
-from stedi_assets.lake.layout import Lake
-from stedi_assets.lake.pointers import Pointer
-from stedi_assets.lake.publishing import Provenance, Retention, publish, republish
-from stedi_assets.lake.snapshots import current, read_pointer, read_snapshot
-from stedi_assets.lake.withdrawal import Leaving, let_leave
-from stedi_assets.plumbing.spark import SparkResource
+from stedi_assets.orchestration.spark_resource import SparkResource
+from stedi_assets.privacy import withdrawal
+from stedi_assets.privacy.withdrawal import Leaving, let_leave
+from stedi_assets.storage.errors import LakeError, LostRace
+from stedi_assets.storage.lake import Lake
+from stedi_assets.tables import publishing
+from stedi_assets.tables.pointers import Pointer
+from stedi_assets.tables.publishing import Provenance, Retention, publish, republish
+from stedi_assets.tables.snapshots import current, read_pointer, read_snapshot
 from stedi_assets.transforms import curated, trusted
 from stedi_assets_tests.lakes import (
     CONSENTED,

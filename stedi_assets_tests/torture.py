@@ -29,15 +29,16 @@ from botocore.exceptions import ClientError
 from pyspark.sql import DataFrame
 
 from stedi_assets.contracts import SOURCES, TABLES, Policy, Purpose, Table
-from stedi_assets.ingest.gate import ARROW_TYPES
-from stedi_assets.lake import local, publishing, s3
-from stedi_assets.lake.errors import NotWhole
-from stedi_assets.lake.layout import POINTER, PURPOSE, Lake
-from stedi_assets.lake.local import LocalFolder
-from stedi_assets.lake.publishing import Provenance, Retention, publish
-from stedi_assets.lake.s3 import S3Bucket
-from stedi_assets.lake.snapshots import current, current_dataset, read_pointer
-from stedi_assets.lake.storage import Storage
+from stedi_assets.storage import local, s3
+from stedi_assets.storage.errors import NotWhole
+from stedi_assets.storage.interface import Storage
+from stedi_assets.storage.lake import POINTER, PURPOSE, Lake
+from stedi_assets.storage.local import LocalFolder
+from stedi_assets.storage.s3 import S3Bucket
+from stedi_assets.tables import publishing
+from stedi_assets.tables.arrow_types import ARROW_TYPES
+from stedi_assets.tables.publishing import Provenance, Retention, publish
+from stedi_assets.tables.snapshots import current, current_dataset, read_pointer
 
 Kind = Literal["SIGKILL", "SIGTERM", "exception", "disk full", "denied"]
 KINDS: tuple[Kind, ...] = ("SIGKILL", "SIGTERM", "exception", "disk full", "denied")

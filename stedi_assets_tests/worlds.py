@@ -11,7 +11,7 @@ import re
 import unicodedata
 from typing import Any
 
-from stedi_assets.lake.layout import Lake
+from stedi_assets.storage.lake import Lake
 from stedi_assets_tests.lakes import root_of
 
 AS_OF = 1_700_000_000_000

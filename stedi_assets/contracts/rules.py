@@ -5,8 +5,8 @@ nothing is made of the table. A rule is found kept or broken in one of three way
 
 - `holds`, an SQL expression that is true for every good row: Spark counts it while the table is written;
 - `breaches`, a query for the rows that break it, over `stored` (the table itself), the other published tables, and the
-  views of `stedi_assets.second_engine`: DuckDB counts those in what was written, before it is published;
-- neither: it is about files and pointers, and `stedi_assets.audit` says how it is found.
+  views of `stedi_assets.verification`: DuckDB counts those in what was written, before it is published;
+- neither: it is about files and pointers, and `stedi_assets.verification.findings` says how it is found.
 
 All of it is SQL that Athena runs too, but for the backticks around names in `holds`. `{as_of}` is the instant the
 table was made for, in epoch milliseconds.

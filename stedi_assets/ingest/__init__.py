@@ -1,5 +1,5 @@
-"""From raw files to landing rows and quarantine: splitting, judging, and whose a record is.
+"""From raw files to landing rows and quarantine: splitting, judging, whose a record is, what came of each file.
 
-Belongs here: what is done to the bytes of a delivery, once, by Spark's tasks. Does not: consent, and how tables are
-stored. Nothing here needs Spark but `gate`, so that `stedi hash-person` and the tests run the same code without it.
+Belongs here: what is done to a delivery, once, by Spark's tasks; every record and byte accounted for. Does not:
+consent. What runs in the tasks needs no Spark, so that `stedi hash-person` and the tests run the same code without it.
 """

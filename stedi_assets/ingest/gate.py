@@ -19,6 +19,7 @@ from stedi_assets.ingest.evidence import Listener
 from stedi_assets.ingest.json_text import read_object, with_all_the_stack
 from stedi_assets.ingest.judging import Doubt, Judge
 from stedi_assets.ingest.splitter import Block, End, Record, split
+from stedi_assets.tables.arrow_types import ARROW_TYPES
 
 # Opens a file of the landing folder by its path, from a place on.
 Opener = Callable[[str, int], BinaryIO]
@@ -28,14 +29,6 @@ REPORT = "_report"
 _LIKE_AN_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
 _MOST_NAMES = 1_000
 _ROWS_AT_ONCE, _BYTES_AT_ONCE = 10_000, 16 << 20
-ARROW_TYPES = {
-    Type.STRING: pa.string(),
-    Type.BIGINT: pa.int64(),
-    Type.DOUBLE: pa.float64(),
-    Type.BINARY: pa.binary(),
-    Type.BOOLEAN: pa.bool_(),
-    Type.STRINGS: pa.list_(pa.field("element", pa.string())),
-}
 
 
 @dataclass(frozen=True)

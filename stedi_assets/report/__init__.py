@@ -1,4 +1,4 @@
-"""Pictures of the table that a model is trained on, and of who is in it: numbers from DuckDB, drawn by matplotlib.
+"""What people look at: the data card, and pictures of the ML table and of who is in it.
 
-Belongs here: what is counted for a picture, and how it is drawn. Aggregates only, nothing of one person.
+Aggregates only, nothing of one person. Does not belong here: Spark.
 """

@@ -7,10 +7,10 @@ from itertools import pairwise
 from typing import Any
 
 from stedi_assets.contracts import SOURCES, TABLES, MatchOn, Policy
-from stedi_assets.lake.errors import LakeError
-from stedi_assets.lake.layout import Lake
-from stedi_assets.lake.snapshots import current, current_dataset
-from stedi_assets.second_engine.engine import Given, engine_for, provide
+from stedi_assets.storage.errors import LakeError
+from stedi_assets.storage.lake import Lake
+from stedi_assets.tables.snapshots import current, current_dataset
+from stedi_assets.verification.engine import Given, engine_for, provide
 
 ML = TABLES["machine_learning_curated"]
 MEASURES = ("distanceFromObject", "x", "y", "z")

@@ -22,7 +22,7 @@ def machine_learning_curated(
     """Return each trusted device reading with each trusted phone reading of the same person at the same instant.
 
     In: the two trusted tables; `hmac_pads`: one row, `inner_pad` and `outer_pad` BINARY, from
-    `stedi_assets.lake.keys`. Out: the contract of `machine_learning_curated`. Where the policy matches on
+    `stedi_assets.privacy.keys`. Out: the contract of `machine_learning_curated`. Where the policy matches on
     the timestamp alone, the instant decides and the subject is the phone's person. Instants are published as closely as
     the policy says.
     """

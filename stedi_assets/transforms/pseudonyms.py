@@ -7,7 +7,7 @@ from pyspark.sql import functions as F
 def with_subjects(rows: DataFrame, person: str, hmac_pads: DataFrame) -> DataFrame:
     """Add `subject_id`, the keyed hash of the column `person`.
 
-    `hmac_pads`: one row, `inner_pad` and `outer_pad` BINARY, from `stedi_assets.lake.keys`.
+    `hmac_pads`: one row, `inner_pad` and `outer_pad` BINARY, from `stedi_assets.privacy.keys`.
     """
     hashed = keyed_hash(F.col(person)).alias("subject_id")
     return rows.crossJoin(F.broadcast(hmac_pads)).select(*rows.columns, hashed)

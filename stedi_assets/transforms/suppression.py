@@ -1,10 +1,10 @@
 """Erased people: which records are theirs, told by keyed hashes alone.
 
 A person's hash is that of the key that the landing gate stored. A device that nobody else holds is the person's too;
-of a device that others hold, only the readings at which the person's phone was active. `stedi_assets.lake.suppression`
-keeps the list of hashes.
+of a device that others hold, only the readings at which the person's phone was active. The list of hashes is kept
+by `stedi_assets.privacy.suppression`.
 
-`pads` everywhere: one row, `inner_pad` and `outer_pad` BINARY, from `stedi_assets.lake.keys`. `erased` everywhere:
+`pads` everywhere: one row, `inner_pad` and `outer_pad` BINARY, from `stedi_assets.privacy.keys`. `erased` everywhere:
 `hash`, and `back_since`, a consent from after the erasure in epoch milliseconds, null where there is none.
 """
 

@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from stedi_assets.contracts import SOURCES
-from stedi_assets.lake.landing import land
-from stedi_assets.lake.layout import Lake
-from stedi_assets.plumbing.session import spark_session
+from stedi_assets.ingest.landing import land
+from stedi_assets.spark.session import spark_session
+from stedi_assets.storage.lake import Lake
 
 _SOURCE = SOURCES["accelerometer"]
 _WAYS: Sequence[Callable[[bytes], bytes]] = (

@@ -19,12 +19,11 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from stedi_assets.contracts import SOURCES
-from stedi_assets.lake.arrivals import MOST_FILES, find_arrivals
-from stedi_assets.lake.landing import FILES
-from stedi_assets.lake.landing_files import FileReport
-from stedi_assets.lake.layout import POINTER, Lake
-from stedi_assets.lake.pointers import Pointer
-from stedi_assets.lake.snapshots import snapshot_folder
+from stedi_assets.ingest.arrivals import MOST_FILES, find_arrivals
+from stedi_assets.storage.lake import POINTER, Lake
+from stedi_assets.tables.file_reports import FILES, FileReport
+from stedi_assets.tables.pointers import Pointer
+from stedi_assets.tables.snapshots import snapshot_folder
 
 _PAGE = 1_000
 _SECONDS_A_PAGE = 0.2

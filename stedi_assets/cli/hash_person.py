@@ -1,0 +1,21 @@
+"""`stedi hash-person`."""
+
+import sys
+from getpass import getpass
+
+from stedi_assets.cli.lake import lake_of
+from stedi_assets.privacy.keys import suppression_key
+from stedi_assets.privacy.known_keys import require_suppression_key
+from stedi_assets.privacy.suppression import person_hash, read_suppressed
+from stedi_assets.settings import Settings
+
+
+def run(settings: Settings) -> int:
+    """Read an e-mail from standard input, and print the run config that erases its person, by a keyed hash."""
+    lake = lake_of(settings)
+    key = require_suppression_key(lake, suppression_key(settings.suppression_key, lake))
+    # A list that is gone, or was made with another key, is better told of now than by the erasure.
+    read_suppressed(lake, lambda: key)
+    email = getpass("E-mail: ") if sys.stdin.isatty() else sys.stdin.readline()
+    print(f'ops: {{erase_from_lake: {{config: {{person: "{person_hash(email, key)}"}}}}}}')
+    return 0

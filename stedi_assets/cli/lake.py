@@ -1,0 +1,9 @@
+"""The lake that a command works on."""
+
+from stedi_assets.settings import Settings
+from stedi_assets.storage.lake import Lake
+
+
+def lake_of(settings: Settings) -> Lake:
+    """Return the lake that the settings name. Raises `LakeError` where that cannot be one."""
+    return Lake.at(settings.lake, kms_key=settings.s3_kms_key, glue_database=settings.glue_database)

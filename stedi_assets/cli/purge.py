@@ -1,0 +1,14 @@
+"""`stedi purge`."""
+
+from stedi_assets.cli.lake import lake_of
+from stedi_assets.contracts import QUARANTINE_TABLES, TABLES
+from stedi_assets.settings import Settings
+from stedi_assets.tables.publishing import drop_old
+
+
+def run(settings: Settings) -> int:
+    """Remove every snapshot that is not current, at once, and what runs that died have left."""
+    lake = lake_of(settings)
+    for table in (*TABLES.values(), *QUARANTINE_TABLES.values()):
+        print(f"{table.name}: {drop_old(lake, table)} removed")
+    return 0

@@ -1,0 +1,62 @@
+"""`stedi start`: what is prepared before the one run of everything, which is in `build`."""
+
+import contextlib
+import gc
+import tempfile
+import threading
+from pathlib import Path
+
+from stedi_assets.cli.lake import lake_of
+from stedi_assets.contracts import SOURCES
+from stedi_assets.environment import prepare_dagster
+from stedi_assets.sample_data import write_sample
+from stedi_assets.settings import DEFAULT_LAKE, Settings
+from stedi_assets.storage.lake import Lake
+
+
+def run(settings: Settings, began: float, *, sample_data: bool) -> int:
+    """Prepare this folder, materialise the eight tables through Dagster, and print what came of it.
+
+    `began` is when the command did, by the monotonic clock.
+    """
+    lake = lake_of(settings)
+    lake.storage.require_writable()
+    prepare_dagster(Path.cwd())
+    if (sample_data or settings.lake == DEFAULT_LAKE) and not _has_landing_files(lake):
+        print(f"Made sample landing files of {_write_sample(lake):,} customers in {lake.location}")
+
+    print(f"Building the tables of {lake.location}. Starting Spark takes some seconds.")
+    # Spark and Dagster take seconds each to load, and a core each.
+    threading.Thread(target=_start_spark, args=[settings], daemon=True).start()
+    # What Dagster loads is no garbage. Not to look for any saves a fifth of the loading, and a second at the end.
+    gc.disable()
+    from stedi_assets.cli import build  # noqa: PLC0415  (loads Dagster, which reads the environment)
+
+    gc.freeze()
+    gc.enable()
+    return build.build(lake, began)
+
+
+def _start_spark(settings: Settings) -> None:
+    # Whatever goes wrong will go wrong again where the session is asked for, and be told there.
+    with contextlib.suppress(Exception):
+        from stedi_assets.spark.session import spark_session  # noqa: PLC0415  (loads pyspark)
+
+        spark_session(
+            settings.spark_master, settings.spark_log.value, {}, lake=settings.lake, kms_key=settings.s3_kms_key
+        )
+
+
+def _has_landing_files(lake: Lake) -> bool:
+    return any(entry.is_file for source in SOURCES.values() for entry in lake.storage.entries(source.raw_path))
+
+
+def _write_sample(lake: Lake) -> int:
+    """Write sample landing files into the lake, and return of how many customers."""
+    with tempfile.TemporaryDirectory() as folder:
+        sample = write_sample(Path(folder))
+        for path in Path(folder).rglob("*"):
+            if path.is_file():
+                with lake.storage.writing(path.relative_to(folder).as_posix()) as file:
+                    file.write(path.read_bytes())
+    return sample.customers

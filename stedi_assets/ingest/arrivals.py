@@ -1,0 +1,138 @@
+"""What there is to do in a lake: landing files that their table does not hold yet, and tables behind their inputs.
+
+The truth is what lies in the lake: the files as they are listed now, against `_files.json` of the published landing
+tables, and the snapshots that each pointer was made of. Nothing of it is remembered anywhere else, so that nothing is
+lost or done twice with what remembers. Nothing is opened but those few files.
+"""
+
+import hashlib
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from stedi_assets.contracts import SOURCES, TABLES, Source
+from stedi_assets.ingest.landing_files import find_landing_files
+from stedi_assets.storage.errors import LakeError
+from stedi_assets.storage.interface import Entry
+from stedi_assets.storage.lake import Lake
+from stedi_assets.storage.names import alias, no_key
+from stedi_assets.tables.file_reports import read_file_reports
+from stedi_assets.tables.pointers import Pointer
+from stedi_assets.tables.snapshots import read_pointer
+
+# So many keys take S3 less than half a minute to list, a thousand a request.
+MOST_FILES = 100_000
+
+
+@dataclass(frozen=True)
+class Arrivals:
+    """What a source's landing folder holds, against what its published table was made from.
+
+    `changed` are files to land, in order of their paths: new and replaced ones that have settled, and those that could
+    not be read the last time. `unsettled` is how many somebody may still be writing. `gone` are the paths of files that
+    the table was made from and that are not there, also not, going by its size, under a name that has arrived.
+    `content` tells what has settled here from anything else, here or elsewhere. `dated_ahead` are the paths of files
+    that are dated in the future: of those nobody can tell when they last changed, and they count as settled.
+    """
+
+    source: Source
+    changed: tuple[Entry, ...]
+    unsettled: int
+    gone: tuple[str, ...]
+    content: str
+    dated_ahead: tuple[str, ...] = ()
+
+
+def find_arrivals(
+    lake: Lake, settled_before: int, most_files: int = MOST_FILES, *, key: Callable[[], bytes] = no_key
+) -> dict[str, Arrivals]:
+    """List every landing folder once, and return what arrived, by source. Empty folders count as well.
+
+    A file has settled when it last changed before `settled_before`, in epoch milliseconds. Files are called by their
+    names as `landing_files` gives them; `key` gives the secret that hides those which could hold somebody's data.
+
+    Raises `LakeError` above `most_files` files, and `NotWhole` where a published table is damaged.
+    """
+    count = _counter(lake, most_files)
+    return {source.name: _arrivals(lake, source, settled_before, count, key) for source in SOURCES.values()}
+
+
+def published_tables(lake: Lake) -> dict[str, Pointer]:
+    """Return the pointers of the tables that are published, by name."""
+    found = {name: read_pointer(lake, table) for name, table in TABLES.items()}
+    return {name: pointer for name, pointer in found.items() if pointer}
+
+
+def tables_behind(published: Mapping[str, Pointer]) -> dict[str, str]:
+    """Return the tables that were not made from their inputs as those are now, each with what it is to be made from.
+
+    That is told by the snapshots of the inputs. A table that lacks one cannot be made yet, and is left out.
+    """
+    behind = {}
+    for table in TABLES.values():
+        if table.inputs and published.keys() >= set(table.inputs):
+            inputs = {name: published[name].snapshot for name in table.inputs}
+            if table.name not in published or published[table.name].inputs != inputs:
+                behind[table.name] = " ".join(inputs.values())
+    return behind
+
+
+def tables_to_make(moved: Collection[str], published: Collection[str]) -> list[str]:
+    """Return some tables and those downstream of them, in an order to make them in.
+
+    A table with an input that is neither published nor among them cannot be made, and is left out.
+    """
+    made: list[str] = []
+    for table in TABLES.values():
+        if (table.name in moved or {*made} & {*table.inputs}) and {*made, *published} >= {*table.inputs}:
+            made.append(table.name)
+    return made
+
+
+def _arrivals(
+    lake: Lake,
+    source: Source,
+    settled_before: int,
+    count: Callable[[Iterator[Entry]], Iterator[Entry]],
+    key: Callable[[], bytes],
+) -> Arrivals:
+    pointer = read_pointer(lake, source.landing)
+    reports = read_file_reports(lake, source, pointer) if pointer else ()
+    listed = find_landing_files(count(lake.storage.entries(source.raw_path))).entries
+    found = [replace(entry, path=alias(entry.path, key)) for entry in listed]
+
+    held = {(file.path, file.fingerprint) for file in reports if not file.error or file.forgotten}
+    arrived = [entry for entry in found if (entry.path, entry.fingerprint) not in held]
+    changed = tuple(entry for entry in arrived if entry.changed_at <= settled_before)
+    unsettled = {entry.path for entry in arrived} - {entry.path for entry in changed}
+    there, known = {entry.path for entry in found}, {file.path for file in reports}
+    sizes = {entry.size for entry in arrived if entry.path not in known}
+    gone = (file.path for file in reports if not file.error and file.path not in there and file.size not in sizes)
+    settled = [f"{entry.path}\0{entry.fingerprint}" for entry in found if entry.path not in unsettled]
+    content = digest_of(lake.location, *settled)
+    ahead = tuple(entry.path for entry in found if entry.dated_ahead)
+    return Arrivals(source, changed, len(unsettled), tuple(sorted(gone)), content, ahead)
+
+
+def digest_of(*words: str) -> str:
+    """Return 32 hex digits that tell words from any others. Words that come of file names may be no text."""
+    return hashlib.sha256("\n".join(words).encode(errors="surrogateescape")).hexdigest()[:32]
+
+
+def _counter(lake: Lake, most: int) -> Callable[[Iterator[Entry]], Iterator[Entry]]:
+    """Return a pass-through that stops when all that went through it is more than `most`."""
+    seen = 0
+
+    def counted(entries: Iterator[Entry]) -> Iterator[Entry]:
+        nonlocal seen
+        for entry in entries:
+            seen += 1
+            if seen > most:
+                msg = (
+                    f"More than {most:,} files in the landing folders of {lake.location}: listing them again and again "
+                    "would take too long. Have their owner move old files together into fewer; or, on S3, stop this "
+                    "sensor and have S3 event notifications start rebuild_lakehouse (docs/new-files.md says how)."
+                )
+                raise LakeError(msg)
+            yield entry
+
+    return counted

@@ -1,0 +1,296 @@
+"""From a source's raw files to its landing table and quarantine: every record judged once, every byte accounted for.
+
+The files are listed first, and exactly those are read. What comes of a file that was replaced, cut or lost meanwhile is
+left out, and the file is named.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import reduce
+
+import pyarrow.compute as pc
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from stedi_assets.contracts import Source, Table
+from stedi_assets.ingest.landing_files import Listing, list_landing_files
+from stedi_assets.ingest.reading import read_files
+from stedi_assets.ingest.superseded import kept_accepted, kept_quarantined
+from stedi_assets.storage.errors import LakeError, VanishedFiles
+from stedi_assets.storage.lake import Lake
+from stedi_assets.storage.names import alias, no_key
+from stedi_assets.tables.file_reports import FILES, FileReport, read_file_reports
+from stedi_assets.tables.pointers import Pointer
+from stedi_assets.tables.publishing import Stage
+from stedi_assets.tables.snapshots import (
+    dataset,
+    read_beside,
+    read_pointer,
+    read_quarantine,
+    read_snapshot,
+    snapshot_folder,
+)
+
+_NAMES_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Landing:
+    """What a source delivered: accepted records, quarantined ones, and what became of each file.
+
+    `accepted` has the landing table's columns, `quarantined` those of the quarantine; None where there are no such
+    records. Both are read from `stage`, which is to be discarded once they are written. `superseded` is how many of
+    each no file holds any more. `previous` is the table's pointer as it was before. `gone` are the files that it was
+    made from and that are missing or unreadable now, but for those that may be forgotten: with any of them, the table
+    must not be published. `new_files` is how many files that table was not made from, as they are now. `began` is when
+    it began, by the monotonic clock.
+    """
+
+    accepted: DataFrame | None
+    quarantined: DataFrame | None
+    files: tuple[FileReport, ...]
+    listing: Listing
+    previous: Pointer | None
+    gone: tuple[str, ...]
+    new_files: int
+    stage: Stage
+    began: float
+    superseded: tuple[int, int] = (0, 0)
+    unknown_fields: Mapping[str, int] = field(default_factory=dict)
+    other_names: int = 0
+
+    def beside(self) -> dict[str, object]:
+        """Return what is kept with the landing table's snapshot, as JSON holds it."""
+        return {
+            "files": [file.as_dict() for file in self.files],
+            "ignored": self.listing.ignored,
+            "unknown_fields": dict(self.unknown_fields),
+            "other_names": self.other_names,
+            "superseded": self.superseded[0],
+            "superseded_quarantined": self.superseded[1],
+        }
+
+
+def land(
+    spark: SparkSession,
+    lake: Lake,
+    source: Source,
+    *,
+    name_key: Callable[[], bytes] = no_key,
+    forget: frozenset[str] = frozenset(),
+    settled_before: int | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Landing:
+    """Read a source's raw files and judge every record. The caller discards the stage of what it is given.
+
+    `forget` are the paths of files that may be missing or unreadable from now on, or whose superseded records may go.
+    Files that have changed since `settled_before`, in epoch milliseconds, are left for a later run; of those that were
+    landed before, what was landed stays. `name_key` gives the secret that hides a name of a file that could hold
+    somebody's data.
+
+    Raises `LakeError` where there are no landing files, and `ContractBroken` where not every byte is accounted for.
+    """
+    began, pointer = time.monotonic(), read_pointer(lake, source.landing)
+    previous = read_file_reports(lake, source, pointer) if pointer else ()
+    lake.storage.require_writable()
+    forget = frozenset(alias(path, name_key) for path in forget) | forget
+    stage = Stage.begin(lake, source.landing)
+    try:
+        listing = _listing(lake, source, previous, settled_before, name_key)
+        say(f"{source.name}: reading {len(listing.files):,} files, {listing.bytes / 1e6:,.1f} MB")
+        found = read_files(spark, lake.storage, source, listing.files, stage.folder)
+        accepted = _of_table(found.accepted, source.landing)
+        quarantined = _of_table(found.quarantined, source.quarantine)
+        files = _forgotten(found.files, previous, forget)
+        if pointer and (kept := [file for file in previous if file.path in listing.unsettled]):
+            before, doubtful = landed_before(spark, lake, source, pointer, [file.path for file in kept])
+            accepted = together(source.landing, [accepted, before])
+            quarantined = together(source.quarantine, [quarantined, doubtful])
+            files = tuple(sorted((*files, *kept), key=lambda file: file.path))
+        superseded = (0, 0)
+        if pointer and source.name == "customer":
+            old, old_quarantined = _superseded(
+                spark, lake, source, pointer, files, previous, forget, accepted, quarantined
+            )
+            superseded = (_count(old), _count(old_quarantined))
+            accepted = together(source.landing, [accepted, old if superseded[0] else None])
+            quarantined = together(source.quarantine, [quarantined, old_quarantined if superseded[1] else None])
+    except BaseException:
+        stage.discard()
+        raise
+    new = {(file.path, file.fingerprint) for file in files} - {(file.path, file.fingerprint) for file in previous}
+    gone = _gone(files, previous, forget)
+    return Landing(
+        accepted,
+        quarantined,
+        files,
+        listing,
+        pointer,
+        gone,
+        len(new),
+        stage,
+        began,
+        superseded,
+        found.unknown_fields,
+        found.other_names,
+    )
+
+
+def require_all_files(source: Source, landing: Landing) -> None:
+    """Raise `VanishedFiles` where records that stand in the table would be forgotten in silence."""
+    if landing.gone:
+        first = ", ".join(landing.gone[:_NAMES_SHOWN])
+        more = ", …" if len(landing.gone) > _NAMES_SHOWN else ""
+        msg = (
+            f"{source.landing.name} was not published: {len(landing.gone):,} files it was made from are gone or "
+            f"unreadable in {source.raw_path}: {first}{more}. Bring them back, or say that their records may go "
+            f'with the run config ops: {{{source.landing.name}: {{config: {{forget_files: ["…"]}}}}}}.'
+        )
+        raise VanishedFiles(msg)
+
+
+def landed_before(
+    spark: SparkSession, lake: Lake, source: Source, pointer: Pointer, paths: Sequence[str]
+) -> tuple[DataFrame, DataFrame | None]:
+    """Return what a snapshot holds of some files, by name: accepted records and quarantined ones."""
+    accepted = read_snapshot(spark, lake, source.landing, pointer.snapshot)
+    quarantined = read_quarantine(spark, lake, source.landing, pointer)
+    of_those = F.col("_source_file").isin(*paths)
+    if source.name == "customer":
+        # The others stay by themselves.
+        of_those &= ~F.col("_superseded")
+    return accepted.where(of_those), quarantined.where(of_those) if quarantined is not None else None
+
+
+def count_by_file(accepted: DataFrame | None, quarantined: DataFrame | None) -> dict[str, tuple[int, int]]:
+    """Count the records that each file holds, by its name: accepted, quarantined."""
+    parts = [
+        _live(rows).select("_source_file", F.lit(fate).alias("accepted"))
+        for rows, fate in ((accepted, True), (quarantined, False))
+        if rows is not None
+    ]
+    if not parts:
+        return {}
+    by_file = reduce(DataFrame.unionByName, parts).groupBy("_source_file")
+    # A row a file: its name and counts.
+    counts = by_file.agg(F.count_if("accepted"), F.count_if(~F.col("accepted"))).collect()
+    return {path: (good, bad) for path, good, bad in counts}
+
+
+def count_reasons(lake: Lake, source: Source, quarantine: Pointer) -> dict[str, int]:
+    """Count the records of a quarantine by each reason they are there for, the most frequent first."""
+    if quarantine.rows == 0:
+        return {}
+    stored = dataset(lake, source.quarantine, snapshot_folder(source.quarantine, quarantine.snapshot))
+    reasons = Counter(pc.list_flatten(stored.to_table(columns=["reasons"])["reasons"]).to_pylist())
+    return dict(sorted(reasons.items(), key=lambda found: (-found[1], found[0])))
+
+
+def without_suppressed(files: Sequence[FileReport], kept: Mapping[str, tuple[int, int]]) -> tuple[FileReport, ...]:
+    """Return the reports of files of whose records only so many, accepted and quarantined, are kept."""
+
+    def counted(file: FileReport) -> FileReport:
+        accepted, quarantined = kept.get(file.path, (0, 0))
+        suppressed = file.records - accepted - quarantined
+        return replace(file, accepted=accepted, quarantined=quarantined, suppressed=suppressed)
+
+    return tuple(file if file.error else counted(file) for file in files)
+
+
+def together(table: Table, parts: Sequence[DataFrame | None]) -> DataFrame | None:
+    """Return parts as one table; None where no part has rows."""
+    rows = [part.select(*table.column_names) for part in parts if part is not None]
+    return reduce(DataFrame.unionByName, rows) if rows else None
+
+
+def _listing(
+    lake: Lake,
+    source: Source,
+    previous: Sequence[FileReport],
+    settled_before: int | None,
+    key: Callable[[], bytes],
+) -> Listing:
+    known = {file.path: file for file in previous}
+    listing = list_landing_files(lake.storage, source.raw_path, known, settled_before, key=key)
+    if not listing.files and not previous:
+        where = lake.storage.shown(source.raw_path)
+        passed_over = (
+            f" {len(listing.ignored):,} files there were passed over, for their names have none of the suffixes .json, "
+            ".jsonl and .ndjson (each also .gz): rename them."
+            if listing.ignored
+            else ""
+        )
+        msg = (
+            f"No landing files in {where} that have settled. Wait until they are written, and materialise it again."
+            if listing.unsettled
+            else f"No landing files in {where}.{passed_over} Put .json files there, or make some: "
+            "python -m stedi_assets.sample_data."
+        )
+        raise LakeError(msg)
+    return listing
+
+
+def _of_table(rows: DataFrame | None, table: Table) -> DataFrame | None:
+    """Return the gate's rows with a table's columns."""
+    if rows is None:
+        return None
+    columns = (F.lit(False).alias(name) if name == "_superseded" else F.col(name) for name in table.column_names)
+    return rows.select(*columns)
+
+
+def _superseded(
+    spark: SparkSession,
+    lake: Lake,
+    source: Source,
+    pointer: Pointer,
+    files: Sequence[FileReport],
+    previous: Sequence[FileReport],
+    forget: frozenset[str],
+    accepted: DataFrame | None,
+    quarantined: DataFrame | None,
+) -> tuple[DataFrame | None, DataFrame | None]:
+    """Return the accepted and quarantined records that no file holds any more, and that stay."""
+    now = {file.path: file for file in files if not file.error}
+    digests = {file.digest for file in now.values()}
+    before = [file for file in previous if not file.error]
+    replaced = {f.path for f in before if f.path in now and f.digest != now[f.path].digest and f.digest not in digests}
+    kept = read_beside(lake, source.landing, pointer.snapshot, FILES)
+    old = old_quarantined = None
+    if replaced or kept["superseded"]:
+        old = kept_accepted(read_snapshot(spark, lake, source.landing, pointer.snapshot), accepted, replaced, forget)
+    doubtful = read_quarantine(spark, lake, source.landing, pointer)
+    if doubtful is not None and (replaced or kept["superseded_quarantined"]):
+        old_quarantined = kept_quarantined(doubtful, quarantined, accepted, replaced, forget)
+    return old, old_quarantined
+
+
+def _live(rows: DataFrame) -> DataFrame:
+    return rows.where(~F.col("_superseded")) if "_superseded" in rows.columns else rows
+
+
+def _count(rows: DataFrame | None) -> int:
+    return rows.count() if rows is not None else 0
+
+
+def _forgotten(
+    files: tuple[FileReport, ...], previous: Sequence[FileReport], forget: frozenset[str]
+) -> tuple[FileReport, ...]:
+    """Mark the unreadable files that somebody has said to forget, now or for as long as they have not changed."""
+    before = {(file.path, file.fingerprint) for file in previous if file.forgotten}
+    return tuple(
+        replace(file, forgotten=True)
+        if file.error and (file.path in forget or (file.path, file.fingerprint) in before)
+        else file
+        for file in files
+    )
+
+
+def _gone(files: Sequence[FileReport], previous: Sequence[FileReport], forget: frozenset[str]) -> tuple[str, ...]:
+    """Return the files whose records stand in the table and are there no longer, and that nobody has said to forget."""
+    used = {file.path: file for file in previous if not file.error}
+    there = {file.path for file in files if not file.error}
+    # The same content under a new name is a rename; under a name that was there before, it is another delivery.
+    renamed = {file.digest for file in files if not file.error and file.path not in used}
+    return tuple(sorted(p for p, file in used.items() if p not in there | forget and file.digest not in renamed))

@@ -1,0 +1,128 @@
+"""The raw files of a source: which there are, what each is called, and what became of it.
+
+Every directory entry has a fate: it is read, ignored, or named as a file error. Nothing is opened here.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from stedi_assets.storage.interface import Entry, Storage, is_hidden
+from stedi_assets.storage.names import alias, masked, no_key
+from stedi_assets.tables.file_reports import FileReport
+
+_SUFFIXES = (".json", ".jsonl", ".ndjson")
+
+
+@dataclass(frozen=True)
+class LandingFile:
+    """A raw file as it was listed.
+
+    `path` is below the source's landing folder; `name` is what it is called from here on: the path, or an alias where
+    that could hold somebody's data. `fingerprint` changes whenever the file may have.
+    """
+
+    path: str
+    name: str
+    size: int
+    fingerprint: str
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """What lies in a source's landing folder: what is to be read, in order of the paths, and what is passed over.
+
+    A link to what is read already is passed over.
+    """
+
+    entries: tuple[Entry, ...]
+    ignored: tuple[str, ...]
+    hidden: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files to read, in order of their paths, and what was passed over, as it may be shown.
+
+    `unsettled` are the names of those that somebody may still be writing, left as they were for a later time.
+    `dated_ahead` are those that are dated in the future.
+    """
+
+    files: tuple[LandingFile, ...]
+    ignored: tuple[str, ...]
+    hidden: tuple[str, ...]
+    unsettled: tuple[str, ...] = ()
+    dated_ahead: tuple[str, ...] = ()
+
+    @property
+    def bytes(self) -> int:
+        """How much there is to read, as it lies."""
+        return sum(file.size for file in self.files)
+
+
+def find_landing_files(entries: Iterable[Entry]) -> Found:
+    """Sort what lies in a source's landing folder by what is to become of it, without opening anything."""
+    hidden: list[str] = []
+    ignored: list[str] = []
+    read: list[Entry] = []
+    for entry in entries:
+        if any(is_hidden(part) for part in entry.path.split("/")):
+            hidden.append(entry.path)
+        elif entry.error or (entry.is_file and _is_record_file(entry.path)):
+            read.append(entry)
+        else:
+            ignored.append(entry.path)
+    files_first = sorted(read, key=lambda entry: (entry.leads_to is not None, entry.path))
+    once: dict[str, Entry] = {}
+    again = [entry.path for entry in files_first if once.setdefault(entry.leads_to or entry.path, entry) is not entry]
+    entries = tuple(sorted(once.values(), key=lambda entry: entry.path))
+    return Found(entries, tuple(sorted([*ignored, *again])), tuple(sorted(hidden)))
+
+
+def list_landing_files(
+    storage: Storage,
+    folder: str,
+    known: Mapping[str, FileReport],
+    settled_before: int | None = None,
+    *,
+    key: Callable[[], bytes] = no_key,
+) -> Listing:
+    """List a source's raw files.
+
+    `known` are the reports of the last snapshot, by name. Files that are not as they were then, and have changed since
+    `settled_before`, in epoch milliseconds, are left alone: somebody may still be writing them. `key` gives the secret
+    that hides names which could hold somebody's data.
+    """
+    found = find_landing_files(storage.entries(folder))
+    read: list[LandingFile] = []
+    unsettled: list[str] = []
+    for entry in found.entries:
+        file = _as_listed(entry, key)
+        is_known = file.name in known and known[file.name].fingerprint == file.fingerprint
+        if is_known or settled_before is None or entry.changed_at <= settled_before:
+            read.append(file)
+        else:
+            unsettled.append(file.name)
+    ahead = tuple(masked(entry.path) for entry in found.entries if entry.dated_ahead)
+    ignored, hidden = (tuple(map(masked, paths)) for paths in (found.ignored, found.hidden))
+    return Listing(tuple(read), ignored, hidden, tuple(unsettled), ahead)
+
+
+def changed_since(storage: Storage, folder: str, files: Iterable[LandingFile]) -> frozenset[str]:
+    """Return the names of files that are gone or may have another content than when they were listed."""
+    now = {entry.path: entry.fingerprint for entry in storage.entries(folder) if entry.is_file}
+    return frozenset(file.name for file in files if now.get(file.path) != file.fingerprint)
+
+
+def _as_listed(entry: Entry, key: Callable[[], bytes]) -> LandingFile:
+    try:
+        entry.path.encode()
+    except UnicodeEncodeError:
+        error: str | None = entry.error or "its name is no UTF-8; have it renamed"
+    else:
+        error = entry.error
+    return LandingFile(entry.path, alias(entry.path, key), entry.size, entry.fingerprint, error)
+
+
+def _is_record_file(path: str) -> bool:
+    return path.lower().removesuffix(".gz").endswith(_SUFFIXES)

@@ -1,0 +1,215 @@
+"""Raw files read by Spark's tasks: every record judged once and staged, and a report of each file."""
+
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from typing import BinaryIO
+
+import pyarrow as pa
+from pyspark import TaskContext
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from stedi_assets.contracts import Source
+from stedi_assets.ingest.gate import REPORT, Piece, Report, columns_of, read_pieces
+from stedi_assets.ingest.landing_files import LandingFile, changed_since
+from stedi_assets.storage.errors import ContractBroken
+from stedi_assets.storage.interface import Storage
+from stedi_assets.tables.file_reports import FileReport
+from stedi_assets.tables.snapshots import reader_of
+
+# A larger file is read by several tasks, unless it turns out to be packed or to have a record across a cut.
+_LARGEST_PIECE = 64 << 20
+_BYTES_A_TASK = 16 << 20
+_LEAST_TASKS = 8
+_BLOCK = 64 << 10
+# A name of a field is shown if at least so many records have it, so that it can hardly be about one person.
+_LEAST_RECORDS = 20
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What was read: judged records, and what became of each file.
+
+    `accepted` and `quarantined` have the columns of the gate; None where there are no such records. `unknown_fields`
+    are the records that have a field which the contract does not know, by its name; `other_names` is how many such
+    names are not shown.
+    """
+
+    accepted: DataFrame | None
+    quarantined: DataFrame | None
+    files: tuple[FileReport, ...]
+    unknown_fields: Mapping[str, int]
+    other_names: int
+
+
+def read_files(
+    spark: SparkSession, storage: Storage, source: Source, files: Sequence[LandingFile], stage: str
+) -> Delivery:
+    """Read files, judge their records and stage them below a folder of the lake, `stage`.
+
+    What comes of a file that has changed since it was listed is left out.
+
+    Raises `ContractBroken` where not every byte of a file is accounted for.
+    """
+    readable = {file.name: file for file in files if file.error is None}
+    pieces = [piece for file in readable.values() if file.size for piece in _pieces(storage, source, file)]
+    parts = [_read(spark, storage, source, pieces, f"{stage}/judged")] if pieces else []
+    if astray := _with_records_across_a_cut(parts):
+        whole = [Piece(readable[name].path, name, 0, readable[name].size) for name in sorted(astray)]
+        parts = [_without(parts[0], astray), _read(spark, storage, source, whole, f"{stage}/judged_whole")]
+    found: dict[str, list[Report]] = {}
+    for report in (report for _, reports in parts for report in reports):
+        found.setdefault(report.name, []).append(report)
+    changed = changed_since(storage, source.raw_path, files)
+    reports = [
+        _changed_meanwhile(file)
+        if file.name in changed and not file.error
+        else _file_report(source, file, found.get(file.name, []))
+        for file in files
+    ]
+    usable = [_without(part, {report.path for report in reports if report.error}) for part in parts]
+    unknown: Counter[str] = Counter()
+    for _, kept in usable:
+        for report in kept:
+            unknown.update(report.unknown_fields)
+    shown = {name: count for name, count in unknown.items() if count >= _LEAST_RECORDS}
+    return Delivery(
+        _records(usable, "reasons IS NULL", [report.accepted for report in reports]),
+        _records(usable, "reasons IS NOT NULL", [report.quarantined for report in reports]),
+        tuple(reports),
+        dict(sorted(shown.items())),
+        len(unknown) - len(shown) + sum(report.other_names for _, kept in usable for report in kept),
+    )
+
+
+_ADDED_UP = (
+    "bytes",
+    "records",
+    "accepted",
+    "accepted_bytes",
+    "quarantined",
+    "quarantined_bytes",
+    "separator_bytes",
+)
+
+_Task = Callable[[Iterable[pa.RecordBatch]], Iterable[pa.RecordBatch]]
+# Staged rows, and the reports of the pieces that they are from.
+_Part = tuple[DataFrame, list[Report]]
+
+
+def _read(spark: SparkSession, storage: Storage, source: Source, pieces: Sequence[Piece], folder: str) -> _Part:
+    """Have pieces read by tasks, and their rows staged."""
+    columns = {name: [getattr(piece, name) for piece in pieces] for name in Piece.__annotations__}
+    size = sum(piece.end - piece.start for piece in pieces)
+    tasks = min(len(pieces), max(_LEAST_TASKS, size // _BYTES_A_TASK))
+    schema = ", ".join(f"`{name}` {kind.value}" for name, kind in columns_of(source).items())
+    read = _in_silence(read_pieces(_opener(storage, source.raw_path), source))
+    url = storage.url(folder)
+    spark.createDataFrame(pa.table(columns)).repartition(tasks).mapInArrow(read, schema).write.parquet(url)
+    staged = reader_of(spark).schema(schema).parquet(url)
+    # A row a piece: counts and names of files, nothing of a record.
+    found = staged.where(F.col(REPORT).isNotNull()).select(REPORT).collect()
+    return staged.where(F.col(REPORT).isNull()), [Report(**json.loads(row[REPORT])) for row in found]
+
+
+def _in_silence(read: _Task) -> _Task:
+    """Have what a task does print nothing: where Spark goes away, Python's stack can quote a record."""
+
+    def silent(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
+        if TaskContext.get() is not None:
+            sys.stderr = open(os.devnull, "w")  # noqa: SIM115  (for as long as the worker lives)
+        yield from read(batches)
+
+    return silent
+
+
+def _opener(storage: Storage, folder: str) -> Callable[[str, int], BinaryIO]:
+    def opened(path: str, start: int) -> BinaryIO:
+        return storage.open(f"{folder}/{path}", start)
+
+    return opened
+
+
+def _pieces(storage: Storage, source: Source, file: LandingFile) -> list[Piece]:
+    """Cut a large file where lines begin."""
+    cuts = [0]
+    while file.size - cuts[-1] > _LARGEST_PIECE:
+        cut = _next_line(storage, f"{source.raw_path}/{file.path}", cuts[-1] + _LARGEST_PIECE, file.size)
+        if cut is None:
+            break
+        cuts.append(cut)
+    return [Piece(file.path, file.name, start, end) for start, end in zip(cuts, [*cuts[1:], file.size], strict=True)]
+
+
+def _next_line(storage: Storage, path: str, start: int, size: int) -> int | None:
+    """Return where the next line begins; None if there is none, or none that is near, or the file cannot be read."""
+    try:
+        with storage.open(path, start) as content:
+            block = content.read(_BLOCK)
+    except OSError:
+        return None
+    end = block.find(b"\n")
+    return start + end + 1 if end >= 0 and start + end + 1 < size else None
+
+
+def _with_records_across_a_cut(parts: Sequence[_Part]) -> set[str]:
+    """Return the files that have a broken record before a cut, so that it may go on behind it."""
+    reports = [report for _, found in parts for report in found]
+    last = {name: max(r.start for r in reports if r.name == name) for name in {r.name for r in reports if r.start}}
+    return {r.name for r in reports if r.name in last and r.ends_within and r.start < last[r.name]}
+
+
+def _without(part: _Part, names: set[str]) -> _Part:
+    """Return a part without the rows of some files. Almost never is there one."""
+    rows, reports = part
+    left_out = names & {report.name for report in reports}
+    if not left_out:
+        return part
+    listed = rows.sparkSession.createDataFrame(pa.table({"_source_file": sorted(left_out)}))
+    kept = rows.join(F.broadcast(listed), on="_source_file", how="left_anti").select(*rows.columns)
+    return kept, [report for report in reports if report.name not in left_out]
+
+
+def _records(parts: Sequence[_Part], condition: str, counts: Sequence[int]) -> DataFrame | None:
+    return reduce(DataFrame.unionByName, (rows.where(condition) for rows, _ in parts)) if any(counts) else None
+
+
+def _changed_meanwhile(file: LandingFile) -> FileReport:
+    return FileReport(
+        file.name, file.size, file.fingerprint, error="it was replaced, cut or removed while it was being read"
+    )
+
+
+def _file_report(source: Source, file: LandingFile, pieces: Sequence[Report]) -> FileReport:
+    """Say what became of a file, its bytes added up."""
+    report = FileReport(file.name, file.size, file.fingerprint, error=file.error)
+    if file.error or not pieces:
+        return report
+    errors = [piece.error for piece in pieces if piece.error]
+    if errors:
+        return replace(report, error=errors[0])
+    pieces = sorted(pieces, key=lambda piece: piece.start)
+    counted = replace(
+        report,
+        **{name: sum(getattr(piece, name) for piece in pieces) for name in _ADDED_UP},
+        digest="-".join(piece.digest for piece in pieces if piece.digest),
+        gzip=pieces[0].packed,
+        cut_off=pieces[-1].cut_off,
+    )
+    expected = counted.bytes if counted.gzip else file.size
+    lost = expected - counted.accepted_bytes - counted.quarantined_bytes - counted.separator_bytes
+    if lost or counted.bytes != expected or counted.accepted + counted.quarantined != counted.records:
+        raise ContractBroken(
+            source.landing.name,
+            "rows_accounted_for",
+            counted.records,
+            1,
+            f"The records and separators of {file.name} do not add up to its size. "
+            "This is a defect of the software, not of the file: please report it.",
+        )
+    return counted

@@ -1,0 +1,121 @@
+"""How people are told of what needs one of them: the notifier, and the sensors that watch runs and checks.
+
+No message shows a value of a person: counts, names of tables, checks and files only, and files named for somebody are
+masked before they get here.
+"""
+
+import logging
+from collections.abc import Iterator
+from typing import cast
+
+import dagster as dg
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+from pydantic import Field
+
+from stedi_assets.orchestration.checks import FAILING, LOOKED_AT
+
+# How often the sensor has tried what a run is for.
+ATTEMPT_TAG = "stedi/attempt"
+_SUBJECT_LENGTH = 100
+_RUNS_BETWEEN = 10
+# Whoever waits for a message holds up all sensors: Dagster asks one after the other, and each has a minute.
+_SECONDS_TO_CONNECT, _SECONDS_TO_ANSWER, _ATTEMPTS = 2, 4, 2
+_CHECKS_FAILED = "DagsterAssetCheckFailedError"
+
+
+class MessageNotSent(Exception):
+    """People could not be told of something; the log has it."""
+
+
+class Notifier(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Tells people: in the log, and by Amazon SNS where a topic is set."""
+
+    sns_topic: str | None = Field(default=None, description="The ARN of the Amazon SNS topic to publish to.")
+
+    def tell(self, subject: str, message: str, log: logging.Logger) -> None:
+        """Send a message. Raises `MessageNotSent` where the topic cannot be published to."""
+        log.warning(f"{subject}\n{message}")
+        if self.sns_topic is None:
+            return
+        # Needed with a topic alone; boto3 takes a second.
+        import boto3  # noqa: PLC0415
+        from botocore.config import Config  # noqa: PLC0415
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
+        config = Config(
+            region_name=self.sns_topic.split(":")[3],
+            connect_timeout=_SECONDS_TO_CONNECT,
+            read_timeout=_SECONDS_TO_ANSWER,
+            retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+        )
+        try:
+            boto3.client("sns", config=config).publish(
+                TopicArn=self.sns_topic, Subject=subject[:_SUBJECT_LENGTH], Message=message
+            )
+        except (BotoCoreError, ClientError) as error:
+            msg = f"Nobody was told by {self.sns_topic}: Amazon SNS cannot be used ({type(error).__name__})."
+            raise MessageNotSent(msg) from None
+
+
+@dg.run_failure_sensor(
+    name="run_failed",
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Tells people of each run that failed: which steps and checks, why, and what to do.",
+)
+def run_failed(context: dg.RunFailureSensorContext, notifier: Notifier) -> None:
+    """Tell of a failed run. What an unknown error says is left out: it could quote a record.
+
+    Of a run that was tried before, people know; where that goes on, the sensor that requests it tells them. A message
+    that cannot be sent is in the log alone: Dagster does not ask again.
+    """
+    run = context.dagster_run
+    if run.tags.get(ATTEMPT_TAG, "1") != "1":
+        return
+    why = [*_failed_steps(context), *_failed_checks(context)] or [context.failure_event.message or "It was cut off."]
+    notifier.tell(f"Run of {run.job_name} failed", "\n".join([*why, f"Run {run.run_id}"]), context.log)
+
+
+@dg.run_status_sensor(
+    run_status=dg.DagsterRunStatus.SUCCESS,
+    name="check_failed",
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Tells people of the checks that failed in runs that went on all the same: those that warn, when they "
+    "begin to. Of checks that block, run_failed tells.",
+)
+def check_failed(context: dg.RunStatusSensorContext, notifier: Notifier) -> None:
+    """Tell of the checks that warned in a run that succeeded, and did not the last time. As to messages, see above."""
+    if failed := list(_failed_checks(context, new_ones_alone=True)):
+        run = context.dagster_run
+        subject = f"{len(failed)} checks of {run.job_name} warn"
+        notifier.tell(subject, "\n".join([*failed, f"Run {run.run_id}"]), context.log)
+
+
+def _failed_steps(context: dg.RunFailureSensorContext) -> Iterator[str]:
+    for event in context.get_step_failure_events():
+        failure = event.step_failure_data
+        if failure.user_failure_data:
+            yield f"{event.step_key}: {failure.user_failure_data.description}"
+        elif failure.error and failure.error.cls_name != _CHECKS_FAILED:
+            yield f"{event.step_key}: it stopped with {failure.error.cls_name}. Its log in Dagster says more."
+
+
+def _failed_checks(context: dg.RunStatusSensorContext, *, new_ones_alone: bool = False) -> Iterator[str]:
+    found = context.instance.get_records_for_run(
+        context.dagster_run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION
+    )
+    for record in found.records:
+        event = cast("dg.DagsterEvent", record.event_log_entry.dagster_event)
+        check = event.asset_check_evaluation_data
+        if not check.passed and not (new_ones_alone and _failed_before(context, check.asset_check_key)):
+            counts = ", ".join(f"{name} {check.metadata[name].value:,}" for name in (LOOKED_AT, FAILING))
+            name = f"{check.asset_key.path[-1]}: {check.check_name} {check.severity.value} ({counts})"
+            yield f"{name}. {check.description}"
+
+
+def _failed_before(context: dg.RunStatusSensorContext, check: dg.AssetCheckKey) -> bool:
+    """Whether a check failed in the run before this one, of those that it was in."""
+    history = context.instance.event_log_storage.get_asset_check_execution_history(check, limit=_RUNS_BETWEEN)
+    run_ids = [record.run_id for record in history]
+    this = run_ids.index(context.dagster_run.run_id) if context.dagster_run.run_id in run_ids else len(history)
+    before = history[this + 1 : this + 2]
+    return any(record.status is AssetCheckExecutionRecordStatus.FAILED for record in before)

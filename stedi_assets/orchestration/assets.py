@@ -1,0 +1,220 @@
+"""The eight assets. Each is named after its table, and only says which transform makes it of which inputs."""
+
+import hashlib
+import inspect
+import time
+from collections.abc import Callable
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from stedi_assets.contracts import LANDING_TABLES, SOURCES, TABLES, Source, Table, Zone
+from stedi_assets.contracts.rules import END_OF_INSTANTS, FIRST_INSTANT
+from stedi_assets.ingest import (
+    content,
+    envelopes,
+    evidence,
+    gate,
+    identity,
+    json_text,
+    judging,
+    landing_files,
+    reading,
+    splitter,
+    superseded,
+)
+from stedi_assets.ingest import landing as landing_module
+from stedi_assets.ingest.landing import Landing
+from stedi_assets.orchestration.failures import explained
+from stedi_assets.orchestration.io_managers import Computed, LakeResource, Stored, StoredLanding
+from stedi_assets.orchestration.metadata import column_schema
+from stedi_assets.orchestration.spark_resource import SparkResource
+from stedi_assets.privacy.deliveries import customers_first, land_without_erased
+from stedi_assets.privacy.keys import hmac_pads
+from stedi_assets.storage.errors import LakeError
+from stedi_assets.tables.publishing import Provenance
+from stedi_assets.transforms import curated, people, pseudonyms, trusted
+
+OWNER = "team:stedi"
+LANDING_IO = "landing_io_manager"
+PARQUET_IO = "parquet_io_manager"
+_COMPUTED_BY = {
+    Zone.LANDING: (
+        *(content, splitter, json_text, envelopes, judging, identity, evidence, gate),
+        *(landing_files, reading, superseded, landing_module),
+    ),
+    Zone.TRUSTED: (trusted, people),
+    Zone.CURATED: (curated, pseudonyms),
+}
+
+
+class LandingConfig(dg.Config):
+    """What an operator may say to a landing table."""
+
+    forget_files: list[str] = Field(
+        default=[], description="Paths of landing files that may be gone or unreadable from now on."
+    )
+    settled_before: int | None = Field(
+        default=None,
+        description="Files that have changed since this instant, in epoch milliseconds, are left for a later run.",
+    )
+
+
+class ConsentConfig(dg.Config):
+    """What an operator may say to customer_trusted."""
+
+    as_of: int | None = Field(
+        default=None,
+        description="Consent as of this instant, in epoch milliseconds and not later than now; the start of the run if "
+        "absent.",
+    )
+
+
+def table_asset(table: Table) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+    """Make an asset of the function that computes a table; what Dagster shows of it comes from the contract."""
+    return dg.asset(
+        name=table.name,
+        group_name=table.zone.value,
+        description=f"A row is {table.row}. {table.description}",
+        kinds={"pyspark", "parquet"},
+        owners=[OWNER],
+        tags={"zone": table.zone.value, "personal_data": "direct" if table.identifies_people else "pseudonymous"},
+        code_version=_code_version(table),
+        metadata={
+            # Here only: also in the materialization, and Dagster shows the names in lower case.
+            "dagster/column_schema": column_schema(table),
+            "a row is": table.row,
+            "folder": table.path,
+        },
+        # Of steps that could run now, the one that withdrawals wait for is the first.
+        op_tags={"dagster/priority": "1"} if table is SOURCES["customer"].landing else None,
+        io_manager_key=LANDING_IO if table.name in LANDING_TABLES else PARQUET_IO,
+    )
+
+
+def _code_version(table: Table) -> str:
+    """Return what changes with the contract of a table, and with whatever computes its zone."""
+    sources = [inspect.getsource(module) for module in _COMPUTED_BY[table.zone]]
+    return hashlib.sha256("".join([repr(table), *sources]).encode()).hexdigest()[:12]
+
+
+def _require_instant_of_the_past(as_of: int) -> None:
+    """Raise `LakeError` where consent is asked for as of an instant that has not come yet, or that is none."""
+    if not FIRST_INSTANT <= as_of < END_OF_INSTANTS:
+        msg = (
+            f"as_of: {as_of} is not in epoch milliseconds, as 1700000000000 is, which has 13 digits. Seconds and "
+            "microseconds are not taken. Nothing was published."
+        )
+        raise LakeError(msg)
+    # To the millisecond, whatever other clocks say: whoever means now leaves it out.
+    if as_of > (now := int(time.time() * 1000)):
+        msg = (
+            f"as_of: {as_of} is later than now, which is {now}: consents that have not come into force yet would "
+            "count. Set an instant of the past, or leave it out for the start of the run. Nothing was published."
+        )
+        raise LakeError(msg)
+
+
+def _start_of_run(context: dg.AssetExecutionContext) -> int:
+    """Return when the run started, in epoch milliseconds; now, where Dagster keeps no record of it."""
+    record = context.instance.get_run_record_by_id(context.run.run_id)
+    started = record.start_time if record and record.start_time else time.time()
+    return int(started * 1000)
+
+
+def _landing_asset(source: Source) -> dg.AssetsDefinition:
+    @table_asset(source.landing)
+    def landing(
+        context: dg.AssetExecutionContext, config: LandingConfig, lake: LakeResource, spark: SparkResource
+    ) -> Landing:
+        with explained():
+            # Under another key than the lake's, nothing is begun.
+            lake.pseudonym_key()
+            if source is not SOURCES["customer"]:
+                customers_first(
+                    spark.spark_session,
+                    lake.lake,
+                    Provenance(context.run.run_id, lake.purpose, key=lake.pseudonym_key, warn=context.log.warning),
+                    lake.retention,
+                    suppression_key=lake.suppression_key,
+                    settled_before=config.settled_before,
+                    say=context.log.info,
+                )
+            return land_without_erased(
+                spark.spark_session,
+                lake.lake,
+                source,
+                suppression_key=lake.suppression_key,
+                forget=frozenset(config.forget_files),
+                settled_before=config.settled_before,
+                say=context.log.info,
+            )
+
+    return landing
+
+
+LANDING_ASSETS = [_landing_asset(source) for source in SOURCES.values()]
+
+
+@table_asset(TABLES["customer_trusted"])
+def customer_trusted(
+    context: dg.AssetExecutionContext, config: ConsentConfig, lake: LakeResource, customer_landing: StoredLanding
+) -> Computed:
+    if config.as_of is not None:
+        with explained():
+            _require_instant_of_the_past(config.as_of)
+    as_of = config.as_of if config.as_of is not None else _start_of_run(context)
+    rows = trusted.customer_trusted(customer_landing.rows, customer_landing.quarantined, lake.policy, as_of)
+    return Computed(rows, [customer_landing], as_of)
+
+
+@table_asset(TABLES["accelerometer_trusted"])
+def accelerometer_trusted(lake: LakeResource, customer_trusted: Stored, accelerometer_landing: Stored) -> Computed:
+    rows = trusted.accelerometer_trusted(accelerometer_landing.rows, customer_trusted.rows, lake.policy)
+    return Computed(rows, [customer_trusted, accelerometer_landing])
+
+
+@table_asset(TABLES["customers_curated"])
+def customers_curated(customer_trusted: Stored, accelerometer_trusted: Stored) -> Computed:
+    rows = curated.customers_curated(customer_trusted.rows, accelerometer_trusted.rows)
+    return Computed(rows, [customer_trusted, accelerometer_trusted])
+
+
+@table_asset(TABLES["step_trainer_trusted"])
+def step_trainer_trusted(
+    lake: LakeResource,
+    customers_curated: Stored,
+    step_trainer_landing: Stored,
+    customer_landing: StoredLanding,
+    accelerometer_landing: Stored,
+) -> Computed:
+    rows = trusted.step_trainer_trusted(
+        step_trainer_landing.rows,
+        customers_curated.rows,
+        customer_landing.rows,
+        customer_landing.quarantined,
+        accelerometer_landing.rows,
+        lake.policy,
+    )
+    return Computed(rows, [customers_curated, step_trainer_landing, customer_landing, accelerometer_landing])
+
+
+@table_asset(TABLES["machine_learning_curated"])
+def machine_learning_curated(
+    lake: LakeResource, spark: SparkResource, step_trainer_trusted: Stored, accelerometer_trusted: Stored
+) -> Computed:
+    with explained():
+        pads = hmac_pads(spark.spark_session, lake.pseudonym_key())
+    rows = curated.machine_learning_curated(step_trainer_trusted.rows, accelerometer_trusted.rows, pads, lake.policy)
+    return Computed(rows, [step_trainer_trusted, accelerometer_trusted])
+
+
+ASSETS = [
+    *LANDING_ASSETS,
+    customer_trusted,
+    accelerometer_trusted,
+    customers_curated,
+    step_trainer_trusted,
+    machine_learning_curated,
+]

@@ -1,0 +1,114 @@
+"""Asset checks: one for each rule of a table's contract, all of a table in one step.
+
+In the run that publishes a table, the counts taken while it was written are used. In any other run the rules are
+counted from the stored files, so that a change made to those is found. Other tables are read through the lake
+resource, and no check depends on another table in Dagster: it would not be executed where a check there fails.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import dagster as dg
+from pydantic import Field
+
+from stedi_assets.contracts import LANDING_TABLES, TABLES, Rule, Severity, Table
+from stedi_assets.contracts.rules import Thresholds
+from stedi_assets.orchestration.failures import explained
+from stedi_assets.orchestration.io_managers import LakeResource
+from stedi_assets.privacy.suppression import require_suppressed
+from stedi_assets.verification.findings import Audit, Finding
+
+LOOKED_AT, FAILING = "looked at", "failing"
+_DEFAULTS = Thresholds()
+
+
+class ThresholdsResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # Dagster's own subclasses give none
+    """When a check warns or fails."""
+
+    quarantine_rate: float = Field(default=_DEFAULTS.quarantine_rate, description="The share of records.")
+    unattributed_share: float = Field(default=_DEFAULTS.unattributed_share, description="The share of readings.")
+    people_leaving_unread: float = Field(
+        default=_DEFAULTS.people_leaving_unread, description="The share of people, in one run."
+    )
+    row_count_change: float = Field(default=_DEFAULTS.row_count_change, description="As a share of the last count.")
+    second_engine_rows: int = Field(default=_DEFAULTS.second_engine_rows, description="Above these it does not run.")
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """The thresholds, as the contracts know them."""
+        return Thresholds(
+            quarantine_rate=self.quarantine_rate,
+            unattributed_share=self.unattributed_share,
+            people_leaving_unread=self.people_leaving_unread,
+            row_count_change=self.row_count_change,
+            second_engine_rows=self.second_engine_rows,
+        )
+
+
+def _spec(table: Table, rule: Rule) -> dg.AssetCheckSpec:
+    return dg.AssetCheckSpec(
+        rule.name,
+        asset=table.name,
+        description=rule.says,
+        blocking=rule.severity is Severity.ERROR,
+        metadata={"rule": _in_sql(rule), "if it fails": rule.what_to_do},
+    )
+
+
+def _in_sql(rule: Rule) -> str:
+    return rule.holds or rule.breaches or rule.says
+
+
+def _checks_of(table: Table) -> dg.AssetChecksDefinition:
+    specs = [_spec(table, rule) for rule in table.rules]
+
+    @dg.multi_asset_check(name=f"{table.name}_checks", specs=specs, can_subset=True)
+    def checks(
+        context: dg.AssetCheckExecutionContext,
+        lake: LakeResource,
+        thresholds: ThresholdsResource,
+    ) -> Iterator[dg.AssetCheckResult]:
+        audit = Audit(
+            lake=lake.lake,
+            table=table,
+            run_id=context.run.run_id,
+            thresholds=thresholds.thresholds,
+            key=lake.pseudonym_key,
+        )
+        with explained():
+            if table.name in LANDING_TABLES:
+                # Without the list of erased people, the next run would let them in again.
+                require_suppressed(lake.lake)
+            findings = audit.findings(key.name for key in context.selected_asset_check_keys)
+            show = not audit.fresh or not all(finding.passed for finding in findings)
+        if show:
+            context.log.info(_block(table, findings))
+        yield from (_result(table, finding) for finding in findings)
+
+    return checks
+
+
+def _result(table: Table, finding: Finding) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        asset_key=table.name,
+        check_name=finding.rule.name,
+        passed=finding.passed,
+        severity=dg.AssetCheckSeverity[finding.severity.name],
+        description=finding.rule.says if finding.passed else finding.rule.what_to_do,
+        metadata={LOOKED_AT: finding.looked_at, FAILING: finding.failing, **finding.details},
+    )
+
+
+def _block(table: Table, findings: Sequence[Finding]) -> str:
+    """Return a table's findings for people, a line each, with what to do about those that failed."""
+    lines = [f"{table.name}: {sum(f.passed for f in findings)} of {len(findings)} checks passed"]
+    for finding in findings:
+        outcome = "passed" if finding.passed else finding.severity.value.upper()
+        found = f"{finding.failing:,} of {finding.looked_at:,}"
+        details = "".join(f", {name} {value}" for name, value in finding.details.items())
+        lines.append(f"  {outcome:6}  {finding.rule.name:26}  {found} fail{details}")
+        if not finding.passed:
+            lines.append(f"{'':10}{finding.rule.what_to_do}")
+    return "\n".join(lines)
+
+
+CHECKS = [_checks_of(table) for table in TABLES.values()]

@@ -1,0 +1,52 @@
+"""How errors reach the person who runs something: one message, no stack, and no value of anybody."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
+
+from stedi_assets.spark.java import NoJavaError
+from stedi_assets.storage.errors import LakeError
+from stedi_assets.storage.names import masked
+from stedi_assets.verification.engine import SecondEngineFailed
+
+_TABLES_STAY = "The published tables stay as they were. Mend that and run again."
+_REFUSALS = {
+    "No space left on device": "the disk is full, that of the lake or of the temporary folder (TMPDIR)",
+    "Disk quota exceeded": "the disk quota is used up",
+    "Permission denied": "it has no permission to write to the lake or to its temporary folder",
+    "OutOfMemoryError": "Java ran out of memory",
+    "INVALID_DRIVER_MEMORY": "Java is told to do with less memory than Spark begins with",
+}
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turn what goes wrong into a `dagster.Failure` with a message for people.
+
+    Running again would meet the same lake and the same Java, so that Dagster is told not to.
+    """
+    try:
+        yield
+    except (LakeError, NoJavaError, SecondEngineFailed) as error:
+        raise dg.Failure(str(error), allow_retries=False) from None
+    except OSError as error:
+        where = masked(str(error.filename or "the lake"))
+        raise dg.Failure(f"{error.strerror}: {where}. {_TABLES_STAY}", allow_retries=False) from None
+    except (PySparkException, Py4JJavaError) as error:
+        raise dg.Failure(_in_short(error)) from None
+
+
+def _in_short(error: Exception) -> str:
+    """Say why Spark stopped. Its own messages can quote a record, and so does the chain of their causes."""
+    whole = str(error)
+    refused = next((words for sign, words in _REFUSALS.items() if sign in whole), None)
+    if refused:
+        return f"Spark stopped: {refused}. {_TABLES_STAY}"
+    condition = error.getCondition() if isinstance(error, PySparkException) else None
+    return (
+        f"Spark stopped with {condition or type(error).__name__}. The published tables stay as they were. "
+        "Set STEDI_SPARK_LOG=error and run again to see its own log; that may show people's data."
+    )

@@ -1,0 +1,187 @@
+"""The lake resource and the IO managers: how tables pass between assets and storage."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
+
+import dagster as dg
+from pydantic import Field
+from pyspark.sql import DataFrame
+
+from stedi_assets.contracts import LANDING_TABLES, TABLES, Policy, Purpose, Table
+from stedi_assets.contracts.policy import ConsentRecord, MatchOn, PublishedTime, Readings
+from stedi_assets.ingest.landing import Landing, count_reasons
+from stedi_assets.orchestration.failures import explained
+from stedi_assets.orchestration.metadata import of_landing, of_publication
+from stedi_assets.orchestration.spark_resource import SparkResource
+from stedi_assets.privacy.deliveries import in_words, publish_landing
+from stedi_assets.privacy.keys import pseudonym_key, suppression_key
+from stedi_assets.privacy.known_keys import require_pseudonym_key, require_suppression_key
+from stedi_assets.privacy.withdrawal import Leaving
+from stedi_assets.settings import read_settings
+from stedi_assets.storage.errors import LakeError
+from stedi_assets.storage.lake import Lake
+from stedi_assets.tables.pointers import Pointer
+from stedi_assets.tables.publishing import Provenance, Published, Retention, publish
+from stedi_assets.tables.snapshots import read_current, read_data_card, read_pointer, read_quarantine
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A published table, as an asset is given it."""
+
+    table: Table
+    pointer: Pointer
+    rows: DataFrame
+
+
+@dataclass(frozen=True)
+class StoredLanding(Stored):
+    """A published landing table with the quarantine that belongs to it; None where nothing is quarantined."""
+
+    quarantined: DataFrame | None
+
+
+@dataclass(frozen=True)
+class Computed:
+    """The rows of a table, as an asset returns them, and what they were computed from.
+
+    `as_of` is in epoch milliseconds; left out, it is that of the inputs.
+    """
+
+    rows: DataFrame
+    inputs: Sequence[Stored]
+    as_of: int | None = None
+
+
+class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The lake, the policy its tables are made under, and what it is for."""
+
+    location: str = Field(description="The folder of the lake, or s3://bucket/prefix.")
+    consent_record: ConsentRecord = Field(default=ConsentRecord.LATEST)
+    readings: Readings = Field(default=Readings.ALL)
+    match_on: MatchOn = Field(default=MatchOn.CUSTOMER_AND_TIMESTAMP)
+    published_time: PublishedTime = Field(default=PublishedTime.MILLISECOND)
+    purpose: Purpose = Field(default=Purpose.PRODUCTION)
+    kept_snapshots: int = Field(default=2, description="How many snapshots of a table stay.")
+    kept_for_readers_minutes: int = Field(default=60, description="How long a replaced snapshot stays at least.")
+
+    @cached_property
+    def lake(self) -> Lake:
+        """Where the tables lie."""
+        return Lake.at(self.location)
+
+    @property
+    def policy(self) -> Policy:
+        """The policy in force."""
+        return Policy(self.consent_record, self.readings, self.match_on, self.published_time)
+
+    @property
+    def retention(self) -> Retention:
+        """Which old snapshots stay."""
+        return Retention(self.kept_snapshots, timedelta(minutes=self.kept_for_readers_minutes))
+
+    def pseudonym_key(self) -> bytes:
+        """Return the key that makes people into subjects.
+
+        Raises `LakeError` where it cannot be had, or is not the lake's.
+        """
+        return require_pseudonym_key(self.lake, pseudonym_key(read_settings().pseudonym_key, self.lake))
+
+    def suppression_key(self) -> bytes:
+        """Return the key of the list of erased people.
+
+        Raises `LakeError` where it cannot be had, or is not the lake's.
+        """
+        return require_suppression_key(self.lake, suppression_key(read_settings().suppression_key, self.lake))
+
+    def read(self, spark: SparkResource, table: Table) -> Stored:
+        """Return a table as it is published now.
+
+        Raises `LakeError` where there is none, it was made under another policy, or the pseudonym key is another.
+        """
+        self.pseudonym_key()
+        pointer, rows = read_current(spark.spark_session, self.lake, table)
+        if table.policy_applies and Policy.from_dict(pointer.policy or {}) != self.policy:
+            msg = (
+                f"{table.name} was made under another policy ({_words(pointer.policy)}) than the one in force "
+                f"({_words(self.policy.as_dict())}). Materialise it with its upstream first."
+            )
+            raise LakeError(msg)
+        if table.name not in LANDING_TABLES:
+            return Stored(table, pointer, rows)
+        return StoredLanding(table, pointer, rows, read_quarantine(spark.spark_session, self.lake, table, pointer))
+
+
+class _TableIOManager(dg.ConfigurableIOManager):
+    lake: dg.ResourceDependency[LakeResource]
+    spark: dg.ResourceDependency[SparkResource]
+
+    def load_input(self, context: dg.InputContext) -> Stored:
+        """Return the published table an asset asks for."""
+        with explained():
+            return self.lake.read(self.spark, TABLES[context.asset_key.path[-1]])
+
+    def _by(self, context: dg.OutputContext, as_of: int, policy: Policy | None = None) -> Provenance:
+        lake = self.lake
+        return Provenance(context.run_id, lake.purpose, as_of, policy, lake.pseudonym_key, context.log.warning)
+
+    def _report(self, context: dg.OutputContext, published: Published, began: float) -> None:
+        context.add_output_metadata(of_publication(published, began))
+        context.log.info(f"{published.table.name}: {published.pointer.rows:,} rows")
+
+
+class ParquetIOManager(_TableIOManager):
+    """Publishes and reads trusted and curated tables."""
+
+    def handle_output(self, context: dg.OutputContext, obj: Computed) -> None:
+        """Publish a table, if it keeps its contract."""
+        began, table = time.monotonic(), TABLES[context.asset_key.path[-1]]
+        known = [stored.pointer.as_of for stored in obj.inputs if stored.pointer.as_of is not None]
+        as_of = obj.as_of if obj.as_of is not None else max(known)
+        lake, spark = self.lake.lake, self.spark.spark_session
+        by = self._by(context, as_of, self.lake.policy)
+        leaving = Leaving(spark, lake, by) if table is TABLES["customer_trusted"] else None
+        with explained():
+            published = publish(
+                lake,
+                table,
+                obj.rows,
+                by=by,
+                expected=read_pointer(lake, table),
+                inputs={stored.table.name: stored.pointer for stored in obj.inputs},
+                retention=self.lake.retention,
+                before_switch=leaving.leave_if_any if leaving else lambda _: False,
+            )
+            if leaving:
+                leaving.look_again()
+            if table.has_data_card and (card := read_data_card(lake, table, published.pointer.snapshot)):
+                context.add_output_metadata({"data card": dg.MetadataValue.md(card)})
+        self._report(context, published, began)
+
+
+class LandingIOManager(_TableIOManager):
+    """Publishes and reads typed landing tables, each with its quarantine."""
+
+    def handle_output(self, context: dg.OutputContext, obj: Landing) -> None:
+        """Publish the quarantine, then the landing table whose pointer names it."""
+        with explained():
+            try:
+                source = LANDING_TABLES[context.asset_key.path[-1]]
+                lake, spark = self.lake.lake, self.spark.spark_session
+                by = self._by(context, int(time.time() * 1000))
+                quarantine, published, withdrawn = publish_landing(spark, lake, source, obj, by, self.lake.retention)
+                if withdrawn.left:
+                    context.log.info(in_words(withdrawn))
+            finally:
+                obj.stage.discard()
+        self._report(context, published, obj.began)
+        with explained():
+            reasons = count_reasons(lake, source, quarantine.pointer)
+        context.add_output_metadata(of_landing(obj, quarantine.pointer.rows, reasons))
+
+
+def _words(policy: dict[str, str] | None) -> str:
+    return ", ".join(f"{name} {value}" for name, value in (policy or {}).items()) or "none"

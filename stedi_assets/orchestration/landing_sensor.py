@@ -1,0 +1,328 @@
+"""The sensor `new_landing_files`: requests a run of what depends on the landing files that have arrived.
+
+It remembers nothing that matters. What there is to do is read from the lake at each tick, and what was tried already
+from Dagster's runs; the cursor only says of what people have been told. A run carries, for each source that it was
+requested for, a digest of that source's files; the key of a request is made of those and of the attempt.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import dagster as dg
+from dagster._core.storage.dagster_run import FINISHED_STATUSES
+from dagster._core.storage.tags import SENSOR_NAME_TAG
+from pydantic import Field
+
+from stedi_assets.contracts import TABLES
+from stedi_assets.ingest.arrivals import (
+    Arrivals,
+    digest_of,
+    find_arrivals,
+    published_tables,
+    tables_behind,
+    tables_to_make,
+)
+from stedi_assets.orchestration.alerts import ATTEMPT_TAG, MessageNotSent, Notifier
+from stedi_assets.orchestration.erasure_job import erase_person
+from stedi_assets.orchestration.failures import explained
+from stedi_assets.orchestration.io_managers import LakeResource
+from stedi_assets.orchestration.jobs import rebuild_lakehouse
+
+NAME = "new_landing_files"
+_TAG = "stedi/{}".format
+# Stands among the sources: tables that are behind their inputs, though all files have landed.
+_TABLES = "tables"
+_NAMES_SHOWN = 3
+_RUNS_LOOKED_AT = 200
+_LONG = 3600
+_UNFINISHED = [status for status in dg.DagsterRunStatus if status not in FINISHED_STATUSES]
+_JOBS_THAT_WRITE = {rebuild_lakehouse.name, erase_person.name}
+
+
+class WatchResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """When a landing file is taken, and how often a run that fails is requested again."""
+
+    settled_seconds: int = Field(default=10, description="How long a local file must not have changed.")
+    attempts: int = Field(default=5, description="How often the same files are tried.")
+    pause_seconds: int = Field(default=60, description="Before the second attempt; doubled before each further one.")
+
+
+def new_landing_files_sensor(every_seconds: int) -> dg.SensorDefinition:
+    """Make the sensor, to tick about so often."""
+
+    @dg.sensor(
+        name=NAME,
+        job=rebuild_lakehouse,
+        minimum_interval_seconds=every_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Watches the landing folders, and has made anew whatever depends on files that are new, replaced "
+        "or late. Of files that are gone it tells people, and forgets none by itself.",
+    )
+    def new_landing_files(
+        context: dg.SensorEvaluationContext, lake: LakeResource, watch: WatchResource, notifier: Notifier
+    ) -> dg.SensorResult:
+        told = _Told(_read_cursor(context.cursor), notifier, context.log)
+        try:
+            with explained():
+                request, why = _look(context.instance, lake, watch, told)
+        except dg.Failure as failure:
+            request, why = None, failure.description or ""
+            told.keep()
+            told.once("trouble", why, "The landing folders cannot be watched", why)
+        return dg.SensorResult(
+            run_requests=[request] if request else [],
+            skip_reason=None if request else dg.SkipReason(why),
+            cursor=json.dumps(told.now, sort_keys=True),
+        )
+
+    return new_landing_files
+
+
+def _read_cursor(cursor: str | None) -> Mapping[str, str]:
+    """Return of what people were told. It is only a hint, and somebody can have typed anything."""
+    try:
+        found = json.loads(cursor or "{}")
+    except ValueError:
+        found = None
+    return found if isinstance(found, dict) else {}
+
+
+@dataclass
+class _Told:
+    """Of what people are told, each once: by what it is about, a digest of what it was."""
+
+    before: Mapping[str, str]
+    notifier: Notifier
+    log: logging.Logger
+    now: dict[str, str] = field(default_factory=dict)
+
+    def once(self, about: str, state: str, subject: str, message: str) -> None:
+        """Tell people, unless they were told of just that."""
+        if self.before.get(about) != digest_of(state):
+            try:
+                self.notifier.tell(subject, message, self.log)
+            except MessageNotSent as error:
+                # No run must wait for a message; the next tick tries again.
+                self.log.warning(str(error))
+                return
+        self.now[about] = digest_of(state)
+
+    def keep(self) -> None:
+        """Leave all as it was, where it could not be looked at."""
+        self.now = dict(self.before)
+
+
+@dataclass(frozen=True)
+class _Need:
+    """A source with files to land; or tables behind their inputs.
+
+    `moved` are the tables to make anew, with those downstream of them. `content` tells what they are to be made from.
+    `failed` is how many runs for the source have failed since one succeeded, `last` the last of all, which was for the
+    same content if `tried`.
+    """
+
+    name: str
+    moved: Sequence[str]
+    content: str
+    arrivals: Arrivals | None
+    failed: int
+    tried: bool
+    last: dg.RunRecord | None
+
+    @property
+    def may_withdraw(self) -> bool:
+        """Whether a withdrawal may be among the files, and not have counted yet."""
+        return self.name == "customer"
+
+    @property
+    def last_ended(self) -> float:
+        """When the last run for the source has ended, in epoch seconds."""
+        return (self.last.end_time or self.last.update_timestamp.timestamp()) if self.last else 0
+
+    def seconds_left(self, watch: WatchResource, now: float) -> float | None:
+        """Return how long to wait before the next attempt; None where there is none without somebody's help."""
+        if not self.failed or (self.may_withdraw and not self.tried):
+            return 0
+        if self.tried and self.failed >= watch.attempts and not self.may_withdraw:
+            return None
+        # A withdrawal is not to wait longer and longer.
+        doubled = 0 if self.may_withdraw else min(self.failed, watch.attempts) - 1
+        pause: int = watch.pause_seconds * 2**doubled
+        return max(0, self.last_ended + pause - now)
+
+
+def _look(
+    instance: dg.DagsterInstance, lake: LakeResource, watch: WatchResource, told: _Told
+) -> tuple[dg.RunRequest | None, str]:
+    """Return the run to request, or why there is none."""
+    now = time.time()
+    # Before the lake is read: a run that ends meanwhile has published by then, or its failure is counted.
+    if record := _under_way(instance):
+        told.keep()
+        _tell_of_a_long_run(record, now, told)
+        return None, f"Run {record.dagster_run.run_id} is under way. What has arrived waits for the next one."
+    settled_before = int((now - watch.settled_seconds) * 1000)
+    arrivals = find_arrivals(lake.lake, settled_before, key=lake.suppression_key)
+    published = published_tables(lake.lake)
+    runs = instance.get_run_records(dg.RunsFilter(tags={SENSOR_NAME_TAG: NAME}), limit=_RUNS_LOOKED_AT)
+    needs = [
+        _need(name, [found.source.landing.name], found.content, found, runs)
+        for name, found in arrivals.items()
+        if found.changed
+    ]
+    # Whatever is downstream of files to land is made anew with those.
+    with_files = tables_to_make([name for need in needs for name in need.moved], published)
+    if behind := {name: inputs for name, inputs in tables_behind(published).items() if name not in with_files}:
+        needs.append(_need(_TABLES, [*behind], digest_of(*behind.values()), None, runs))
+    for found in arrivals.values():
+        _tell_of_gone_files(found, told)
+        _tell_of_files_dated_ahead(found, told)
+    for need in needs:
+        _tell_of_failures(need, watch, told)
+
+    left = {need.name: need.seconds_left(watch, now) for need in needs}
+    if due := _together([need for need in needs if left[need.name] == 0]):
+        tables = tables_to_make([name for need in due for name in need.moved], published)
+        return _request(due, tables, settled_before), ""
+    return None, _why_not(left, arrivals.values())
+
+
+def _under_way(instance: dg.DagsterInstance) -> dg.RunRecord | None:
+    """Return a run that is changing the lake, or is going to."""
+    for record in instance.get_run_records(dg.RunsFilter(statuses=_UNFINISHED)):
+        run = record.dagster_run
+        if run.job_name in _JOBS_THAT_WRITE or {key.path[-1] for key in run.asset_selection or ()} & TABLES.keys():
+            return record
+    return None
+
+
+def _need(
+    name: str, moved: Sequence[str], content: str, arrivals: Arrivals | None, runs: Sequence[dg.RunRecord]
+) -> _Need:
+    ours = [record for record in runs if _TAG(name) in record.dagster_run.tags]
+    succeeded = [record.dagster_run.is_success for record in ours]
+    failed = succeeded.index(True) if any(succeeded) else len(ours)
+    last = ours[0] if ours else None
+    tried = last is not None and last.dagster_run.tags[_TAG(name)] == content
+    return _Need(name, moved, content, arrivals, failed, tried, last)
+
+
+def _together(due: Sequence[_Need]) -> Sequence[_Need]:
+    """Return what one run is to be requested for: all that has not failed, or something that has and goes alone.
+
+    So nothing fails with it. They take turns: what was tried longest ago goes first.
+    """
+    groups = [[need for need in due if not need.failed], *([need] for need in due if need.failed)]
+    return min(filter(None, groups), key=lambda group: min(need.last_ended for need in group), default=[])
+
+
+def _why_not(left: Mapping[str, float | None], arrivals: Collection[Arrivals]) -> str:
+    words = [
+        f"{name}: tried too often, and not again by itself."
+        if seconds is None
+        else f"{name}: the next attempt is in {seconds:,.0f} s."
+        for name, seconds in left.items()
+    ]
+    if not left:
+        words.append("Every table is made of what is there.")
+    if unsettled := sum(found.unsettled for found in arrivals):
+        words.append(f"{unsettled:,} files may still be written.")
+    words += [_dated_ahead_in_words(found) for found in arrivals if found.dated_ahead]
+    return " ".join(words)
+
+
+def _tell_of_a_long_run(record: dg.RunRecord, now: float, told: _Told) -> None:
+    run, hours = record.dagster_run, (now - record.create_timestamp.timestamp()) / _LONG
+    if hours >= 1:
+        message = (
+            f"Run {run.run_id} of {run.job_name} was requested {hours:,.0f} hours ago, and whatever arrives waits for "
+            "it, withdrawals too. If it has no process any more, terminate it in Dagster's UI."
+        )
+        told.once("long run", run.run_id, "A run has been under way for long", message)
+
+
+def _tell_of_gone_files(found: Arrivals, told: _Told) -> None:
+    if found.gone:
+        name, landing = found.source.name, found.source.landing.name
+        message = (
+            f"{len(found.gone):,} files that {landing} was made from are gone: {_names(found.gone)}. Their records "
+            "stay in the tables. Bring them back, or say that they may go with the run config "
+            f'ops: {{{landing}: {{config: {{forget_files: ["…"]}}}}}}.'
+        )
+        told.once(f"gone {name}", "\n".join(found.gone), f"Landing files of {name} are gone", message)
+
+
+def _tell_of_files_dated_ahead(found: Arrivals, told: _Told) -> None:
+    if found.dated_ahead:
+        # A machine whose clock is wrong dates every file so: of that, people are told once.
+        subject = f"Landing files of {found.source.name} are dated in the future"
+        told.once(f"dated ahead {found.source.name}", "", subject, _dated_ahead_in_words(found))
+
+
+def _dated_ahead_in_words(found: Arrivals) -> str:
+    return (
+        f"{len(found.dated_ahead):,} files in {found.source.raw_path} are dated in the future: "
+        f"{_names(found.dated_ahead)}. They are read without waiting until they have settled. "
+        "Set the clock of the machine that writes them, or of this one."
+    )
+
+
+def _tell_of_failures(need: _Need, watch: WatchResource, told: _Told) -> None:
+    if need.failed >= watch.attempts:
+        what_now = (
+            "As they may hold a withdrawal, they are tried again all the same."
+            if need.may_withdraw
+            else "They are not tried again until something changes."
+        )
+        message = (
+            f"{need.failed:,} runs for {need.name} failed, one after the other. {what_now} "
+            f"Mend what the last run says, and materialise {', '.join(need.moved)} with all that is downstream."
+        )
+        # After five, ten, twenty, …
+        times = (need.failed // watch.attempts).bit_length()
+        told.once(f"failures {need.name}", str(times), f"Runs for {need.name} keep failing", message)
+
+
+def _request(due: Sequence[_Need], tables: Sequence[str], settled_before: int) -> dg.RunRequest:
+    # What is not made anew is checked before anything is made of it.
+    leant_on = {name for table in tables for name in TABLES[table].inputs} - {*tables}
+    checks = [
+        dg.AssetCheckKey(dg.AssetKey(name), rule.name) for name in (*tables, *leant_on) for rule in TABLES[name].rules
+    ]
+    settled = {"config": {"settled_before": settled_before}}
+    attempt = str(1 + max(need.failed for need in due))
+    # The same content may be there again some day, and be due for a run of its own.
+    after = "".join(need.last.dagster_run.run_id[:8] for need in due if need.last)
+    return dg.RunRequest(
+        run_key="-".join([*(f"{need.name}:{need.content}" for need in due), attempt, after]),
+        asset_selection=[dg.AssetKey(name) for name in tables],
+        asset_check_keys=checks,
+        run_config={"ops": {need.arrivals.source.landing.name: settled for need in due if need.arrivals}},
+        tags={
+            **{_TAG(need.name): need.content for need in due},
+            _TAG("because"): "; ".join(filter(None, [_files_in_words(due), _tables_in_words(due)])),
+            ATTEMPT_TAG: attempt,
+            # Dagster's own retries would multiply the sensor's.
+            "dagster/max_retries": "0",
+        },
+    )
+
+
+def _files_in_words(due: Sequence[_Need]) -> str:
+    found = [need.arrivals for need in due if need.arrivals]
+    files = [(f"{one.source.raw_path}/{entry.path}", entry.size) for one in found for entry in one.changed]
+    paths, size = [path for path, _ in files], sum(size for _, size in files)
+    return f"{len(files):,} new or replaced files, {size:,} bytes: {_names(paths)}" if files else ""
+
+
+def _tables_in_words(due: Sequence[_Need]) -> str:
+    behind = [name for need in due if not need.arrivals for name in need.moved]
+    return f"tables behind their inputs: {', '.join(behind)}" if behind else ""
+
+
+def _names(paths: Sequence[str]) -> str:
+    more = len(paths) - _NAMES_SHOWN
+    return ", ".join(paths[:_NAMES_SHOWN]) + (f" and {more:,} more" if more > 0 else "")

@@ -1,0 +1,69 @@
+"""What Dagster shows of a table, from its contract, and of what was published: counts and names, nothing of a row."""
+
+import time
+from typing import Any
+
+import dagster as dg
+
+from stedi_assets.contracts import Column, Table
+from stedi_assets.contracts.tables import made_from
+from stedi_assets.ingest.landing import Landing
+from stedi_assets.tables.publishing import Published
+
+
+def column_schema(table: Table) -> dg.TableSchema:
+    """Return a table's columns, each with whose data it holds, and of which columns it is made.
+
+    In words: Dagster's own page shows no column lineage, but where it is run by Dagster.
+    """
+    return dg.TableSchema(columns=[_column(table, column) for column in table.columns])
+
+
+def _column(table: Table, column: Column) -> dg.TableColumn:
+    origins = " and ".join(f"{name}.{theirs}" for name, theirs in made_from(table, column))
+    return dg.TableColumn(
+        column.name,
+        column.type.value,
+        f"{column.description}. Made from {origins}" if origins else column.description,
+        constraints=dg.TableColumnConstraints(nullable=not column.required),
+        tags={"personal_data": column.personal_data},
+    )
+
+
+def of_publication(published: Published, began: float) -> dict[str, Any]:
+    """Return what is shown of a table as it was published. `began` is by the monotonic clock."""
+    pointer = published.pointer
+    return {
+        "dagster/row_count": pointer.rows,
+        "change": change_in_words(pointer.rows, pointer.previous_rows),
+        "bytes": published.bytes,
+        "files": published.files,
+        "seconds": round(time.monotonic() - began, 1),
+        "snapshot": pointer.snapshot,
+        "path": dg.MetadataValue.path(published.where),
+    }
+
+
+def of_landing(landing: Landing, quarantined: int, reasons: dict[str, int]) -> dict[str, Any]:
+    """Return what is shown of a delivery: its files, and what became of their records."""
+    return {
+        "landing files": len(landing.files),
+        "new landing files": landing.new_files,
+        "files left for a later run": len(landing.listing.unsettled),
+        "files dated in the future": len(landing.listing.dated_ahead),
+        "bytes read": landing.listing.bytes,
+        "records": sum(file.records for file in landing.files),
+        "quarantined": quarantined,
+        **({"superseded": sum(landing.superseded)} if any(landing.superseded) else {}),
+        **{f"quarantined for {reason}": count for reason, count in reasons.items()},
+    }
+
+
+def change_in_words(rows: int, before: int | None) -> str:
+    """Return how a table's rows differ from the last time, for people."""
+    if before is None:
+        return "published for the first time"
+    if rows == before:
+        return "as many rows as the last time"
+    share = f" ({abs(rows - before) / before:.1%})" if before else ""
+    return f"{abs(rows - before):,} rows {'more' if rows > before else 'fewer'} than the last time{share}"

@@ -1,0 +1,55 @@
+"""The asset `machine_learning_report`: pictures of the ML table, made on demand and kept with its snapshot.
+
+It is in no job: whoever wants to look materialises it in the UI.
+"""
+
+import base64
+from typing import Any
+
+import dagster as dg
+
+from stedi_assets.orchestration.assets import OWNER
+from stedi_assets.orchestration.failures import explained
+from stedi_assets.orchestration.io_managers import LakeResource
+from stedi_assets.tables.publishing import keep_beside
+
+NAME = "machine_learning_report"
+_ENOUGH = 20
+
+
+@dg.asset(
+    name=NAME,
+    group_name="report",
+    deps=["machine_learning_curated"],
+    kinds={"matplotlib", "duckdb"},
+    owners=[OWNER],
+    description="Pictures of machine_learning_curated as it is published now: who is in it and why the others are not, "
+    "what the sensors saw, how much there is of each subject, from when. Counts only, nothing of one person.",
+)
+def machine_learning_report(lake: LakeResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """Draw the pictures, keep them with the snapshot, and show them."""
+    # Loaded where pictures are drawn: matplotlib takes a second.
+    from stedi_assets.report.numbers import ML, count_for_pictures  # noqa: PLC0415
+    from stedi_assets.report.pictures import draw  # noqa: PLC0415
+
+    with explained():
+        numbers = count_for_pictures(lake.lake, lake.pseudonym_key)
+        pictures = draw(numbers)
+        keep_beside(lake.lake, ML, numbers.snapshot, {f"_{name}.png": png for name, png in pictures.items()})
+    subjects = numbers.funnel[-1].left
+    shown: dict[str, Any] = {name: _shown(name, png) for name, png in pictures.items()}
+    if subjects < _ENOUGH:
+        # What Dagster is given it keeps for ever, and a picture of few is one of somebody.
+        shown = {"pictures": f"they are of fewer than {_ENOUGH} subjects, and lie with the snapshot alone"}
+    return dg.MaterializeResult(
+        metadata={
+            "snapshot": numbers.snapshot,
+            "customer records": numbers.customer_records,
+            **{step.name: step.left for step in numbers.funnel},
+            **shown,
+        }
+    )
+
+
+def _shown(name: str, png: bytes) -> dg.MarkdownMetadataValue:
+    return dg.MetadataValue.md(f"![{name}](data:image/png;base64,{base64.b64encode(png).decode()})")

@@ -1,0 +1,26 @@
+"""The lake resource of a lake on S3: dagster-aws's S3 resource, encryption, and the Glue catalog.
+
+Loaded for lakes on S3 alone: boto3 takes a second.
+"""
+
+from functools import cached_property
+
+import dagster as dg
+from dagster_aws.s3 import S3Resource
+from pydantic import Field
+
+from stedi_assets.orchestration.io_managers import LakeResource
+from stedi_assets.storage.lake import Lake
+
+
+class S3LakeResource(LakeResource):
+    """A lake on S3."""
+
+    s3: dg.ResourceDependency[S3Resource]
+    kms_key: str | None = Field(default=None, description="The KMS key that encrypts what is written.")
+    glue_database: str | None = Field(default=None, description="Where published tables are registered.")
+
+    @cached_property
+    def lake(self) -> Lake:
+        """Where the tables lie."""
+        return Lake.at(self.location, kms_key=self.kms_key, glue_database=self.glue_database, s3=self.s3.get_client)

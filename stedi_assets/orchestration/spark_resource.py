@@ -1,0 +1,23 @@
+"""The Spark resource: dagster-pyspark's, with this project's session."""
+
+from dagster_pyspark import LazyPySparkResource
+from pydantic import Field
+
+from stedi_assets.spark.session import spark_session
+
+
+class SparkResource(LazyPySparkResource):
+    """Gives the Spark session of a run, made when it is first asked for."""
+
+    # Typed fields, because an EnvVar inside a dict would silently not be resolved.
+    master: str = Field(default="local[*]", description="The Spark master.")
+    log_level: str = Field(default="off", description="How much of Spark's own log reaches the terminal.")
+    spark_config: dict[str, str] = Field(default_factory=dict, description="Further Spark settings, by name.")
+    lake: str = Field(default="", description="Where the lake lies. If that is on S3, Spark is told the way.")
+    s3_kms_key: str | None = Field(default=None, description="The KMS key that encrypts what is written to S3.")
+
+    def _init_session(self) -> None:
+        if self._spark_session is None:
+            self._spark_session = spark_session(
+                self.master, self.log_level, self.spark_config, lake=self.lake, kms_key=self.s3_kms_key
+            )

@@ -1,0 +1,201 @@
+"""Erasure: one person, known by a keyed hash alone, leaves every table, the quarantine and all old snapshots.
+
+First it is looked whether the person is there at all: a hash that is nobody's here is a mistake, and the one of a
+mistyped e-mail may be somebody else's. Then the person is put on the list of erased people, so that whatever happens
+next, no later run lets the person in again; and only then is anything removed. The raw files are the sources'
+property: those that hold the person are named for their owner to clean.
+"""
+
+import json
+import re
+import secrets
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timezone
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from stedi_assets.contracts import SOURCES, TABLES, Source, Table
+from stedi_assets.ingest.landing import count_by_file, without_suppressed
+from stedi_assets.privacy.suppression import Erased, SuppressionList, change_suppressed, read_suppressed
+from stedi_assets.privacy.withdrawal import let_leave
+from stedi_assets.storage.errors import LakeError, NobodyFound, NotWhole
+from stedi_assets.storage.lake import RECEIPTS, Lake
+from stedi_assets.tables.file_reports import FILES, read_file_reports
+from stedi_assets.tables.pointers import Pointer
+from stedi_assets.tables.publishing import Provenance, drop_old, republish
+from stedi_assets.tables.snapshots import read_beside, read_pointer, read_quarantine, read_snapshot, saved_counts
+from stedi_assets.transforms.pseudonyms import keyed_hash
+from stedi_assets.transforms.suppression import hashes_of_devices, hashes_of_readings
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What an erasure removed. Nothing here tells whom: `removed` are rows by table; `path` is its own.
+
+    `erased_before` is whether the person was on the list already, `people_on_the_list` how many are on it since.
+    """
+
+    erased_at: str
+    run_id: str
+    removed: dict[str, int]
+    raw_files: tuple[str, ...]
+    erased_before: bool
+    people_on_the_list: int
+    path: str
+
+
+def erase(
+    spark: SparkSession,
+    lake: Lake,
+    person: str,
+    *,
+    key: Callable[[], bytes],
+    by: Provenance,
+    expect_nobody: bool = False,
+) -> Receipt:
+    """Remove a person from everything but the raw files, and keep the person out from now on.
+
+    `person` is the keyed hash that `stedi hash-person` prints; `key` gives the suppression key. With `expect_nobody`
+    a person who is not in the lake is kept out, too. Doing it twice does no harm, and finishes what a run that died
+    has left.
+
+    Raises `NobodyFound` where nobody by that hash is in the lake, nor was erased before: nothing is changed then;
+    `LakeError` where `person` is no such hash, or the list of erased people cannot be used; and `LostRace` where
+    another run publishes a table meanwhile.
+    """
+    if not re.fullmatch("[0-9a-f]{64}", person):
+        msg = "A person is erased by the 64 hex digits that `stedi hash-person` prints, and by nothing else."
+        raise LakeError(msg)
+    before = read_suppressed(lake, key)
+    erased_before = before is not None and person in before.people
+    # One of a run that died need not be found again: what it has left is removed by this one.
+    if not (erased_before or expect_nobody or _is_there(spark, lake, SuppressionList({person: Erased(0)}, key()))):
+        msg = (
+            f"Nobody by that hash is in {lake.location}: nothing was removed, and nobody was put on the list of erased "
+            "people. The e-mail may be mistyped, or written otherwise than the sources do; or `stedi hash-person` had "
+            "another suppression key. To keep a person out who has not come yet, add expect_nobody: true to the config."
+        )
+        raise NobodyFound(msg)
+    now = datetime.now(timezone.utc)
+    listed = change_suppressed(lake, key, lambda found: _with_person(spark, lake, found, person, now))
+    removed = _leave_trusted_and_curated(spark, lake, listed, person, by)
+    raw_files: set[str] = set()
+    for source in SOURCES.values():
+        removed |= _leave_landing(spark, lake, source, listed, by, raw_files)
+    path = f"{RECEIPTS}/{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}.json"
+    receipt = Receipt(
+        now.isoformat(),
+        by.run_id,
+        removed,
+        tuple(sorted(raw_files)),
+        erased_before,
+        len(listed.people),
+        lake.storage.shown(path),
+    )
+    lake.storage.write(path, json.dumps(asdict(receipt), indent=1).encode())
+    return receipt
+
+
+def _is_there(spark: SparkSession, lake: Lake, erased: SuppressionList) -> bool:
+    """Whether any record of those on a list is in a landing table or a quarantine, old snapshots included.
+
+    Whatever is in another table was made of such a record, or leaves before the record does.
+    """
+    for source in SOURCES.values():
+        for table, kept in ((source.landing, erased.accepted), (source.quarantine, erased.quarantined)):
+            for snapshot in _snapshots(lake, table):
+                try:
+                    rows = saved_counts(lake, table, snapshot)["rows"]
+                    stored = read_snapshot(spark, lake, table, snapshot)
+                    if table is source.quarantine:
+                        # A record that may be anybody's does not say that somebody is here.
+                        named = F.coalesce("_mentions", F.array().cast("array<string>"))
+                        stored = stored.withColumn("_mentions", named)
+                    if rows and kept(stored, source).count() < rows:
+                        return True
+                except NotWhole:
+                    # Nobody knows who stands in what is left of it.
+                    return True
+    return False
+
+
+def _snapshots(lake: Lake, table: Table) -> list[str]:
+    """Return the current snapshot of a table and the replaced ones that stay."""
+    pointer = read_pointer(lake, table)
+    return [pointer.snapshot, *(old.snapshot for old in pointer.replaced)] if pointer else []
+
+
+def _with_person(
+    spark: SparkSession, lake: Lake, listed: SuppressionList, person: str, now: datetime
+) -> SuppressionList:
+    """Put a person on the list, with the devices and readings that are the person's alone."""
+    known = listed.people.get(person, Erased(0))
+    devices, readings = set(known.devices), set(known.readings)
+    landed = {source.name: read_pointer(lake, source.landing) for source in SOURCES.values()}
+    if pointer := landed["customer"]:
+        pads = listed.pads(spark)
+        customers = _landing_rows(spark, lake, SOURCES["customer"], pointer)
+        doubtful = read_quarantine(spark, lake, SOURCES["customer"].landing, pointer)
+        devices |= _hashes(hashes_of_devices(customers, doubtful, pads, person))
+        if (phones := landed["accelerometer"]) and (steps := landed["step_trainer"]):
+            phone_readings = _landing_rows(spark, lake, SOURCES["accelerometer"], phones)
+            device_readings = _landing_rows(spark, lake, SOURCES["step_trainer"], steps)
+            readings |= _hashes(hashes_of_readings(customers, doubtful, phone_readings, device_readings, pads, person))
+    entry = Erased(int(now.timestamp() * 1000), None, tuple(sorted(devices)), tuple(sorted(readings)))
+    return replace(listed, people={**listed.people, person: entry})
+
+
+def _hashes(found: DataFrame) -> set[str]:
+    # Keyed hashes, of one person's devices and readings.
+    return {row["hash"] for row in found.collect()}
+
+
+def _leave_trusted_and_curated(
+    spark: SparkSession, lake: Lake, listed: SuppressionList, person: str, by: Provenance
+) -> dict[str, int]:
+    people = TABLES["customer_trusted"]
+    pointer = read_pointer(lake, people)
+    if pointer is None:
+        return {}
+    rows = read_snapshot(spark, lake, people, pointer.snapshot)
+    hashed = rows.crossJoin(F.broadcast(listed.pads(spark)))
+    staying = hashed.where(keyed_hash(F.col("email")) != person).select(*rows.columns)
+    return let_leave(lake, pointer, staying, by)
+
+
+def _leave_landing(
+    spark: SparkSession, lake: Lake, source: Source, listed: SuppressionList, by: Provenance, raw_files: set[str]
+) -> dict[str, int]:
+    """Publish a landing table and its quarantine again without the records of erased people; return how many."""
+    pointer = read_pointer(lake, source.landing)
+    if pointer is None:
+        return {}
+    accepted = listed.accepted(_landing_rows(spark, lake, source, pointer), source)
+    doubtful = read_quarantine(spark, lake, source.landing, pointer)
+    quarantined = listed.quarantined(doubtful, source) if doubtful is not None else None
+
+    reports = read_file_reports(lake, source, pointer)
+    files = without_suppressed(reports, count_by_file(accepted, quarantined))
+    raw_files |= {
+        f"{source.raw_path}/{file.path}"
+        for file, before in zip(files, reports, strict=True)
+        if file.suppressed > before.suppressed
+    }
+    kept = read_pointer(lake, source.quarantine)
+    if quarantined is not None and kept is not None:
+        kept = republish(lake, source.quarantine, kept, quarantined, by=by)
+    elif kept is not None:
+        # Older snapshots of it may hold the person.
+        drop_old(lake, source.quarantine)
+    inputs = {source.quarantine.name: kept.snapshot} if kept else pointer.inputs
+    beside = read_beside(lake, source.landing, pointer.snapshot, FILES)
+    beside = {FILES: {**beside, "files": [file.as_dict() for file in files]}}
+    fewer = republish(lake, source.landing, pointer, accepted, by=by, inputs=inputs, beside=beside)
+    gone = sum(file.quarantined for file in reports) - sum(file.quarantined for file in files)
+    return {source.landing.name: pointer.rows - fewer.rows, source.quarantine.name: gone}
+
+
+def _landing_rows(spark: SparkSession, lake: Lake, source: Source, pointer: Pointer) -> DataFrame:
+    return read_snapshot(spark, lake, source.landing, pointer.snapshot)

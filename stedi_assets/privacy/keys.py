@@ -1,0 +1,99 @@
+"""The two secrets: where they are kept, and in which form Spark gets one.
+
+The pseudonym key turns a person into a `subject_id`. The suppression key hides who is on the list of erased people;
+it must never change, or the list would suppress nobody.
+"""
+
+import contextlib
+import hashlib
+import os
+import secrets
+from pathlib import Path
+
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
+
+from stedi_assets.storage.errors import LakeError
+from stedi_assets.storage.lake import Lake, is_on_s3
+
+_BLOCK = hashlib.sha256().block_size
+LEAST_BYTES = 32
+
+
+def pseudonym_key(configured: str | None, lake: Lake) -> bytes:
+    """Return the configured key, or the one of this user, which is made once.
+
+    Raises `LakeError` where the key is too short, would lie in the lake whose people it hides, or would differ from
+    machine to machine: a lake on S3 needs a configured one.
+    """
+    return _key("pseudonym", configured, lake)
+
+
+def suppression_key(configured: str | None, lake: Lake) -> bytes:
+    """Return the configured key, or the one of this user, which is made once.
+
+    Raises `LakeError` where the key is too short, would lie in the lake whose people it hides, or would differ from
+    machine to machine: a lake on S3 needs a configured one.
+    """
+    return _key("suppression", configured, lake)
+
+
+def hmac_pads(spark: SparkSession, key: bytes) -> DataFrame:
+    """Return the two pads of HMAC-SHA256 (RFC 2104) as one row: `inner_pad`, `outer_pad` BINARY.
+
+    A row of data, and not literals: those would stand in the query plan.
+    """
+    block = (hashlib.sha256(key).digest() if len(key) > _BLOCK else key).ljust(_BLOCK, b"\0")
+    inner, outer = (bytes(byte ^ pad for byte in block) for pad in (0x36, 0x5C))
+    # By way of Arrow, which needs no Python workers.
+    return spark.createDataFrame(pa.table({"inner_pad": [inner], "outer_pad": [outer]}))
+
+
+def _key(name: str, configured: str | None, lake: Lake) -> bytes:
+    variable = f"STEDI_{name.upper()}_KEY"
+    if configured is not None:
+        key = os.fsencode(configured)
+        if len(key) < LEAST_BYTES:
+            msg = f"{variable} has {len(key)} bytes; at least {LEAST_BYTES} are needed to keep people hidden."
+            raise LakeError(msg)
+        return key
+    if is_on_s3(lake.location):
+        msg = (
+            f"A lake on S3 is used by several machines, which need the same {name} key: set {variable} to a secret of "
+            f"at least {LEAST_BYTES} bytes, for example from a secrets manager."
+        )
+        raise LakeError(msg)
+    try:
+        path = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser() / "stedi" / f"{name}.key"
+    except RuntimeError:
+        msg = f"Where this user's home is cannot be found out, and so not the {name} key. Set {variable} or HOME."
+        raise LakeError(msg) from None
+    if path.resolve().is_relative_to(Path(lake.location).resolve()):
+        msg = f"The {name} key {path} would lie below the lake {lake.location}. Set {variable} or XDG_CONFIG_HOME."
+        raise LakeError(msg)
+    try:
+        if not path.exists():
+            _make(path)
+        key = path.read_bytes()
+    except OSError as error:
+        msg = f"The {name} key {path} cannot be read or made: {error.strerror}. Set {variable} instead."
+        raise LakeError(msg) from error
+    if len(key) < LEAST_BYTES:
+        msg = f"The {name} key {path} has {len(key)} bytes; at least {LEAST_BYTES} are needed. Restore the old one."
+        raise LakeError(msg)
+    return key
+
+
+def _make(path: Path) -> None:
+    """Make a key, unless another run has made one just now."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Written whole under a name of its own, then linked: of several runs at once, all get the key of the first.
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_hex(LEAST_BYTES))
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)
+    finally:
+        draft.unlink()

@@ -1,0 +1,172 @@
+"""The list of erased people, `_suppressed.json`: keyed hashes that keep them out of every later landing table.
+
+It holds no personal data, only hashes under the suppression key, and a check value that tells whether a key is the
+right one: under another key the list would suppress nobody, so that a run with one refuses. It only ever grows. Each
+receipt of an erasure says how many people were on it, so that a list that is gone, or an old one, is known as such.
+"""
+
+import hashlib
+import hmac
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field, replace
+
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
+
+from stedi_assets.contracts import Source
+from stedi_assets.ingest.identity import person_of
+from stedi_assets.privacy.keys import hmac_pads
+from stedi_assets.privacy.known_keys import keep_suppression_key, require_suppression_check, suppression_check
+from stedi_assets.storage.errors import LakeError
+from stedi_assets.storage.interface import Small
+from stedi_assets.storage.lake import RECEIPTS, SUPPRESSED, Lake
+from stedi_assets.transforms import suppression as theirs
+
+
+@dataclass(frozen=True)
+class Erased:
+    """An erased person: since when, and whether back. Instants are epoch milliseconds; the others keyed hashes.
+
+    `devices` are those that only this person held, `readings` those of shared devices from when the person's phone
+    was active. `back_since` is a consent dated after the erasure.
+    """
+
+    erased_at: int
+    back_since: int | None = None
+    devices: tuple[str, ...] = ()
+    readings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SuppressionList:
+    """The erased people by their keyed hashes, and the key."""
+
+    people: dict[str, Erased]
+    key: bytes = field(repr=False)
+    version: str | None = field(default=None, compare=False, repr=False)
+
+    def pads(self, spark: SparkSession) -> DataFrame:
+        """Return the key as Spark gets it."""
+        return hmac_pads(spark, self.key)
+
+    def hashes(self, spark: SparkSession) -> DataFrame:
+        """Return every hash that is suppressed: `hash`, `back_since`."""
+        rows = [
+            (hashed, erased.back_since)
+            for person, erased in self.people.items()
+            for hashed in (person, *erased.devices, *erased.readings)
+        ]
+        return _frame(spark, "back_since", rows)
+
+    def accepted(self, rows: DataFrame, source: Source) -> DataFrame:
+        """Return the accepted records without those of erased people."""
+        spark = rows.sparkSession
+        return theirs.unsuppressed(rows, source, self.pads(spark), self.hashes(spark))
+
+    def quarantined(self, rows: DataFrame, source: Source) -> DataFrame:
+        """Return the quarantined records without those that may name erased people."""
+        spark = rows.sparkSession
+        return theirs.unsuppressed_quarantine(rows, source, self.pads(spark), self.hashes(spark))
+
+    def with_those_back(self, customers: DataFrame, as_of: int) -> "SuppressionList":
+        """Return the list with the erased people who have consented again, by customers' records that have come."""
+        spark = customers.sparkSession
+        erased = _frame(spark, "erased_at", [(person, found.erased_at) for person, found in self.people.items()])
+        back = theirs.came_back(customers, self.pads(spark), erased, as_of).collect()
+        since = {row["hash"]: row["back_since"] for row in back}
+        people = {person: replace(found, back_since=since.get(person)) for person, found in self.people.items()}
+        return replace(self, people=people)
+
+
+def read_suppressed(lake: Lake, key: Callable[[], bytes]) -> SuppressionList | None:
+    """Return the list, None where nobody was erased. `key` gives the suppression key.
+
+    Raises `WrongKey` where the key is not the one that the list was begun with, and as `require_suppressed` does.
+    """
+    if (found := _read(lake)) is None:
+        return None
+    stored, people, check = found
+    secret = key()
+    require_suppression_check(lake, secret, check)
+    return SuppressionList(people, secret, stored.version)
+
+
+def require_suppressed(lake: Lake) -> None:
+    """Raise `LakeError` where the list is gone though people have been erased, or is damaged or an old one."""
+    _read(lake)
+
+
+def change_suppressed(
+    lake: Lake, key: Callable[[], bytes], change: Callable[[SuppressionList], SuppressionList]
+) -> SuppressionList:
+    """Change the list, which is begun if there is none, and return it. Raises as `read_suppressed` does."""
+    while True:
+        before = read_suppressed(lake, key) or SuppressionList({}, key())
+        after = change(before)
+        people = {person: asdict(erased) for person, erased in after.people.items()}
+        content = json.dumps({"check": suppression_check(after.key), "people": people}, indent=1).encode()
+        if after.people == before.people:
+            return after
+        keep_suppression_key(lake, after.key)
+        # Where somebody else has changed it meanwhile, theirs is changed.
+        if lake.storage.replace(SUPPRESSED, content, before.version):
+            return after
+
+
+def _read(lake: Lake) -> tuple[Small, dict[str, Erased], str] | None:
+    """Return the list as it is stored: the file, the people and the check value; None where nobody was erased."""
+    stored, path = lake.storage.read(SUPPRESSED), lake.storage.shown(SUPPRESSED)
+    people: dict[str, Erased] = {}
+    check = ""
+    if stored is not None:
+        try:
+            found = json.loads(stored.content)
+            people = {
+                person: Erased(**{**entry, "devices": tuple(entry["devices"]), "readings": tuple(entry["readings"])})
+                for person, entry in found["people"].items()
+            }
+            check = found["check"]
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            msg = f"The list of erased people, {path}, is damaged. Restore it; nothing can be landed without it."
+            raise LakeError(msg) from error
+    if len(people) < (erased := _people_erased(lake)):
+        what = "is missing" if stored is None else "is an old one, or another lake's"
+        msg = (
+            f"The list of erased people, {path}, {what}: the receipts in {lake.storage.shown(RECEIPTS)} know of "
+            f"{erased:,}, and it names {len(people):,}. Without it people who were erased would be let in again, so "
+            f"that nothing is landed or erased. Restore the newest {SUPPRESSED} from a backup; there is no other way."
+        )
+        raise LakeError(msg)
+    return (stored, people, check) if stored is not None else None
+
+
+def _people_erased(lake: Lake) -> int:
+    """Return how many people the newest receipt of an erasure says are on the list; one, where it does not say."""
+    # They are named by when the erasure began.
+    newest = max((name for name in lake.storage.files(RECEIPTS) if name.endswith(".json")), default=None)
+    if newest is None:
+        return 0
+    receipt = lake.storage.read(f"{RECEIPTS}/{newest}")
+    try:
+        return max(1, int(json.loads(receipt.content if receipt else b"")["people_on_the_list"]))
+    except (ValueError, TypeError, KeyError):
+        return 1
+
+
+def person_hash(email: str, key: bytes) -> str:
+    """Return what stands for a person on the list: the keyed hash of the key that the landing gate stores.
+
+    Raises `LakeError` where the text is not one e-mail address.
+    """
+    person = person_of(email)
+    if person is None:
+        msg = "That is not one e-mail address. Write one, and nothing else, to standard input."
+        raise LakeError(msg)
+    return hmac.new(key, person.encode(), hashlib.sha256).hexdigest()
+
+
+def _frame(spark: SparkSession, number: str, rows: Iterable[tuple[str, int | None]]) -> DataFrame:
+    columns = list(zip(*rows, strict=True)) or [(), ()]
+    schema = pa.schema([("hash", pa.string()), (number, pa.int64())])
+    return spark.createDataFrame(pa.table([list(column) for column in columns], schema=schema))

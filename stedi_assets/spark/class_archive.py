@@ -1,0 +1,89 @@
+"""Spark's classes in the form Java maps into memory, so that a start does not load 25,000 of them one by one.
+
+Java calls it a class-data archive. The first run on a machine makes it when it ends; the runs after it use it. It is
+of use only with the same Java and the same pyspark, which its name stands for; without it everything works, slower.
+"""
+
+import atexit
+import contextlib
+import hashlib
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import pyspark
+from pyspark import SparkContext
+
+from stedi_assets.spark.java import Java, kept_cache
+
+_SECONDS_TO_WRITE = 120
+# An archive takes 190 MB, and every virtual environment has its own.
+_DAYS_KEPT = 30
+_QUIET = ["-Xshare:auto", "-Xlog:cds=off", "-Xlog:cds+dynamic=off", "-Xlog:class+load=off"]
+
+
+def class_archive_options(java: Java, jars: str = "") -> list[str]:
+    """Return the Java options that use the archive, or that make it when this process ends.
+
+    `jars` are what stands on the class path beside Spark's own.
+    """
+    cache, key = kept_cache(), _key(java, jars)
+    if cache is None or ":" in str(cache):  # which stands between the two archives
+        return []
+    folder = cache / "classes"
+    base, archive = folder / f"{key}-java.jsa", folder / f"{key}-spark.jsa"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if archive.exists():
+            _mark_used(base, archive)
+            return [f"-XX:SharedArchiveFile={base}:{archive}", *_QUIET]
+        if not base.exists():
+            _make_base(java, base)
+    except (OSError, subprocess.SubprocessError):
+        return []  # no room or no right to write there: it would only have been faster
+    draft = archive.with_name(f"{archive.name}.{os.getpid()}")
+    atexit.register(_finish, draft, archive)
+    return [f"-XX:SharedArchiveFile={base}", f"-XX:ArchiveClassesAtExit={draft}", *_QUIET]
+
+
+def _key(java: Java, jars: str) -> str:
+    own = Path(pyspark.__file__).parent / "jars"
+    identity = f"{java.home} {java.version} {pyspark.__version__} {own} {own.stat().st_mtime_ns} {jars}"
+    return hashlib.sha256(identity.encode()).hexdigest()[:16]
+
+
+def _make_base(java: Java, base: Path) -> None:
+    """Archive Java's own classes, which the archive of Spark's builds on. Not every Java brings that along."""
+    draft = base.with_name(f"{base.name}.{os.getpid()}")
+    command = [str(java.home / "bin" / "java"), "-XX:+UseSerialGC", "-Xshare:dump", f"-XX:SharedArchiveFile={draft}"]
+    subprocess.run(command, capture_output=True, check=True, timeout=_SECONDS_TO_WRITE)
+    draft.replace(base)
+
+
+def _finish(draft: Path, archive: Path) -> None:
+    """End this process's Java, which then writes the archive, and put it in its place once it is whole."""
+    gateway = SparkContext._gateway  # noqa: SLF001  (pyspark has no public way to wait for its Java)
+    process = getattr(gateway, "proc", None)
+    if gateway is None or process is None:
+        return
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        process.stdin.close()
+        if process.wait(timeout=_SECONDS_TO_WRITE) == 0 and draft.exists():
+            draft.replace(archive)
+            _drop_unused(archive.parent)
+    draft.unlink(missing_ok=True)
+
+
+def _mark_used(*archives: Path) -> None:
+    with contextlib.suppress(OSError):  # somebody else's cache
+        for archive in archives:
+            archive.touch()
+
+
+def _drop_unused(folder: Path) -> None:
+    """Remove the archives that no run has used for long, as those of virtual environments that are gone."""
+    oldest = time.time() - _DAYS_KEPT * 24 * 3600
+    for archive in folder.glob("*.jsa"):
+        if archive.stat().st_mtime < oldest:
+            archive.unlink(missing_ok=True)

@@ -1,0 +1,177 @@
+"""The Spark session: this project's settings, and the Java it runs on.
+
+Nothing of Dagster here, so that Spark can start while Dagster is loaded.
+"""
+
+import atexit
+import os
+import secrets
+import shlex
+import tempfile
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+from pyspark.accumulators import AccumulatorTCPServer
+from pyspark.errors import PySparkRuntimeError
+from pyspark.logger import PySparkLogger
+from pyspark.sql import SparkSession
+
+from stedi_assets.spark.class_archive import class_archive_options
+from stedi_assets.spark.java import Java, find_java
+from stedi_assets.spark.s3a import s3a_jars, s3a_package, s3a_settings
+from stedi_assets.spark.scratch import Scratch, sweep
+from stedi_assets.spark.surroundings import (
+    operator_tunes_java,
+    own_installation,
+    shielded,
+    start_context,
+    workers_environment,
+)
+from stedi_assets.storage.errors import LakeError
+from stedi_assets.storage.lake import is_on_s3
+
+_LOG_SETTINGS = Path(__file__).with_name("log4j2.properties")
+
+# Results must not depend on the machine: these decide what a query means.
+_MEANING = {
+    "spark.sql.ansi.enabled": "true",
+    "spark.sql.caseSensitive": "true",
+    "spark.sql.session.timeZone": "UTC",
+    # Below a key that the contract does not know, anything may stand.
+    "spark.sql.variant.allowDuplicateKeys": "true",
+    # Case by Java's rules, not ICU's: the first `lower` of a process would take ICU over a second to prepare.
+    "spark.sql.icu.caseMappings.enabled": "false",
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+}
+# A fresh folder and a pointer make publishing safe, so that the committer need not be.
+_WRITING = {
+    "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": "2",
+    "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
+    "spark.hadoop.fs.permissions.umask-mode": "077",
+}
+_LAPTOP = {
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    # What the UI would show of jobs long done. A process that runs many would fill its memory with their plans.
+    "spark.ui.retainedJobs": "20",
+    "spark.ui.retainedStages": "20",
+    "spark.sql.ui.retainedExecutions": "20",
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1",
+    # Spark's 200 are for clusters: each map task would open 200 files for a few rows each.
+    "spark.sql.shuffle.partitions": str(max(8, 2 * (os.cpu_count() or 1))),
+    # Files are listed by the driver: a job of its own costs more than a local listing.
+    "spark.sql.sources.parallelPartitionDiscovery.threshold": "10000",
+}
+# PySpark's own, beside Spark's log: on an error in a query they print its message, which can quote a record.
+_QUOTING_LOGGERS = ("DataFrameQueryContextLogger", "SQLQueryContextLogger")
+_SCRATCH = "stedi-spark-"
+_STARTING = threading.Lock()
+
+
+def spark_session(
+    master: str, log_level: str, further: Mapping[str, str], *, lake: str = "", kms_key: str | None = None
+) -> SparkSession:
+    """Return the process's Spark session; start it, and a Java for it, if there is none.
+
+    A session that is there already, as on a cluster's driver, is given this project's SQL settings and used. A Java of
+    our own, for a local master, is shielded from its surroundings.
+    `further` are Spark settings by name, which win over those from here. `lake` is where the lake lies: of
+    one on S3, Spark is told the way, and `kms_key`.
+
+    Raises `NoJavaError` where there is no Java that Spark runs on, and `LakeError` where S3A cannot be fetched.
+    """
+    with _STARTING:
+        for name in _QUOTING_LOGGERS:
+            PySparkLogger.getLogger(name).disabled = log_level == "off"
+        settings = _MEANING | _WRITING | (_on_s3(lake, kms_key) if is_on_s3(lake) else {})
+        if _is_running():
+            # There, Hadoop's settings go by their own names.
+            settings = {name.removeprefix("spark.hadoop."): value for name, value in settings.items()}
+            return _session({**settings, **further})
+        settings |= {"spark.app.name": "stedi", "spark.master": master}
+        if master.startswith("local") and "PYSPARK_GATEWAY_PORT" not in os.environ:
+            return _private_session(_LAPTOP | settings, further, log_level, on_s3=is_on_s3(lake))
+        if is_on_s3(lake):
+            settings |= {"spark.jars.packages": s3a_package()}
+        return _session({**settings, **further})
+
+
+def _session(settings: Mapping[str, str]) -> SparkSession:
+    return SparkSession.builder.config(map=dict(settings)).getOrCreate()
+
+
+def _on_s3(lake: str, kms_key: str | None) -> dict[str, str]:
+    from stedi_assets.storage.s3 import S3Bucket  # noqa: PLC0415  (loads boto3)
+
+    return s3a_settings(S3Bucket.at(lake, kms_key))
+
+
+def _is_running() -> bool:
+    try:
+        SparkSession.active()
+    except PySparkRuntimeError:
+        return False
+    return True
+
+
+def _private_session(
+    settings: Mapping[str, str], further: Mapping[str, str], log_level: str, *, on_s3: bool
+) -> SparkSession:
+    """Find a Java, and start a session in a process that is this run's own."""
+    java = find_java()
+    # At the end of the class path, where `spark.jars` would have 650 MB copied for each run.
+    jars = s3a_jars(java) if on_s3 else ""
+    scratch = _scratch_folder()
+    private = {
+        "spark.local.dir": scratch,
+        "spark.hadoop.hadoop.tmp.dir": f"{scratch}/hadoop",
+        "spark.sql.warehouse.dir": f"{scratch}/warehouse",
+        # Looked for at each start, by default in the user's home: not everybody has one.
+        "spark.jars.ivy": f"{scratch}/ivy",
+        "spark.driver.extraJavaOptions": shlex.join(_java_options(java, scratch, log_level, jars)),
+        **workers_environment(),
+    }
+    started = {**settings, **private, **further}
+    # When Java goes first, PySpark's server for accumulators, which nothing here uses, would print a stack at the end.
+    AccumulatorTCPServer.handle_error = lambda *_: None  # type: ignore[method-assign]
+    with shielded(own_installation(java, jars)):
+        start_context(started)
+        return _session(started)
+
+
+def _scratch_folder() -> str:
+    """Make a private folder for what Spark writes meanwhile, and remove those of processes that died."""
+    temporary = Path(tempfile.gettempdir())
+    if "," in str(temporary):
+        msg = (
+            f"Spark would take TMPDIR={temporary} for several folders, as it has a comma. Set TMPDIR to another folder."
+        )
+        raise LakeError(msg)
+    for folder in temporary.glob(f"{_SCRATCH}*"):
+        sweep(folder)
+    scratch = Scratch(temporary / f"{_SCRATCH}{secrets.token_hex(8)}")
+    atexit.register(scratch.discard)
+    return str(scratch.folder)
+
+
+def _java_options(java: Java, scratch: str, log_level: str, jars: str) -> list[str]:
+    needed = [
+        f"-Dlog4j2.configurationFile={_LOG_SETTINGS.as_uri()}",
+        f"-Dstedi.log.level={log_level}",
+        f"-Djava.io.tmpdir={scratch}",
+        f"-Dderby.system.home={scratch}",
+    ]
+    faster = [
+        "-XX:+UseSerialGC",
+        "-XX:TieredStopAtLevel=1",
+        # C1 alone reserves 48 MB: after some hundred queries in one process nothing more would be compiled.
+        "-XX:ReservedCodeCacheSize=240m",
+        # Spark loads some 25,000 classes: without this, each growth is a collection of everything.
+        "-XX:MetaspaceSize=256m",
+        "-Xms768m",
+        "-Xmn384m",
+        *class_archive_options(java, jars),
+    ]
+    return needed if operator_tunes_java() else needed + faster

@@ -1,0 +1,80 @@
+"""Which folder of the lake holds what."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stedi_assets.storage.errors import LakeError
+from stedi_assets.storage.interface import Storage
+from stedi_assets.storage.local import LocalFolder
+
+if TYPE_CHECKING:
+    from stedi_assets.tables.catalog import Catalog
+
+POINTER = "_current.json"
+SNAPSHOT = "_snapshot.json"
+DATA_CARD = "_data_card.md"
+PURPOSE = "_purpose.json"
+KEYS = "_keys.json"
+SUPPRESSED = "_suppressed.json"
+RECEIPTS = "_erasures"
+
+POSSIBLE_LOCATIONS = "Use a folder, or s3://bucket/prefix."
+_SCHEME = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*:/")
+
+
+@dataclass(frozen=True)
+class Lake:
+    """A lake: tables and raw files in the folders that the contracts name, in one place."""
+
+    storage: Storage
+    catalog: "Catalog | None" = None
+
+    @classmethod
+    def at(
+        cls,
+        location: str,
+        *,
+        kms_key: str | None = None,
+        glue_database: str | None = None,
+        s3: Callable[[], Any] | None = None,
+    ) -> "Lake":
+        """Return the lake at a folder, made absolute, or at `s3://bucket/prefix`.
+
+        Of one on S3: `kms_key` encrypts what is written, `glue_database` is where its tables are registered, and `s3`
+        makes the boto3 client, left out by the standard chain.
+
+        Raises `LakeError` where the location cannot be a lake.
+        """
+        if not is_possible(location):
+            msg = f"STEDI_LAKE={location} is not possible. {POSSIBLE_LOCATIONS}"
+            raise LakeError(msg)
+        if is_on_s3(location):
+            # Loaded for lakes on S3 alone: boto3 takes a second.
+            from stedi_assets.storage.s3 import S3Bucket, s3_client  # noqa: PLC0415
+            from stedi_assets.tables.catalog import Catalog, glue_client  # noqa: PLC0415
+
+            catalog = Catalog(glue_client, glue_database) if glue_database else None
+            return cls(S3Bucket.at(location, kms_key, s3 or s3_client), catalog)
+        root = Path(location).expanduser().absolute()
+        if root.exists() and not root.is_dir():
+            msg = f"STEDI_LAKE={location} is a file, not a folder. Set STEDI_LAKE to the folder that holds the lake."
+            raise LakeError(msg)
+        return cls(LocalFolder(root))
+
+    @property
+    def location(self) -> str:
+        """Where the lake lies, for people."""
+        return self.storage.location
+
+
+def is_on_s3(location: str) -> bool:
+    """Whether a location names a lake on S3."""
+    return location.startswith(("s3://", "s3a://"))
+
+
+def is_possible(location: str) -> bool:
+    """Whether a location can be a lake: of another scheme than S3's, a folder of that name would be made."""
+    return is_on_s3(location) or not _SCHEME.match(location)

@@ -1,0 +1,277 @@
+"""A lake in a local folder: private files, written whole, on the disk before anything says so."""
+
+import errno
+import fcntl
+import hashlib
+import os
+import shutil
+import stat
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from stedi_assets.contracts import SOURCES
+from stedi_assets.storage.errors import LakeError
+from stedi_assets.storage.interface import Entry, Small, is_hidden
+
+if TYPE_CHECKING:
+    from pyarrow.fs import LocalFileSystem
+
+_LOCK = "_lock"
+# Whoever writes into a folder while it is being removed loses in the end, but not at once.
+_TRIES = 5
+# Two clocks that are set right differ by less.
+_CLOCKS_DIFFER_SECONDS = 60
+_LEAVES = "it is a link that leaves the lake, and is not followed; put the file itself there"
+_DANGLES = "it is a link to what is not there"
+
+
+@dataclass(frozen=True)
+class LocalFolder:
+    """A local folder as the place of a lake. For what each method does, see `storage.interface.Storage`."""
+
+    root: Path
+
+    def __post_init__(self) -> None:
+        try:
+            str(self.root).encode()
+        except UnicodeEncodeError:
+            msg = f"STEDI_LAKE={str(self.root)!a} is no UTF-8, and no engine could name it. Rename the folder."
+            raise LakeError(msg) from None
+
+    @property
+    def location(self) -> str:
+        return str(self.root)
+
+    def shown(self, path: str) -> str:
+        return str(self.root / path)
+
+    arrow_path = shown
+
+    def url(self, path: str) -> str:
+        # With its scheme: without one, a cluster's Hadoop looks for it in its own file system.
+        return f"file:{self.root / path}"
+
+    def arrow(self) -> "LocalFileSystem":
+        from pyarrow.fs import LocalFileSystem  # noqa: PLC0415  (loads Arrow, which the command does before it needs it)
+
+        return LocalFileSystem()
+
+    def require_writable(self) -> None:
+        existing = next(folder for folder in (self.root, *self.root.parents) if folder.exists())
+        if not os.access(existing, os.W_OK | os.X_OK):
+            msg = f"No permission to write to the lake {self.root}. Change its owner or mode, or set STEDI_LAKE."
+            raise LakeError(msg)
+
+    def read(self, path: str) -> Small | None:
+        try:
+            content = (self.root / path).read_bytes()
+        except FileNotFoundError:
+            return None
+        return Small(content, _version(content))
+
+    def write(self, path: str, content: bytes) -> None:
+        file = self.root / path
+        # Of a writer that died, the next one writes over it.
+        draft = file.with_name(f"{file.name}.tmp")
+        with self.writing(str(draft.relative_to(self.root))) as opened:
+            opened.write(content)
+        _sync(draft)
+        draft.replace(file)
+        _sync(file.parent)
+
+    def replace(self, path: str, content: bytes, seen: str | None) -> str | None:
+        with _locked((self.root / path).with_name(_LOCK)):
+            found = self.read(path)
+            if (found.version if found else None) != seen:
+                return None
+            self.write(path, content)
+        return _version(content)
+
+    def delete(self, path: str) -> None:
+        (self.root / path).unlink(missing_ok=True)
+
+    @contextmanager
+    def writing(self, path: str) -> Iterator[BinaryIO]:
+        file = self.root / path
+        _make_private(file.parent)
+        with os.fdopen(os.open(file, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "wb") as opened:
+            yield opened
+
+    def open(self, path: str, start: int = 0) -> BinaryIO:
+        place = os.path.realpath(self.root / path)
+        for top in self._tops(path):
+            if _is_below(place, top):
+                opened = _open_below(top, place)
+                if start:  # no pipe can go anywhere
+                    opened.seek(start)
+                return opened
+        raise OSError(errno.ELOOP, _LEAVES, self.shown(path))
+
+    def entries(self, folder: str) -> Iterator[Entry]:
+        tops = self._tops(folder)
+        top = os.path.realpath(self.root / folder)
+        links: list[str] = []
+        yield from _walk(top, "", links)
+        walked = [top]
+        # Grows meanwhile: a linked folder can hold links.
+        for link in links:
+            place = os.path.realpath(os.path.join(top, link))
+            if not any(_is_below(place, allowed) for allowed in tops):
+                yield Entry(link, is_file=True, error=_LEAVES)
+            elif os.path.islink(place) or not os.path.lexists(place):
+                yield Entry(link, is_file=True, error=_DANGLES)
+            elif not os.path.isdir(place):
+                yield _entry(link, place, os.path.relpath(place, top))
+            elif any(_is_below(place, seen) or _is_below(seen, place) for seen in walked):
+                yield Entry(link, is_file=False)
+            else:
+                walked.append(place)
+                yield from _walk(place, link, links, os.path.relpath(place, top))
+
+    def _tops(self, path: str) -> list[str]:
+        """Return the real folders that a link may lead into, the nearest first.
+
+        That a whole landing folder lies elsewhere by a link is its operator's doing, not a delivery's.
+        """
+        landing = [source.raw_path for source in SOURCES.values() if f"{path}/".startswith(f"{source.raw_path}/")]
+        return [os.path.realpath(self.root / top) for top in (*landing, "")]
+
+    def files(self, folder: str) -> Mapping[str, int]:
+        try:
+            return {file.name: file.stat().st_size for file in os.scandir(self.root / folder) if file.is_file()}
+        except FileNotFoundError:
+            return {}
+
+    def folders(self, folder: str) -> frozenset[str]:
+        try:
+            return frozenset(entry.name for entry in os.scandir(self.root / folder) if entry.is_dir())
+        except FileNotFoundError:
+            return frozenset()
+
+    def settle(self, folder: str) -> None:
+        place = self.root / folder
+        for path in [*place.iterdir(), place, place.parent]:
+            _sync(path)
+
+    def purge(self, folder: str) -> None:
+        place = self.root / folder
+        for left in reversed(range(_TRIES)):
+            try:
+                shutil.rmtree(place)
+            except FileNotFoundError:
+                # Another run removes the same.
+                if not place.exists():
+                    return
+            except OSError:
+                if not left:
+                    raise
+            else:
+                return
+
+
+def _version(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def _walk(place: str, path: str, links: list[str], leads_to: str | None = None) -> Iterator[Entry]:
+    """Yield what lies in a folder that is known below the landing folder as `path`, and note the links in it.
+
+    `leads_to` is where the folder really lies, if it was reached by a link.
+    """
+    unlistable: list[str] = []
+
+    def note(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            unlistable.append(os.path.relpath(error.filename, place))
+
+    for parent, folders, names in os.walk(place, onerror=note):
+        below = os.path.relpath(parent, place)
+        for name in sorted([*folders, *names]):
+            found, inside = os.path.join(parent, name), os.path.normpath(os.path.join(below, name))
+            known = os.path.join(path, inside)
+            if is_hidden(name):
+                yield Entry(known, is_file=name not in folders)
+            elif os.path.islink(found):
+                links.append(known)
+            elif name not in folders:
+                yield _entry(known, found, os.path.join(leads_to, inside) if leads_to else None)
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+    for inside in unlistable:
+        known = os.path.normpath(os.path.join(path, inside))
+        yield Entry(known, is_file=False, error="the folder cannot be listed: no permission")
+
+
+def _is_below(place: str, top: str) -> bool:
+    return os.path.join(place, "").startswith(os.path.join(top, ""))
+
+
+def _open_below(top: str, place: str) -> BinaryIO:
+    """Open a file below a folder by its real path. A link that was put there since then is not followed."""
+    *folders, name = os.path.relpath(place, top).split(os.sep)
+    at = os.open(top, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for folder in folders:
+            inner = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=at)
+            os.close(at)
+            at = inner
+        # Of a pipe, nobody may ever open the other end.
+        strictly = os.O_NOFOLLOW | os.O_NONBLOCK
+        return open(name, "rb", opener=lambda path, flags: os.open(path, flags | strictly, dir_fd=at))
+    finally:
+        os.close(at)
+
+
+def _entry(path: str, place: str, leads_to: str | None) -> Entry:
+    try:
+        status = os.lstat(place)
+    except PermissionError:
+        return Entry(path, is_file=True, error="no permission to read it")
+    except OSError:
+        return Entry(path, is_file=False)
+    by_our_clock = time.time() + _CLOCKS_DIFFER_SECONDS
+    return Entry(
+        path,
+        stat.S_ISREG(status.st_mode),
+        status.st_size,
+        fingerprint_of(status),
+        # A date in the future says nothing of how long the file has been as it is.
+        status.st_ctime_ns // 1_000_000 if status.st_ctime < by_our_clock else 0,
+        leads_to=leads_to,
+        dated_ahead=max(status.st_mtime, status.st_ctime) >= by_our_clock,
+    )
+
+
+def fingerprint_of(status: os.stat_result) -> str:
+    """Return what changes whenever a file may have: its writer can set every one of these but ctime."""
+    return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}-{status.st_ino}"
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock between processes on a file, which stays."""
+    _make_private(path.parent)
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _make_private(folder: Path) -> None:
+    """Make a folder that only its owner can enter, and so those above it that are missing."""
+    if not folder.exists():
+        _make_private(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

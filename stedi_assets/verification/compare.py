@@ -1,0 +1,61 @@
+"""Recompute a derived table with DuckDB, and hold it against what is published, row for row."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pyarrow.dataset as ds
+
+from stedi_assets.contracts import LANDING_TABLES, Table
+from stedi_assets.verification.engine import QUARANTINE, Given, engine_for, provide, read_by
+
+if TYPE_CHECKING:
+    import duckdb
+
+_LANDED = (*LANDING_TABLES, QUARANTINE)
+_PUBLISHED = "published"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How far a published table is what DuckDB makes of the same landing tables, in rows.
+
+    `missing` are rows that DuckDB finds and the published table has not, `surplus` the other way round. A row that
+    stands there several times counts as often.
+    """
+
+    published: int
+    recomputed: int
+    missing: int
+    surplus: int
+
+
+def inputs_of(table: Table) -> tuple[str, ...]:
+    """Return the names of the landing and quarantine tables that a derived table is recomputed from."""
+    needed = read_by(table.name, _LANDED)
+    return tuple(name for name in _LANDED if name in needed)
+
+
+def compare(table: Table, published: ds.Dataset, given: Given) -> Comparison:
+    """Recompute a derived table from the landing tables, and hold it against the published one.
+
+    `published`: the table, of which the contract's columns are compared. `given.table` gives the tables that
+    `inputs_of` names, and the rest of `given` is what the table was made under.
+
+    Raises `SecondEngineFailed` where DuckDB stops.
+    """
+    columns = ", ".join(f'"{name}"' for name in table.column_names)
+    ours, theirs = f"SELECT {columns} FROM {table.name}", f"SELECT {columns} FROM {_PUBLISHED}"
+    with engine_for(table.name) as engine:
+        provide(engine, [ours], given, _LANDED)
+        engine.register(_PUBLISHED, published)
+        return Comparison(
+            published=_count(engine, theirs),
+            recomputed=_count(engine, ours),
+            missing=_count(engine, f"{ours} EXCEPT ALL {theirs}"),
+            surplus=_count(engine, f"{theirs} EXCEPT ALL {ours}"),
+        )
+
+
+def _count(engine: "duckdb.DuckDBPyConnection", rows: str) -> int:
+    ((count,),) = engine.execute(f"SELECT count(*) FROM ({rows})").fetchall()
+    return int(count)

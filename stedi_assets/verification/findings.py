@@ -1,0 +1,340 @@
+"""What is found of each rule of a published table: how much was looked at, how much fails, and whether that will do."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from stedi_assets.contracts import LANDING_TABLES, TABLES, Policy, Rule, Severity, Source, Table
+from stedi_assets.contracts import rules as r
+from stedi_assets.storage.lake import Lake
+from stedi_assets.tables.file_reports import FILES, FileReport, read_file_reports
+from stedi_assets.tables.pointers import Pointer
+from stedi_assets.tables.snapshots import (
+    current,
+    current_dataset,
+    data_files,
+    dataset,
+    read_beside,
+    saved_counts,
+    snapshot_folder,
+    table_named,
+)
+from stedi_assets.verification.breaches import applies, count_by, recount
+from stedi_assets.verification.compare import compare, inputs_of
+from stedi_assets.verification.engine import Given
+
+_NAMES_SHOWN = 3
+_FIELDS_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found of one rule. `looked_at` and `failing` are rows, records or files, as the rule says."""
+
+    rule: Rule
+    looked_at: int
+    failing: int
+    passed: bool
+    severity: Severity
+    details: Mapping[str, str | int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Audit:
+    """A published table, and all that its rules are judged by.
+
+    `run_id` is the run that asks: of a snapshot which that run has published itself, the counts taken meanwhile are
+    used; any other is counted again from the stored files, so that a change made to those is found.
+    """
+
+    lake: Lake
+    table: Table
+    run_id: str
+    thresholds: r.Thresholds
+    key: Callable[[], bytes]
+
+    def findings(self, wanted: Iterable[str]) -> list[Finding]:
+        """Return what is found of the wanted rules, by their names.
+
+        Raises `LakeError` where something that a rule is judged by is missing or damaged.
+        """
+        names = set(wanted)
+        return [self._finding(rule) for rule in self.table.rules if rule.name in names]
+
+    def _finding(self, rule: Rule) -> Finding:
+        if not applies(rule, self.policy):
+            return _kept(rule, 0, policy="the rule does not apply under the policy the table was made under")
+        if rule.name in _MEASURES:
+            return _MEASURES[rule.name](self, rule)
+        return _judged(rule, self.counts["rows"], self.counts[rule.name])
+
+    @cached_property
+    def pointer(self) -> Pointer:
+        """The table's pointer, read once."""
+        return current(self.lake, self.table)
+
+    @property
+    def policy(self) -> Policy:
+        """The policy that the table was made under; the landing zone has the default one."""
+        return Policy.from_dict(self.pointer.policy) if self.pointer.policy else Policy()
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the run that asks has published the table itself."""
+        return self.pointer.run_id == self.run_id
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """The table's rows, and the breaches of each counted rule."""
+        if self.fresh:
+            saved = saved_counts(self.lake, self.table, self.pointer.snapshot)
+            # A table that people have left was published again without counting everything.
+            if self._counted <= saved.keys():
+                return saved
+        return recount(self.table, dataset(self.lake, self.table, self.folder), self.given)
+
+    @property
+    def _counted(self) -> set[str]:
+        rules = [rule for rule in self.table.rules if applies(rule, self.policy)]
+        return {rule.name for rule in rules if rule.holds or rule.breaches}
+
+    @property
+    def folder(self) -> str:
+        """Where the table's current snapshot lies."""
+        return snapshot_folder(self.table, self.pointer.snapshot)
+
+    @property
+    def given(self) -> Given:
+        """What the second engine is given: the tables as they are published now."""
+        return Given(lambda name: current_dataset(self.lake, name), self.policy, self.pointer.as_of, self.key)
+
+    @property
+    def source(self) -> Source:
+        """The source of a landing table."""
+        return LANDING_TABLES[self.table.name]
+
+    @cached_property
+    def files(self) -> tuple[FileReport, ...]:
+        """What became of each file that a landing table was made from."""
+        return read_file_reports(self.lake, self.source, self.pointer)
+
+    @cached_property
+    def beside(self) -> Any:
+        """What is kept with a landing table's snapshot."""
+        return read_beside(self.lake, self.table, self.pointer.snapshot, FILES)
+
+    @property
+    def records(self) -> int:
+        """How many records the files of a landing table hold."""
+        return sum(file.records for file in self.files)
+
+    @property
+    def quarantine(self) -> Pointer:
+        """The quarantine's pointer as it was when a landing table was published."""
+        return current(self.lake, self.source.quarantine)
+
+
+def _judged(rule: Rule, looked_at: int, failing: int, **details: str | int) -> Finding:
+    return Finding(rule, looked_at, failing, failing == 0, rule.severity, details)
+
+
+def _kept(rule: Rule, looked_at: int, **details: str | int) -> Finding:
+    return Finding(rule, looked_at, 0, passed=True, severity=rule.severity, details=details)
+
+
+def _share(rule: Rule, looked_at: int, failing: int, allowed: float, **details: str | int) -> Finding:
+    """Judge a share: a finding for as long as more fail than are allowed."""
+    passed = failing <= allowed * looked_at
+    return Finding(rule, looked_at, failing, passed, rule.severity, {"allowed": f"{allowed:.1%}", **details})
+
+
+def _named(rule: Rule, looked_at: int, failing: Sequence[str]) -> Finding:
+    """Name the first of some files."""
+    first = {f"file {number}": words for number, words in enumerate(failing[:_NAMES_SHOWN], start=1)}
+    return _judged(rule, looked_at, len(failing), **first)
+
+
+def _as_published(audit: Audit, rule: Rule) -> Finding:
+    files = data_files(audit.lake, audit.table, audit.folder)
+    rows = sum(file.rows for file in files)
+    changed = sum(not file.as_in_contract for file in files)
+    return _judged(rule, audit.pointer.rows, abs(audit.pointer.rows - rows) + changed, files=len(files))
+
+
+def _row_count_change(audit: Audit, rule: Rule) -> Finding:
+    rows, before = audit.pointer.rows, audit.pointer.previous_rows
+    if before is None:
+        return _kept(rule, rows, before="no snapshot before this one")
+    allowed = audit.thresholds.row_count_change
+    change = abs(rows - before)
+    details: dict[str, str | int] = {"before": before, "allowed": f"{allowed:.0%}"}
+    return Finding(rule, rows, change, change <= allowed * before, rule.severity, details)
+
+
+def _policy_is_default(audit: Audit, rule: Rule) -> Finding:
+    changed = 0 if audit.policy.is_default else audit.pointer.rows
+    return _judged(rule, audit.pointer.rows, changed, **audit.policy.as_dict())
+
+
+def _unattributed_share(audit: Audit, rule: Rule) -> Finding:
+    readings = current(audit.lake, TABLES["step_trainer_landing"]).rows
+    return _share(rule, readings, audit.counts[rule.name], audit.thresholds.unattributed_share)
+
+
+def _no_more_rows_than_landing(audit: Audit, rule: Rule) -> Finding:
+    readings = current(audit.lake, TABLES["step_trainer_landing"]).rows
+    return _judged(rule, audit.counts["rows"], max(0, audit.counts["rows"] - readings), landing=readings)
+
+
+def _not_empty(audit: Audit, rule: Rule) -> Finding:
+    delivered = audit.counts["rows"] - audit.beside["superseded"]
+    return _judged(rule, delivered, int(delivered == 0))
+
+
+def _files_readable(audit: Audit, rule: Rule) -> Finding:
+    unreadable = [f"{file.path}: {file.error}" for file in audit.files if file.error and not file.forgotten]
+    return _named(rule, len(audit.files), unreadable)
+
+
+def _every_file_gives_records(audit: Audit, rule: Rule) -> Finding:
+    useless = [
+        f"{file.path}: {file.quarantined:,} records, all in quarantine"
+        for file in audit.files
+        if file.quarantined and not file.accepted and not file.suppressed
+    ]
+    return _named(rule, len(audit.files), useless)
+
+
+def _files_whole(audit: Audit, rule: Rule) -> Finding:
+    cut_off = [f"{file.path}: cut off after {file.accepted:,} records" for file in audit.files if file.cut_off]
+    return _named(rule, len(audit.files), cut_off)
+
+
+def _few_people_leave_unread(audit: Audit, rule: Rule) -> Finding:
+    withdrawn = audit.beside["withdrawn"]
+    allowed = audit.thresholds.people_leaving_unread
+    return _share(rule, withdrawn["people"], withdrawn["unread"], allowed, left=withdrawn["left"])
+
+
+def _rows_accounted_for(audit: Audit, rule: Rule) -> Finding:
+    expected = {file.path: (file.accepted, file.quarantined) for file in audit.files if not file.error}
+    lost_bytes = sum(
+        abs(file.bytes - file.accepted_bytes - file.quarantined_bytes - file.separator_bytes)
+        for file in audit.files
+        if not file.error
+    )
+    quarantined, suppressed = audit.quarantine, sum(file.suppressed for file in audit.files)
+    superseded = audit.beside["superseded"] + audit.beside["superseded_quarantined"]
+    if audit.fresh:
+        # Each file was counted before the tables were written.
+        astray = abs(audit.records - audit.counts["rows"] - quarantined.rows - suppressed + superseded)
+    else:
+        stored = _stored_by_file(audit)
+        astray = sum(
+            abs(found - wanted)
+            for path in expected.keys() | stored.keys()
+            for found, wanted in zip(stored.get(path, (0, 0)), expected.get(path, (0, 0)), strict=True)
+        )
+    mixed_up = int(quarantined.snapshot != audit.pointer.inputs[audit.source.quarantine.name])
+    details = {
+        "accepted": audit.counts["rows"] - audit.beside["superseded"],
+        "quarantined": quarantined.rows - audit.beside["superseded_quarantined"],
+        "suppressed": suppressed,
+        "superseded": superseded,
+    }
+    return _judged(rule, audit.records, astray + lost_bytes + mixed_up, **details)
+
+
+def _stored_by_file(audit: Audit) -> dict[str, tuple[int, int]]:
+    """Count the stored records of each file: accepted, quarantined."""
+    quarantine = audit.source.quarantine
+    rejected = snapshot_folder(quarantine, audit.pointer.inputs[quarantine.name])
+    good, bad = (
+        count_by(table, dataset(audit.lake, table, folder), "_source_file", _live(table))
+        for table, folder in ((audit.table, audit.folder), (quarantine, rejected))
+    )
+    return {path: (good.get(path, 0), bad.get(path, 0)) for path in good.keys() | bad.keys()}
+
+
+def _live(table: Table) -> str:
+    """Return which rows of a landing table or quarantine their file holds still."""
+    return 'NOT "_superseded"' if "_superseded" in table.column_names else "TRUE"
+
+
+def _quarantine_rate(audit: Audit, rule: Rule) -> Finding:
+    # In bytes as well: a file of one record can be a large part of a delivery.
+    size = sum(file.accepted_bytes + file.quarantined_bytes for file in audit.files)
+    doubtful, allowed = sum(file.quarantined_bytes for file in audit.files), audit.thresholds.quarantine_rate
+    by_records = _share(rule, audit.records, audit.quarantine.rows, allowed, bytes=size, **{"failing bytes": doubtful})
+    return by_records if doubtful <= allowed * size else replace(by_records, passed=False)
+
+
+def _unknown_fields(audit: Audit, rule: Rule) -> Finding:
+    shown, others = list(audit.beside["unknown_fields"])[:_FIELDS_SHOWN], audit.beside["other_names"]
+    more = {"names not shown": others} if others else {}
+    fields = {"fields": ", ".join(shown)} if shown else {}
+    return _judged(rule, audit.records, len(audit.beside["unknown_fields"]) + others, **fields, **more)
+
+
+def _ignored_files(audit: Audit, rule: Rule) -> Finding:
+    ignored = audit.beside["ignored"]
+    return _named(rule, len(audit.files) + len(ignored), ignored)
+
+
+def _quarantined_people_known(audit: Audit, rule: Rule) -> Finding:
+    return _judged(rule, audit.quarantine.rows, audit.counts[rule.name])
+
+
+def _agrees_with_second_engine(audit: Audit, rule: Rule) -> Finding:
+    read = {name: _pointer_of(audit.lake, name) for name in inputs_of(audit.table)}
+    rows, allowed = sum(pointer.rows for pointer in read.values()), audit.thresholds.second_engine_rows
+    if rows > allowed:
+        return _not_run(audit, rule, f"{rows:,} rows are more than STEDI_SECOND_ENGINE_ROWS={allowed}")
+    moved = _moved_since(audit.lake, audit.pointer)
+    if moved:
+        return _not_run(audit, rule, f"{moved} is newer than this table; materialise the table")
+    found = compare(audit.table, dataset(audit.lake, audit.table, audit.folder), audit.given)
+    details = {"recomputed": found.recomputed, "missing": found.missing, "surplus": found.surplus}
+    return _judged(rule, found.published, found.missing + found.surplus, **details)
+
+
+def _not_run(audit: Audit, rule: Rule, why: str) -> Finding:
+    details = {"not run": why}
+    return Finding(rule, audit.pointer.rows, 0, passed=False, severity=Severity.WARN, details=details)
+
+
+def _moved_since(lake: Lake, pointer: Pointer) -> str | None:
+    """Return the name of a table that one was computed from, near or far, and that is another now."""
+    for name, snapshot in pointer.inputs.items():
+        now = _pointer_of(lake, name)
+        if now.snapshot != snapshot:
+            return name
+        if moved := _moved_since(lake, now):
+            return moved
+    return None
+
+
+def _pointer_of(lake: Lake, name: str) -> Pointer:
+    return current(lake, table_named(name))
+
+
+# How a rule is found that is not merely counted.
+_MEASURES: dict[str, Callable[[Audit, Rule], Finding]] = {
+    r.AS_PUBLISHED.name: _as_published,
+    r.ROW_COUNT_CHANGE.name: _row_count_change,
+    r.POLICY_IS_DEFAULT.name: _policy_is_default,
+    r.AGREES_WITH_SECOND_ENGINE.name: _agrees_with_second_engine,
+    r.NOT_EMPTY.name: _not_empty,
+    r.FILES_READABLE.name: _files_readable,
+    r.ROWS_ACCOUNTED_FOR.name: _rows_accounted_for,
+    "every_file_gives_records": _every_file_gives_records,
+    r.FILES_WHOLE.name: _files_whole,
+    r.FEW_PEOPLE_LEAVE_UNREAD.name: _few_people_leave_unread,
+    r.QUARANTINE_RATE.name: _quarantine_rate,
+    r.UNKNOWN_FIELDS.name: _unknown_fields,
+    r.IGNORED_FILES.name: _ignored_files,
+    r.QUARANTINED_PEOPLE_KNOWN.name: _quarantined_people_known,
+    r.UNATTRIBUTED_SHARE.name: _unattributed_share,
+    r.NO_MORE_ROWS_THAN_LANDING.name: _no_more_rows_than_landing,
+}
