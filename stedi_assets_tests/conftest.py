@@ -13,7 +13,7 @@ from stedi_assets.spark.java import NoJavaError, find_java
 from stedi_assets.spark.s3a import s3a_jars
 from stedi_assets.storage.errors import LakeError
 from stedi_assets.storage.lake import Lake
-from stedi_assets_tests.lakes import local_lake
+from stedi_assets_tests.support.lakes import local_lake
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from stedi_assets_tests.malformed_cases import CASES, MalformedCase
-from stedi_assets_tests.oracle import (
+from stedi_assets_tests.support.malformed_cases import CASES, MalformedCase
+from stedi_assets_tests.support.oracle import (
     DEEPEST_NESTING,
     LONGEST_RECORD,
     SOURCES,

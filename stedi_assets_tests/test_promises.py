@@ -29,8 +29,8 @@ from stedi_assets.orchestration.spark_resource import SparkResource
 from stedi_assets.privacy.suppression import person_hash
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.snapshots import current_dataset, read_pointer
-from stedi_assets_tests import promise_cases as cases
-from stedi_assets_tests.lakes import (
+from stedi_assets_tests.support import promise_cases as cases
+from stedi_assets_tests.support.lakes import (
     CONSENTED,
     INSTANTS,
     check,

@@ -19,9 +19,9 @@ from stedi_assets.contracts import TABLES
 from stedi_assets.sample_data import SampleOptions, write_sample
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.snapshots import current
-from stedi_assets_tests.environments import settings_of
-from stedi_assets_tests.pages import ALL, HOW_TO, ON_S3, PROJECT, blocks, page
-from stedi_assets_tests.s3_server import S3Server, bucket
+from stedi_assets_tests.support.environments import settings_of
+from stedi_assets_tests.support.pages import ALL, HOW_TO, ON_S3, PROJECT, blocks, page
+from stedi_assets_tests.support.s3_server import S3Server, bucket
 
 README = page("README.md")
 

@@ -56,9 +56,11 @@ from stedi_assets.tables.pointers import Pointer
 from stedi_assets.tables.publishing import Provenance, Retention, publish
 from stedi_assets.tables.repair import Keys, repair
 from stedi_assets.tables.snapshots import current, current_dataset, read_current, read_pointer
-from stedi_assets_tests import fault_proxy
-from stedi_assets_tests.fault_proxy import TRANSIENT, FaultProxy, Kind
-from stedi_assets_tests.lakes import (
+from stedi_assets_tests.privacy.test_withdrawal import MADE_OF_PEOPLE, ONLY_BEN
+from stedi_assets_tests.storage.test_s3_server import ODD_KEYS
+from stedi_assets_tests.support import fault_proxy
+from stedi_assets_tests.support.fault_proxy import TRANSIENT, FaultProxy, Kind
+from stedi_assets_tests.support.lakes import (
     CONSENTED,
     TRACES_OF_ADA,
     customer,
@@ -70,11 +72,9 @@ from stedi_assets_tests.lakes import (
     root_of,
     write_ada_and_ben,
 )
-from stedi_assets_tests.s3_server import REGION, S3Server, bucket
-from stedi_assets_tests.test_s3_server import ODD_KEYS
-from stedi_assets_tests.test_tables import COURSE_DATA
-from stedi_assets_tests.test_withdrawal import MADE_OF_PEOPLE, ONLY_BEN
-from stedi_assets_tests.worlds import AS_OF, write_worlds
+from stedi_assets_tests.support.s3_server import REGION, S3Server, bucket
+from stedi_assets_tests.support.worlds import AS_OF, write_worlds
+from stedi_assets_tests.transforms.test_tables import COURSE_DATA
 
 pytestmark = pytest.mark.usefixtures("s3a")
 

@@ -29,7 +29,7 @@ from stedi_assets.sample_data import (
     main,
     write_sample,
 )
-from stedi_assets_tests.oracle import (
+from stedi_assets_tests.support.oracle import (
     SOURCES,
     Landing,
     Policy,

@@ -19,7 +19,7 @@ from stedi_assets.contracts.rules import Thresholds
 from stedi_assets.settings import Settings, SettingsError, example, read_settings, settings_page, variables
 from stedi_assets.storage.errors import LakeError
 from stedi_assets.storage.lake import Lake
-from stedi_assets_tests.environments import settings_of
+from stedi_assets_tests.support.environments import settings_of
 
 _ROOT = Path(__file__).resolve().parent.parent
 

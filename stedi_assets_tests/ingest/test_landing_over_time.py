@@ -1,0 +1,147 @@
+"""Landing files from run to run: gone, renamed, replaced, unreadable, and what the operator may say about them."""
+
+import gzip
+import re
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from pyspark.sql import SparkSession
+
+from stedi_assets.contracts import SOURCES, TABLES
+from stedi_assets.ingest import landing as landing_module
+from stedi_assets.ingest.landing_files import list_landing_files
+from stedi_assets.orchestration.spark_resource import SparkResource
+from stedi_assets.storage.lake import Lake
+from stedi_assets.tables.file_reports import read_file_reports
+from stedi_assets.tables.snapshots import current, read_pointer, read_snapshot
+from stedi_assets_tests.support.lakes import materialise, root_of
+
+CUSTOMER = SOURCES["customer"]
+
+
+def record(name: str) -> bytes:
+    return (
+        f'{{"email":"{name}@example.com","serialNumber":"s-{name}","lastUpdateDate":1655564376361,'
+        '"shareWithResearchAsOfDate":1655564376361}\n'
+    ).encode()
+
+
+@pytest.fixture
+def folder(lake: Lake) -> Path:
+    """The landing folder of the customers, with two files in it."""
+    folder = root_of(lake) / CUSTOMER.raw_path
+    (folder / "2022").mkdir(parents=True)
+    (folder / "one.json").write_bytes(record("one"))
+    (folder / "2022" / "two.json").write_bytes(record("two") + record("three"))
+    return folder
+
+
+def build(lake: Lake, spark: SparkResource, *forget: str) -> dg.ExecuteInProcessResult:
+    """Materialise customer_landing and customer_trusted with their checks."""
+    return materialise(
+        lake, spark, tables=dg.AssetSelection.assets("customer_landing", "customer_trusted"), forget=forget
+    )
+
+
+def failure(result: dg.ExecuteInProcessResult) -> str:
+    """Return why customer_landing failed."""
+    data = result.failure_data_for_node("customer_landing")
+    assert data
+    assert data.user_failure_data
+    return data.user_failure_data.description or ""
+
+
+def landed_files(lake: Lake, spark: SparkSession) -> dict[str, int]:
+    rows = read_snapshot(spark, lake, CUSTOMER.landing, current(lake, CUSTOMER.landing).snapshot)
+    return {row["_source_file"]: row["count"] for row in rows.groupBy("_source_file").count().collect()}
+
+
+def test_a_file_that_is_gone_stops_the_table_until_it_may_be_forgotten(
+    folder: Path, lake: Lake, spark: SparkSession, spark_resource: SparkResource
+) -> None:
+    assert build(lake, spark_resource).success
+    (folder / "2022" / "two.json").unlink()
+    gone = build(lake, spark_resource)
+    assert not gone.success
+    assert "2022/two.json" in failure(gone)
+    assert "forget_files" in failure(gone)
+    assert landed_files(lake, spark) == {"one.json": 1, "2022/two.json": 2}
+
+    assert build(lake, spark_resource, "2022/two.json").success
+    assert landed_files(lake, spark) == {"one.json": 1}
+    assert build(lake, spark_resource).success
+
+
+def test_a_renamed_file_is_not_gone(
+    folder: Path, lake: Lake, spark: SparkSession, spark_resource: SparkResource
+) -> None:
+    assert build(lake, spark_resource).success
+    (folder / "one.json").rename(folder / "uno.json")
+    assert build(lake, spark_resource).success
+    assert landed_files(lake, spark) == {"uno.json": 1, "2022/two.json": 2}
+
+
+def test_a_file_that_became_unreadable_is_as_good_as_gone(
+    folder: Path, lake: Lake, spark: SparkSession, spark_resource: SparkResource
+) -> None:
+    assert build(lake, spark_resource).success
+    (folder / "one.json").write_bytes(gzip.compress(record("one"))[:-4])
+    broken = build(lake, spark_resource)
+    assert not broken.success
+    assert "one.json" in failure(broken)
+    assert landed_files(lake, spark) == {"one.json": 1, "2022/two.json": 2}
+
+
+def test_a_file_that_was_never_readable_lets_the_others_land_and_stops_what_depends(
+    folder: Path, lake: Lake, spark: SparkSession, spark_resource: SparkResource
+) -> None:
+    (folder / "cut.json.gz").write_bytes(gzip.compress(record("cut"))[:-4])
+    (folder / "ada@example.com.json").write_bytes(b"\xff\xfe{\x00}\x00")
+    result = build(lake, spark_resource)
+    assert not result.success
+    assert landed_files(lake, spark) == {"one.json": 1, "2022/two.json": 2}
+    assert read_pointer(lake, TABLES["customer_trusted"]) is None
+    check = next(c for c in result.get_asset_check_evaluations() if c.check_name == "files_readable")
+    assert not check.passed
+    assert check.blocking
+    shown = {name: value.value for name, value in check.metadata.items()}
+    assert shown["failing"] == 2
+    assert shown["file 2"] == "cut.json.gz: its gzip data are cut off"
+    assert re.fullmatch(r"\*\*\*[0-9a-f]{12}\.json: it is UTF-16.*", str(shown["file 1"]))
+
+    assert build(lake, spark_resource, "cut.json.gz", "ada@example.com.json").success
+    # It stays forgotten for as long as it does not change.
+    assert build(lake, spark_resource).success
+    (folder / "cut.json.gz").write_bytes(gzip.compress(record("cut")))
+    assert build(lake, spark_resource).success
+    assert landed_files(lake, spark) == {"one.json": 1, "2022/two.json": 2, "cut.json.gz": 1}
+
+
+@pytest.mark.parametrize("change", ["replaced", "cut", "removed"])
+def test_a_file_that_changes_while_it_is_read_is_left_out_and_named(
+    change: str,
+    folder: Path,
+    lake: Lake,
+    spark: SparkSession,
+    spark_resource: SparkResource,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def then_change(*arguments: Any, **named: Any) -> Any:
+        listing = list_landing_files(*arguments, **named)
+        file = folder / "one.json"
+        if change == "removed":
+            file.unlink()
+        elif change == "cut":
+            file.write_bytes(record("one")[:-20])
+        else:
+            file.write_bytes(record("two"))
+        return listing
+
+    monkeypatch.setattr(landing_module, "list_landing_files", then_change)
+    assert not build(lake, spark_resource).success
+    pointer = current(lake, CUSTOMER.landing)
+    assert landed_files(lake, spark) == {"2022/two.json": 2}
+    errors = {file.path: file.error for file in read_file_reports(lake, CUSTOMER, pointer) if file.error}
+    assert errors == {"one.json": "it was replaced, cut or removed while it was being read"}

@@ -1,0 +1,737 @@
+"""Ticks of `new_landing_files` against real lakes and a real instance: what it sees, asks for, waits for and tells.
+
+The clock is never set: a pause is as good as endless or none at all. The sensor among real processes is in
+`test_daemon.py`.
+"""
+
+import gzip
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from stedi_assets.contracts import SOURCES, TABLES
+from stedi_assets.ingest import arrivals
+from stedi_assets.ingest.arrivals import tables_to_make
+from stedi_assets.ingest.landing_files import find_landing_files
+from stedi_assets.orchestration import landing_sensor
+from stedi_assets.orchestration.assets import ASSETS
+from stedi_assets.orchestration.checks import CHECKS
+from stedi_assets.orchestration.jobs import check_lakehouse, rebuild_lakehouse
+from stedi_assets.orchestration.landing_sensor import WatchResource, new_landing_files_sensor
+from stedi_assets.orchestration.spark_resource import SparkResource
+from stedi_assets.storage.lake import Lake
+from stedi_assets.tables.file_reports import FILES
+from stedi_assets.tables.snapshots import current, snapshot_folder
+from stedi_assets_tests.support.lakes import (
+    CONSENTED,
+    TRACES_OF_ADA,
+    Recorder,
+    customer,
+    device_reading,
+    failed_checks,
+    lines,
+    local_lake,
+    materialise,
+    phone_reading,
+    resources,
+    root_of,
+    write_ada_and_ben,
+)
+
+AN_INSTANT = 1_655_564_376_999
+SENSOR = new_landing_files_sensor(1)
+ENDLESS = 1_000_000
+BELOW = {
+    "customer": {
+        *("customer_landing", "customer_trusted", "accelerometer_trusted"),
+        *("customers_curated", "step_trainer_trusted", "machine_learning_curated"),
+    },
+    "accelerometer": {
+        *("accelerometer_landing", "accelerometer_trusted"),
+        *("customers_curated", "step_trainer_trusted", "machine_learning_curated"),
+    },
+    "step_trainer": {"step_trainer_landing", "step_trainer_trusted", "machine_learning_curated"},
+}
+NEW = {
+    "customer": lines(customer("cleo", CONSENTED, CONSENTED)),
+    "accelerometer": lines(phone_reading("ada", AN_INSTANT)),
+    "step_trainer": lines(device_reading("device-of-ada", AN_INSTANT)),
+}
+
+
+@pytest.fixture(autouse=True)
+def _nobody_was_told() -> None:
+    Recorder.forget()
+
+
+@dataclass
+class Watched:
+    """A lake, Dagster's instance, and the sensor with its cursor in between."""
+
+    lake: Lake
+    instance: dg.DagsterInstance
+    settled_seconds: int = 0
+    pause_seconds: int = 0
+    attempts: int = 3
+    cursor: str | None = None
+
+    def tick(self) -> dg.SensorResult:
+        """Have the sensor look once, as the daemon does."""
+        watch = WatchResource(
+            settled_seconds=self.settled_seconds, attempts=self.attempts, pause_seconds=self.pause_seconds
+        )
+        context = dg.build_sensor_context(
+            instance=self.instance,
+            cursor=self.cursor,
+            resources={"lake": resources(self.lake, SparkResource())["lake"], "watch": watch, "notifier": Recorder()},
+        )
+        result = SENSOR(context)
+        assert isinstance(result, dg.SensorResult)
+        self.cursor = result.cursor
+        return result
+
+    def request(self) -> dg.RunRequest:
+        """Return the one run that a tick asks for."""
+        (request,) = self.tick().run_requests or ()
+        return request
+
+    def why_not(self) -> str:
+        """Return why a tick asks for no run."""
+        result = self.tick()
+        assert not result.run_requests
+        assert result.skip_reason
+        return result.skip_reason.skip_message or ""
+
+    def under_way(self, request: dg.RunRequest) -> dg.DagsterRun:
+        """Have a run in the instance that was asked for, and has been started."""
+        job = job_of(self.lake, SparkResource())
+        return self.instance.create_run_for_job(job, tags=tags_of(request), status=dg.DagsterRunStatus.STARTED)
+
+    def fails(self, request: dg.RunRequest) -> None:
+        """Have a run in the instance that was asked for, and failed."""
+        self.instance.report_run_failed(self.under_way(request))
+
+    def run(self, request: dg.RunRequest, spark: SparkResource) -> dg.ExecuteInProcessResult:
+        """Really run what was asked for."""
+        asked_for = job_of(self.lake, spark).get_subset(
+            asset_selection={*(request.asset_selection or ())},
+            asset_check_selection={*(request.asset_check_keys or ())},
+        )
+        return asked_for.execute_in_process(
+            instance=self.instance, run_config=request.run_config, tags=tags_of(request), raise_on_error=False
+        )
+
+    def put(self, source: str, name: str, content: bytes) -> Path:
+        """Write a landing file, whole."""
+        path = root_of(self.lake) / source / "landing" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        return path
+
+
+def job_of(lake: Lake, spark: SparkResource, name: str = "rebuild_lakehouse") -> dg.JobDefinition:
+    """Return a job of the definitions, for a lake of the test's."""
+    defs = dg.Definitions(
+        assets=ASSETS,
+        asset_checks=CHECKS,
+        jobs=[rebuild_lakehouse, check_lakehouse],
+        resources=resources(lake, spark),
+        executor=dg.in_process_executor,
+    )
+    return defs.resolve_job_def(name)
+
+
+def tags_of(request: dg.RunRequest) -> dict[str, str]:
+    """Return the tags of a run that the daemon starts."""
+    return {**request.tags, "dagster/sensor_name": SENSOR.name}
+
+
+def tables_of(request: dg.RunRequest) -> set[str]:
+    return {key.path[-1] for key in request.asset_selection or ()}
+
+
+def checked_by(request: dg.RunRequest) -> set[str]:
+    return {key.asset_key.path[-1] for key in request.asset_check_keys or ()}
+
+
+def because(request: dg.RunRequest) -> str:
+    return request.tags["stedi/because"]
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+@pytest.fixture
+def empty(lake: Lake, instance: dg.DagsterInstance) -> Watched:
+    """A lake without tables and without files."""
+    return Watched(lake, instance)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory, spark_resource: SparkResource) -> Path:
+    """The root of a lake with the tables of ada and ben."""
+    lake = local_lake(tmp_path_factory.mktemp("watched") / "lake")
+    write_ada_and_ben(lake)
+    assert materialise(lake, spark_resource).success
+    return root_of(lake)
+
+
+@pytest.fixture
+def watched(built: Path, lake: Lake, instance: dg.DagsterInstance) -> Watched:
+    """The test's own copy of that lake, whose tables know the copied files."""
+    shutil.copytree(built, root_of(lake))
+    for source in SOURCES.values():
+        entries = {entry.path: entry for entry in find_landing_files(lake.storage.entries(source.raw_path)).entries}
+        path = root_of(lake) / snapshot_folder(source.landing, current(lake, source.landing).snapshot) / FILES
+        landed = json.loads(path.read_text())
+        for file in landed["files"]:
+            file["fingerprint"] = entries[file["path"]].fingerprint
+        path.write_text(json.dumps(landed))
+    return Watched(lake, instance)
+
+
+# --- What arrives -----------------------------------------------------------------------------------------------------
+
+
+def test_where_nothing_has_arrived_nothing_is_asked_for(watched: Watched) -> None:
+    assert watched.why_not() == "Every table is made of what is there."
+    assert watched.cursor == "{}"
+
+
+def test_an_empty_lake_waits_for_its_first_files(empty: Watched) -> None:
+    assert empty.why_not() == "Every table is made of what is there."
+
+
+def test_the_first_delivery_becomes_all_eight_tables(empty: Watched, spark_resource: SparkResource) -> None:
+    write_ada_and_ben(empty.lake)
+    request = empty.request()
+    assert tables_of(request) == {*TABLES}
+    result = empty.run(request, spark_resource)
+    assert result.success
+    assert len(list(result.get_asset_check_evaluations())) == sum(len(table.rules) for table in TABLES.values())
+    assert empty.why_not() == "Every table is made of what is there."
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        pytest.param("customer", marks=pytest.mark.matrix),
+        pytest.param("accelerometer", marks=pytest.mark.matrix),
+        "step_trainer",
+    ],
+)
+def test_only_what_depends_on_a_file_is_made_anew(watched: Watched, source: str, spark_resource: SparkResource) -> None:
+    watched.put(source, "new.json", NEW[source])
+    before = {name: current(watched.lake, table).snapshot for name, table in TABLES.items()}
+    request = watched.request()
+    assert tables_of(request) == BELOW[source]
+    assert watched.run(request, spark_resource).success
+    after = {name: current(watched.lake, table).snapshot for name, table in TABLES.items()}
+    assert {name for name in TABLES if before[name] != after[name]} == BELOW[source]
+    assert watched.why_not() == "Every table is made of what is there."
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_only_what_depends_on_a_file_is_asked_for(watched: Watched, source: str) -> None:
+    watched.put(source, "new.json", NEW[source])
+    assert tables_of(watched.request()) == BELOW[source]
+
+
+def test_what_a_table_is_made_of_is_checked_with_it(watched: Watched) -> None:
+    watched.put("step_trainer", "new.json", NEW["step_trainer"])
+    leant_on = {"customer_landing", "accelerometer_landing", "customers_curated", "accelerometer_trusted"}
+    assert checked_by(watched.request()) == BELOW["step_trainer"] | leant_on
+
+
+def test_nothing_is_made_of_a_table_with_a_failing_check(watched: Watched, spark_resource: SparkResource) -> None:
+    """A phone file is cut off: the readings of the others have landed, and may go no further, whatever arrives next."""
+    watched.put("accelerometer", "cut.json.gz", gzip.compress(b"{}" * 100)[:-4])
+    assert not watched.run(watched.request(), spark_resource).success
+    watched.attempts = 1
+    assert watched.why_not().startswith("accelerometer: tried too often, and not again by itself.")
+    before = current(watched.lake, TABLES["step_trainer_trusted"]).snapshot
+    watched.put("step_trainer", "new.json", NEW["step_trainer"])
+    request = watched.request()
+    assert tables_of(request) == BELOW["step_trainer"]
+    result = watched.run(request, spark_resource)
+    assert not result.success
+    assert ("accelerometer_landing", "files_readable") in failed_checks(result)
+    assert current(watched.lake, TABLES["step_trainer_landing"]).rows == 5
+    assert current(watched.lake, TABLES["step_trainer_trusted"]).snapshot == before
+
+
+def test_new_customers_wait_for_nobody_and_others_for_them(empty: Watched, spark_resource: SparkResource) -> None:
+    """Of sources that arrive one after the other, whatever can be made is made."""
+    empty.put("customer", "one.json", lines(customer("ada", CONSENTED, CONSENTED, "device-of-ada")))
+    request = empty.request()
+    assert tables_of(request) == {"customer_landing", "customer_trusted"}
+    assert empty.run(request, spark_resource).success
+    assert empty.why_not() == "Every table is made of what is there."
+    empty.put("step_trainer", "one.json", NEW["step_trainer"])
+    request = empty.request()
+    assert tables_of(request) == {"step_trainer_landing"}
+    assert empty.run(request, spark_resource).success
+    empty.put("accelerometer", "one.json", NEW["accelerometer"])
+    request = empty.request()
+    assert tables_of(request) == BELOW["accelerometer"]
+    assert empty.run(request, spark_resource).success
+    assert current(empty.lake, TABLES["machine_learning_curated"]).rows == 1
+    assert empty.why_not() == "Every table is made of what is there."
+
+
+def replaced_same_size(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b'"x": 0.5', b'"x": 0.7'))
+
+
+def replaced_same_size_and_time(path: Path) -> None:
+    times = path.stat()
+    replaced_same_size(path)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def replaced_by_another(path: Path) -> None:
+    other = path.with_name(".other")
+    shutil.copy2(path, other)
+    other.replace(path)
+
+
+def grown(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(NEW["accelerometer"])
+
+
+def late(path: Path) -> None:
+    new = path.with_name("late.json")
+    new.write_bytes(NEW["accelerometer"])
+    os.utime(new, (1_000_000_000, 1_000_000_000))
+
+
+def deep(path: Path) -> None:
+    folder = path.parent / "a" / "b=c" / "d e"
+    folder.mkdir(parents=True)
+    (folder / "Ünicode.NDJSON").write_bytes(NEW["accelerometer"])
+
+
+def packed(path: Path) -> None:
+    path.with_name("new.jsonl.gz").write_bytes(gzip.compress(NEW["accelerometer"]))
+
+
+def empty_file(path: Path) -> None:
+    path.with_name("empty.json").touch()
+
+
+def renamed(path: Path) -> None:
+    path.rename(path.with_name("renamed.json"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        replaced_same_size,
+        replaced_same_size_and_time,
+        replaced_by_another,
+        grown,
+        late,
+        deep,
+        packed,
+        empty_file,
+        renamed,
+    ],
+)
+def test_every_kind_of_arrival_is_noticed_once_it_has_settled(watched: Watched, change: Any) -> None:
+    change(root_of(watched.lake) / "accelerometer" / "landing" / "one.json")
+    watched.settled_seconds = ENDLESS
+    assert watched.why_not() == "Every table is made of what is there. 1 files may still be written."
+    watched.settled_seconds = 0
+    request = watched.request()
+    assert tables_of(request) == BELOW["accelerometer"]
+    assert because(request).startswith("1 new or replaced files, ")
+
+
+@pytest.mark.parametrize("name", [".hidden.json", "_temporary/part.json", "notes.txt", "one.json.part"])
+def test_what_is_not_read_starts_nothing(watched: Watched, name: str) -> None:
+    watched.put("accelerometer", name, NEW["accelerometer"])
+    assert watched.why_not() == "Every table is made of what is there."
+
+
+def test_a_run_takes_the_settled_files_alone(watched: Watched, spark_resource: SparkResource) -> None:
+    settled = watched.put("accelerometer", "settled.json", NEW["accelerometer"])
+    request = watched.request()
+    writing = watched.put("accelerometer", "writing.json", NEW["accelerometer"][:-9])
+    # The file system's clock ticks every few milliseconds; the run is asked for long after the last tick of the sensor.
+    told = {"ops": {"accelerometer_landing": {"config": {"settled_before": settled.stat().st_ctime_ns // 1_000_000}}}}
+    while writing.stat().st_ctime_ns // 1_000_000 == settled.stat().st_ctime_ns // 1_000_000:
+        writing.touch()
+    assert request.run_config["ops"].keys() == told["ops"].keys()
+    assert watched.run(request.with_replaced_attrs(run_config=told), spark_resource).success
+    landing = current(watched.lake, TABLES["accelerometer_landing"])
+    assert landing.rows == 5
+    assert current(watched.lake, SOURCES["accelerometer"].quarantine).rows == 0
+    writing.write_bytes(NEW["accelerometer"])
+    assert because(watched.request()).endswith("accelerometer/landing/writing.json")
+
+
+# --- What is asked for ------------------------------------------------------------------------------------------------
+
+
+def test_a_request_says_which_files_and_shows_nobodys_name(watched: Watched) -> None:
+    for name in ("ada@example.com.json", "b.json", "c@d/e.json", "f.json"):
+        watched.put("accelerometer", name, b"")
+    watched.put("step_trainer", "new.json", NEW["step_trainer"])
+    request = watched.request()
+    size = len(NEW["step_trainer"])
+    alias, folder = r"\*\*\*[0-9a-f]{12}", "accelerometer/landing"
+    first = rf"{folder}/{alias}.json, {folder}/b.json, {folder}/\*\*\*/{alias}-e.json"
+    assert re.fullmatch(rf"5 new or replaced files, {size} bytes: {first} and 2 more", because(request))
+    assert not TRACES_OF_ADA.search(str((request.tags, request.run_key, watched.cursor)).encode())
+
+
+def test_two_ticks_ask_with_the_same_key_and_so_for_one_run(watched: Watched) -> None:
+    watched.put("step_trainer", "new.json", NEW["step_trainer"])
+    assert watched.request().run_key == watched.request().run_key
+    first = watched.request()
+    watched.put("step_trainer", "another.json", NEW["step_trainer"])
+    assert watched.request().run_key != first.run_key
+
+
+@pytest.mark.parametrize("cursor", [None, "{}", '{"gone customer": "0", "trouble": "1"}', "{", "[1]", "typed"])
+def test_a_lost_cursor_loses_nothing_and_doubles_nothing(watched: Watched, cursor: str | None) -> None:
+    watched.put("step_trainer", "new.json", NEW["step_trainer"])
+    first = watched.request()
+    watched.cursor = cursor
+    assert watched.request().run_key == first.run_key
+
+
+def test_a_thousand_files_are_one_request_and_no_cursor(watched: Watched) -> None:
+    for number in range(1_000):
+        watched.put("step_trainer", f"{number}.json", NEW["step_trainer"])
+    assert because(watched.request()).startswith("1,000 new or replaced files")
+    assert watched.cursor == "{}"
+
+
+def test_while_a_run_is_under_way_what_arrives_waits(watched: Watched) -> None:
+    watched.put("step_trainer", "new.json", NEW["step_trainer"])
+    request = watched.request()
+    run = watched.under_way(request)
+    watched.put("customer", "withdrawal.json", NEW["customer"])
+    assert watched.why_not() == f"Run {run.run_id} is under way. What has arrived waits for the next one."
+    watched.instance.report_run_failed(run)
+    # What has not failed goes first, and alone.
+    assert tables_of(watched.request()) == BELOW["customer"]
+
+
+def test_a_run_that_only_checks_holds_nothing_up(watched: Watched) -> None:
+    checking = job_of(watched.lake, SparkResource(), "check_lakehouse")
+    watched.instance.create_run_for_job(checking, status=dg.DagsterRunStatus.STARTED)
+    assert watched.why_not() == "Every table is made of what is there."
+
+
+# --- What fails -------------------------------------------------------------------------------------------------------
+
+
+def test_a_failed_run_is_asked_for_again_a_bounded_number_of_times(watched: Watched) -> None:
+    watched.put("step_trainer", "new.json", NEW["step_trainer"])
+    keys = []
+    for attempt in ("1", "2", "3"):
+        request = watched.request()
+        assert request.tags["stedi/attempt"] == attempt
+        assert request.tags["dagster/max_retries"] == "0"
+        keys.append(request.run_key)
+        watched.fails(request)
+    assert len({*keys}) == 3
+    assert Recorder.told == []
+    for _ in range(2):
+        assert watched.why_not() == "step_trainer: tried too often, and not again by itself."
+    ((subject, message),) = Recorder.told
+    assert subject == "Runs for step_trainer keep failing"
+    assert message.startswith("3 runs for step_trainer failed, one after the other. They are not tried again until som")
+
+
+def test_what_changes_is_tried_again_after_a_pause_however_often_it_failed(watched: Watched) -> None:
+    """Files keep arriving while something is broken for good: runs come no faster for it, and people are told."""
+    for number in range(3):
+        watched.put("step_trainer", f"{number}.json", NEW["step_trainer"])
+        watched.fails(watched.request())
+    watched.pause_seconds = ENDLESS
+    watched.put("step_trainer", "more.json", NEW["step_trainer"])
+    assert watched.why_not().startswith("step_trainer: the next attempt is in ")
+    assert [subject for subject, _ in Recorder.told] == ["Runs for step_trainer keep failing"]
+    watched.pause_seconds = 0
+    assert watched.request().tags["stedi/attempt"] == "4"
+
+
+def test_a_failed_run_that_somebody_has_deleted_does_not_stand_in_the_way(watched: Watched) -> None:
+    """Dagster remembers keys for as long as it has the runs, and starts none with a key that it knows."""
+    watched.put("step_trainer", "new.json", NEW["step_trainer"])
+    runs = []
+    for _ in range(2):
+        request = watched.request()
+        runs.append((request.run_key, watched.under_way(request)))
+        watched.instance.report_run_failed(runs[-1][1])
+    (first, first_run), (second, _) = runs
+    watched.instance.delete_run(first_run.run_id)
+    assert watched.request().run_key not in {first, second}
+
+
+def test_a_content_that_was_there_before_is_landed_again(watched: Watched) -> None:
+    """On S3 a file can become again, byte for byte, what it was two runs ago."""
+    watched.put("step_trainer", "new.json", NEW["step_trainer"])
+    request = watched.request()
+    run = watched.under_way(request)
+    watched.instance.report_dagster_event(
+        dg.DagsterEvent(dg.DagsterEventType.RUN_SUCCESS.value, run.job_name), run.run_id
+    )
+    again = watched.request()
+    assert again.tags["stedi/step_trainer"] == request.tags["stedi/step_trainer"]
+    assert again.run_key != request.run_key
+
+
+def test_the_pauses_between_attempts_grow(watched: Watched) -> None:
+    watched.put("step_trainer", "new.json", NEW["step_trainer"])
+    watched.pause_seconds = 1_000
+    watched.fails(watched.request())
+    first = int(watched.why_not().split(" in ")[1].replace(",", "").split()[0])
+    assert 900 < first <= 1_000
+    watched.pause_seconds = 0
+    watched.fails(watched.request())
+    watched.pause_seconds = 1_000
+    second = int(watched.why_not().split(" in ")[1].replace(",", "").split()[0])
+    assert 1_900 < second <= 2_000
+
+
+def test_a_pause_holds_up_nothing_else(watched: Watched) -> None:
+    watched.put("accelerometer", "new.json", NEW["accelerometer"])
+    watched.pause_seconds = ENDLESS
+    watched.fails(watched.request())
+    watched.put("step_trainer", "new.json", NEW["step_trainer"])
+    assert tables_of(watched.request()) == BELOW["step_trainer"]
+
+
+def test_nothing_fails_with_what_has_failed_before(watched: Watched) -> None:
+    """What two sources were requested for together fails, and each goes alone from then on, in turns."""
+    watched.put("customer", "new.json", NEW["customer"])
+    watched.put("step_trainer", "new.json", NEW["step_trainer"])
+    request = watched.request()
+    assert tables_of(request) == BELOW["customer"] | BELOW["step_trainer"]
+    watched.fails(request)
+    alone = []
+    for _ in range(4):
+        request = watched.request()
+        (source,) = {"customer", "step_trainer"} & {tag.removeprefix("stedi/") for tag in request.tags}
+        alone.append(source)
+        watched.fails(request)
+    assert {*alone[:2]} == {*alone[2:]} == {"customer", "step_trainer"}
+
+
+def test_what_may_be_a_withdrawal_is_tried_without_end_and_does_not_wait_longer_and_longer(watched: Watched) -> None:
+    watched.put("customer", "new.json", lines(customer("ada", CONSENTED + 1, None)))
+    for attempt in range(1, 8):
+        request = watched.request()
+        assert request.tags["stedi/attempt"] == str(attempt)
+        watched.fails(request)
+    # After three and after six.
+    assert [subject for subject, _ in Recorder.told] == ["Runs for customer keep failing"] * 2
+    assert "As they may hold a withdrawal, they are tried again all the same." in Recorder.told[0][1]
+    watched.pause_seconds = 1_000
+    assert watched.why_not().startswith("customer: the next attempt is in 1,000 s.")
+
+
+def test_a_new_file_that_may_hold_a_withdrawal_waits_for_no_pause(watched: Watched) -> None:
+    watched.pause_seconds = ENDLESS
+    for number in range(5):
+        watched.put("customer", f"{number}.json", lines(customer("ada", CONSENTED + 1, None)))
+        watched.fails(watched.request())
+        assert watched.why_not().startswith("customer: the next attempt is in ")
+
+
+def test_customers_whose_file_cannot_be_read_are_tried_until_it_can(
+    watched: Watched, spark_resource: SparkResource
+) -> None:
+    """It is in the landing table's list of files, as one that could not be read: that is not to have landed."""
+    path = watched.put("customer", "cut.json.gz", gzip.compress(b"{}" * 100)[:-4])
+    assert not watched.run(watched.request(), spark_resource).success
+    for _ in range(watched.attempts):
+        request = watched.request()
+        assert tables_of(request) == BELOW["customer"]
+        watched.fails(request)
+    path.write_bytes(gzip.compress(NEW["customer"]))
+    assert watched.run(watched.request(), spark_resource).success
+    assert watched.why_not() == "Every table is made of what is there."
+
+
+def test_an_unreadable_file_that_may_be_forgotten_is_tried_no_more(
+    watched: Watched, spark_resource: SparkResource
+) -> None:
+    watched.put("customer", "cut.json.gz", gzip.compress(b"{}" * 100)[:-4])
+    assert materialise(watched.lake, spark_resource, forget=("cut.json.gz",)).success
+    assert watched.why_not() == "Every table is made of what is there."
+
+
+def test_tables_behind_their_inputs_are_made_anew_from_what_has_landed(
+    watched: Watched, spark_resource: SparkResource
+) -> None:
+    """A run died between two tables, and Dagster's storage is gone with it."""
+    only = dg.AssetSelection.assets("step_trainer_landing", "step_trainer_trusted")
+    watched.put("step_trainer", "new.json", NEW["step_trainer"])
+    assert materialise(watched.lake, spark_resource, tables=only).success
+    request = watched.request()
+    assert tables_of(request) == {"machine_learning_curated"}
+    assert checked_by(request) == {"machine_learning_curated", "step_trainer_trusted", "accelerometer_trusted"}
+    assert because(request) == "tables behind their inputs: machine_learning_curated"
+    assert watched.run(request, spark_resource).success
+    assert watched.why_not() == "Every table is made of what is there."
+
+
+def test_tables_that_cannot_be_made_anew_are_tried_a_bounded_number_of_times(
+    watched: Watched, spark_resource: SparkResource
+) -> None:
+    only = dg.AssetSelection.assets("customer_landing")
+    watched.put("customer", "new.json", NEW["customer"])
+    assert materialise(watched.lake, spark_resource, tables=only).success
+    for _ in range(3):
+        request = watched.request()
+        assert tables_of(request) == BELOW["customer"] - {"customer_landing"}
+        watched.fails(request)
+    assert watched.why_not() == "tables: tried too often, and not again by itself."
+    assert [subject for subject, _ in Recorder.told] == ["Runs for tables keep failing"]
+
+
+def test_a_withdrawal_in_a_new_file_is_through_after_the_run(watched: Watched, spark_resource: SparkResource) -> None:
+    watched.put("customer", "later.json", lines(customer("ada", CONSENTED + 1, None)))
+    assert watched.run(watched.request(), spark_resource).success
+    assert {name: current(watched.lake, table).rows for name, table in TABLES.items() if table.inputs} == {
+        "customer_trusted": 1,
+        "accelerometer_trusted": 2,
+        "customers_curated": 1,
+        "step_trainer_trusted": 2,
+        "machine_learning_curated": 2,
+    }
+    assert watched.why_not() == "Every table is made of what is there."
+
+
+# --- What is gone, and what cannot be seen ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_of_a_file_that_is_gone_people_are_told_and_it_is_not_forgotten(watched: Watched, source: str) -> None:
+    (root_of(watched.lake) / source / "landing" / "one.json").unlink()
+    for _ in range(2):
+        assert watched.why_not() == "Every table is made of what is there."
+    ((subject, message),) = Recorder.told
+    assert subject == f"Landing files of {source} are gone"
+    assert message.startswith(f"1 files that {source}_landing was made from are gone: one.json.")
+    assert f'ops: {{{source}_landing: {{config: {{forget_files: ["…"]}}}}}}' in message
+
+
+def test_a_file_that_is_being_rewritten_keeps_what_was_landed_of_it(
+    watched: Watched, spark_resource: SparkResource
+) -> None:
+    """Half of ada's and ben's records are there when another file has a run start: nobody leaves for that."""
+    watched.put("customer", "new.json", NEW["customer"])
+    request = watched.request()
+    settled_before = request.run_config["ops"]["customer_landing"]["config"]["settled_before"]
+    rewritten = root_of(watched.lake) / "customer" / "landing" / "one.json"
+    while rewritten.stat().st_ctime_ns // 1_000_000 <= settled_before:
+        rewritten.write_bytes(lines(customer("ben", CONSENTED, CONSENTED)) + b'{"email": "ad')
+    assert watched.run(request, spark_resource).success
+    assert current(watched.lake, TABLES["customer_landing"]).rows == 3
+    assert current(watched.lake, TABLES["customer_trusted"]).rows == 3
+    assert current(watched.lake, SOURCES["customer"].quarantine).rows == 0
+    assert because(watched.request()).endswith(" bytes: customer/landing/one.json")
+
+
+def test_a_file_that_comes_back_as_it_was_is_landed_once(watched: Watched, spark_resource: SparkResource) -> None:
+    path = root_of(watched.lake) / "accelerometer" / "landing" / "one.json"
+    content = path.read_bytes()
+    path.unlink()
+    watched.why_not()
+    path.write_bytes(content)
+    assert watched.run(watched.request(), spark_resource).success
+    assert current(watched.lake, TABLES["accelerometer_landing"]).rows == 4
+
+
+def test_a_message_that_cannot_be_sent_is_sent_later_and_holds_nothing_up(watched: Watched) -> None:
+    (root_of(watched.lake) / "customer" / "landing" / "one.json").unlink()
+    watched.put("step_trainer", "new.json", NEW["step_trainer"])
+    Recorder.deaf = True
+    assert watched.request()
+    Recorder.deaf = False
+    assert watched.request()
+    assert len(Recorder.told) == 1
+
+
+def test_above_so_many_files_the_message_names_another_way(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched.put("step_trainer", "new.json", NEW["step_trainer"])
+    monkeypatch.setattr(arrivals.find_arrivals, "__defaults__", (3,))
+    for _ in range(2):
+        why = watched.why_not()
+    assert why.startswith("More than 3 files in the landing folders of ")
+    assert "event notifications" in why
+    assert [subject for subject, _ in Recorder.told] == ["The landing folders cannot be watched"]
+    monkeypatch.undo()
+    assert watched.request()
+    assert watched.cursor == "{}"
+
+
+def test_a_damaged_table_is_told_of_and_not_taken_for_an_empty_one(watched: Watched) -> None:
+    (root_of(watched.lake) / "step_trainer" / "landing_table" / "_current.json").write_text("{")
+    assert "is damaged. Run `stedi repair`" in watched.why_not()
+    assert [subject for subject, _ in Recorder.told] == ["The landing folders cannot be watched"]
+
+
+def test_a_name_that_is_no_utf_8_is_an_error_of_its_file_alone(watched: Watched, spark_resource: SparkResource) -> None:
+    folder = os.fsencode(root_of(watched.lake) / "accelerometer" / "landing")
+    path = os.path.join(folder, b"caf\xe9.json")
+    with open(path, "wb") as file:
+        file.write(NEW["accelerometer"])
+    request = watched.request()
+    assert re.search(r"accelerometer/landing/\*\*\*[0-9a-f]{12}\.json$", because(request))
+    watched.put("accelerometer", "new.json", NEW["accelerometer"])
+    result = watched.run(watched.request(), spark_resource)
+    assert failed_checks(result) == {("accelerometer_landing", "files_readable")}
+    assert current(watched.lake, TABLES["accelerometer_landing"]).rows == 5
+    os.rename(path, os.path.join(folder, b"cafe.json"))
+    assert watched.run(watched.request(), spark_resource).success
+    assert current(watched.lake, TABLES["accelerometer_landing"]).rows == 6
+
+
+def test_a_renamed_file_is_not_told_of_as_gone(watched: Watched) -> None:
+    renamed(root_of(watched.lake) / "accelerometer" / "landing" / "one.json")
+    watched.settled_seconds = ENDLESS
+    watched.why_not()
+    watched.settled_seconds = 0
+    assert watched.request()
+    assert Recorder.told == []
+
+
+def test_a_run_that_takes_for_ever_is_told_of(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched.put("step_trainer", "new.json", NEW["step_trainer"])
+    run = watched.under_way(watched.request())
+    watched.why_not()
+    assert Recorder.told == []
+    monkeypatch.setattr(landing_sensor, "_LONG", 1e-9)
+    for _ in range(2):
+        watched.why_not()
+    ((subject, message),) = Recorder.told
+    assert subject == "A run has been under way for long"
+    assert message.startswith(f"Run {run.run_id} of rebuild_lakehouse was requested ")
+
+
+# --- The graph --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_the_tables_to_make_are_those_downstream_in_dagster(table: str) -> None:
+    downstream = dg.AssetSelection.assets(table).downstream().resolve(ASSETS)
+    assert {*tables_to_make([table], TABLES)} == {key.path[-1] for key in downstream}

@@ -1,0 +1,388 @@
+"""Erasure: a person is gone from every byte below the lake but the raw files, and stays out of every later run."""
+
+import hashlib
+import hmac
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pyarrow.parquet as pq
+import pytest
+
+from stedi_assets.cli.main import main
+from stedi_assets.contracts import SOURCES, TABLES
+from stedi_assets.orchestration.erasure_job import erase_person
+from stedi_assets.orchestration.spark_resource import SparkResource
+from stedi_assets.privacy import erasure
+from stedi_assets.privacy.known_keys import suppression_check
+from stedi_assets.privacy.suppression import change_suppressed, person_hash, read_suppressed
+from stedi_assets.storage.errors import LakeError
+from stedi_assets.storage.lake import Lake
+from stedi_assets.tables.file_reports import read_file_reports
+from stedi_assets.tables.snapshots import current
+from stedi_assets_tests.support.lakes import (
+    CONSENTED,
+    INSTANTS,
+    TRACES_OF_ADA,
+    check,
+    customer,
+    device_reading,
+    failed_checks,
+    lines,
+    local_lake,
+    materialise,
+    messages,
+    phone_reading,
+    resources,
+    root_of,
+    write_ada_and_ben,
+)
+
+KEY = b"a suppression key for tests, 32 bytes and more"
+PSEUDONYM_KEY = b"a pseudonym key for tests, 32 bytes and more"
+ADA = person_hash("ada@example.com", KEY)
+NOBODY = person_hash("nobody@example.com", KEY)
+SHARED = "device-of-both"
+ENTRY = {"erased_at": CONSENTED, "back_since": None, "devices": (), "readings": ()}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _keys() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("STEDI_SUPPRESSION_KEY", KEY.decode())
+        environment.setenv("STEDI_PSEUDONYM_KEY", PSEUDONYM_KEY.decode())
+        yield
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory, spark_resource: SparkResource) -> Lake:
+    """A lake with ada in every table and, in several ways, in the quarantine; ben and she have shared a device."""
+    lake = local_lake(tmp_path_factory.mktemp("first") / "lake")
+    write_ada_and_ben(lake)
+    more = root_of(lake) / "customer" / "landing" / "more.json"
+    shared = [customer(person, CONSENTED - 1, None, SHARED) for person in ("ada", "ben")]
+    more.write_bytes(
+        lines(*shared)
+        + b'{"email": " ADA@Example.com", "serialNumber": 5, "lastUpdateDate": 1500000000000}\n'
+        + b'{"e\\u006dail": "ben@example.com", "serialNumber": 6, "lastUpdateDate": 1500000000000}\n'
+        + b'{"name": "ada lovelace" "contact" ada@example.com\n'
+    )
+    broken = b'{"user": "ada@example.com", "timestamp": "yesterday"}\n'
+    (root_of(lake) / "accelerometer" / "landing" / "more.json").write_bytes(broken)
+    together = lines(*(device_reading(SHARED, instant) for instant in (*INSTANTS, INSTANTS[1] + 500)))
+    (root_of(lake) / "step_trainer" / "landing" / "more.json").write_bytes(together)
+    # Twice, so that old snapshots are kept.
+    for _ in range(2):
+        assert materialise(lake, spark_resource).success
+    return lake
+
+
+@pytest.fixture
+def built(first: Lake, lake: Lake) -> Lake:
+    """The test's own copy of that lake."""
+    shutil.copytree(root_of(first), root_of(lake))
+    return lake
+
+
+@pytest.fixture(scope="module")
+def without_ada(first: Lake, spark_resource: SparkResource, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The root of a copy of that lake from which ada was erased."""
+    lake = local_lake(tmp_path_factory.mktemp("without ada") / "lake")
+    shutil.copytree(root_of(first), root_of(lake))
+    assert erase(lake, spark_resource, ADA, tmp_path_factory.mktemp("dagster")).success
+    return root_of(lake)
+
+
+@pytest.fixture
+def erased(without_ada: Path, lake: Lake) -> Lake:
+    """The test's own copy of the lake from which ada was erased."""
+    shutil.copytree(without_ada, root_of(lake))
+    return lake
+
+
+def erase(lake: Lake, spark: SparkResource, person: str, home: Path, **config: bool) -> dg.ExecuteInProcessResult:
+    with dg.DagsterInstance.local_temp(str(home)) as instance:
+        return erase_person.execute_in_process(
+            run_config={"ops": {"erase_from_lake": {"config": {"person": person, **config}}}},
+            resources={name: found for name, found in resources(lake, spark).items() if name in {"lake", "spark"}},
+            instance=instance,
+            raise_on_error=False,
+        )
+
+
+def content_of(lake: Lake) -> dict[str, bytes]:
+    """Return every file of a lake."""
+    return {str(path): path.read_bytes() for path in root_of(lake).rglob("*") if path.is_file()}
+
+
+def people_on_the_list(lake: Lake) -> set[str]:
+    return {*json.loads((root_of(lake) / "_suppressed.json").read_text())["people"]}
+
+
+def places_of_ada(*roots: Path) -> list[str]:
+    """Return the files that hold a trace of ada outside the raw files, Parquet pages unpacked."""
+    subject = hmac.new(PSEUDONYM_KEY, b"ada@example.com", hashlib.sha256).hexdigest().encode()
+    found = []
+    for file in (path for root in roots for path in root.rglob("*") if path.is_file()):
+        if "/landing/" in str(file):
+            continue
+        content = file.read_bytes()
+        if file.suffix == ".parquet":
+            content += str(pq.read_table(file).to_pylist()).encode()
+        if TRACES_OF_ADA.search(content) or subject in content:
+            found.append(str(file))
+    return found
+
+
+def test_an_erased_person_is_in_no_byte_and_stays_out(
+    built: Lake, spark_resource: SparkResource, tmp_path: Path
+) -> None:
+    before = {name: current(built, table).rows for name, table in TABLES.items()}
+    assert places_of_ada(root_of(built))
+    home = tmp_path / "dagster"
+    home.mkdir()
+    result = erase(built, spark_resource, ADA, home)
+    assert result.success
+    assert places_of_ada(root_of(built), home) == []
+
+    removed = {name: rows - current(built, TABLES[name]).rows for name, rows in before.items()}
+    assert removed == {
+        "customer_landing": 2,
+        "accelerometer_landing": 2,
+        # Two of her own device; of the shared one those two at which her phone was active too.
+        "step_trainer_landing": 4,
+        "customer_trusted": 1,
+        "accelerometer_trusted": 2,
+        "customers_curated": 1,
+        "step_trainer_trusted": 2,
+        "machine_learning_curated": 2,
+    }
+    receipt = json.loads(next((root_of(built) / "_erasures").iterdir()).read_text())
+    assert {name: receipt["removed"][name] for name in TABLES} == removed
+    assert receipt["removed"]["customer_quarantine"] == 2
+    assert receipt["removed"]["accelerometer_quarantine"] == 1
+    assert receipt["raw_files"] == [
+        f"{source}/landing/{name}.json"
+        for source in ("accelerometer", "customer", "step_trainer")
+        for name in ("more", "one")
+    ]
+    assert (receipt["erased_before"], receipt["people_on_the_list"]) == (False, 1)
+    assert ADA not in json.dumps(receipt)
+
+    checked = check(built, spark_resource, quarantine_rate=1)
+    assert checked.success
+    # Warnings, until the tables are computed again.
+    names = {name for _, name in failed_checks(checked)}
+    assert names == {"row_count_change", "unattributed_share", "agrees_with_second_engine", "files_whole"}
+
+    # The sources still deliver her.
+    assert materialise(built, spark_resource).success
+    assert places_of_ada(root_of(built)) == []
+    suppressed = {
+        source.name: sum(f.suppressed for f in read_file_reports(built, source, current(built, source.landing)))
+        for source in SOURCES.values()
+    }
+    assert suppressed == {"customer": 4, "accelerometer": 3, "step_trainer": 4}
+    assert check(built, spark_resource).success
+    assert current(built, TABLES["machine_learning_curated"]).rows == 2
+
+
+@pytest.mark.matrix
+def test_the_way_back_is_a_consent_from_after_the_erasure(
+    built: Lake, spark_resource: SparkResource, tmp_path: Path
+) -> None:
+    assert erase(built, spark_resource, ADA, tmp_path).success
+    erased_at = json.loads((root_of(built) / "_suppressed.json").read_text())["people"][ADA]["erased_at"]
+
+    def delivers(source: str, name: str, *records: dict[str, object]) -> None:
+        (root_of(built) / source / "landing" / f"{name}.json").write_bytes(lines(*records))
+
+    # Later records alone, whatever they consent to, are no way back.
+    delivers("customer", "later", customer("ada", erased_at + 1, CONSENTED))
+    delivers("accelerometer", "later", phone_reading("ada", erased_at + 1), phone_reading("ada", erased_at + 2))
+    delivers("step_trainer", "later", device_reading("device-of-ada", erased_at + 2))
+    assert materialise(built, spark_resource).success
+    assert places_of_ada(root_of(built)) == []
+
+    delivers("customer", "back", customer("ada", erased_at + 2, erased_at + 2))
+    # The customers are landed last, so that the others know of it a run later.
+    for _ in range(2):
+        assert materialise(built, spark_resource).success
+    landed = {name: current(built, TABLES[name]).rows for name in ("accelerometer_landing", "machine_learning_curated")}
+    assert landed == {"accelerometer_landing": 3, "machine_learning_curated": 3}
+
+
+@pytest.mark.parametrize("of_an_earlier_version", [False, True])
+def test_another_suppression_key_is_refused(
+    of_an_earlier_version: bool,  # noqa: FBT001  # a case
+    erased: Lake,
+    spark_resource: SparkResource,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Also in a lake that does not know its keys: the list knows its own."""
+    if of_an_earlier_version:
+        (root_of(erased) / "_keys.json").unlink()
+    before = content_of(erased)
+    monkeypatch.setenv("STEDI_LAKE", erased.location)
+    monkeypatch.setenv("STEDI_SUPPRESSION_KEY", "x" * 40)
+    landed = materialise(erased, spark_resource, tables=dg.AssetSelection.assets("customer_landing"))
+    for refused in (landed, erase(erased, spark_resource, "0" * 64, tmp_path, expect_nobody=True)):
+        assert not refused.success
+        assert "The suppression key is not the one" in messages(refused)
+        assert "can never be rotated" in messages(refused)
+    assert main(["hash-person"]) == 1
+    assert "The suppression key is not the one" in capsys.readouterr().err
+    if of_an_earlier_version:
+        # The pseudonym key is taken down before anything else.
+        (root_of(erased) / "_keys.json").unlink()
+    assert content_of(erased) == before
+
+
+def test_an_erasure_that_finds_nobody_fails_and_changes_nothing(
+    built: Lake, spark_resource: SparkResource, tmp_path: Path
+) -> None:
+    before = content_of(built)
+    found_nobody = erase(built, spark_resource, NOBODY, tmp_path)
+    assert not found_nobody.success
+    assert re.search(
+        "Nobody by that hash is in .* nothing was removed.* mistyped.* another suppression key.* expect_nobody: true",
+        messages(found_nobody),
+    )
+    assert NOBODY not in messages(found_nobody)
+    assert content_of(built) == before
+
+
+def test_somebody_who_has_not_come_yet_is_kept_out_when_that_is_said(
+    lake: Lake, spark_resource: SparkResource, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert erase(lake, spark_resource, NOBODY, tmp_path, expect_nobody=True).success
+    assert "Nobody by that hash is in a current table" in capfd.readouterr().err
+    assert people_on_the_list(lake) == {NOBODY}
+    # Once on the list, it need not be said again.
+    assert erase(lake, spark_resource, NOBODY, tmp_path).success
+    assert "Erased already: nothing of the person was left." in capfd.readouterr().err
+    # Another one who is nobody is no less a mistake.
+    assert not erase(lake, spark_resource, ADA, tmp_path).success
+    assert people_on_the_list(lake) == {NOBODY}
+
+
+def test_erasing_again_finishes_what_a_run_that_died_has_left(
+    built: Lake, spark_resource: SparkResource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dead once the person is on the list, and once nothing but the quarantines and landing tables hold the person."""
+    for step in ("_leave_trusted_and_curated", "_leave_landing"):
+        with monkeypatch.context() as dying:
+            dying.setattr(erasure, step, lambda *_: (_ for _ in ()).throw(OSError(5, "died", "here")))
+            assert not erase(built, spark_resource, ADA, tmp_path).success
+        assert people_on_the_list(built) == {ADA}
+        assert places_of_ada(root_of(built))
+    assert not (root_of(built) / "_erasures").exists()
+    assert erase(built, spark_resource, ADA, tmp_path).success
+    assert places_of_ada(root_of(built)) == []
+    assert json.loads(next((root_of(built) / "_erasures").iterdir()).read_text())["erased_before"]
+
+
+def test_somebody_in_nothing_but_an_old_snapshot_is_found(
+    lake: Lake, spark_resource: SparkResource, tmp_path: Path
+) -> None:
+    folder = root_of(lake) / "accelerometer" / "landing"
+    folder.mkdir(parents=True)
+    for person in ("ada", "ben"):
+        (folder / "one.json").write_bytes(lines(phone_reading(person, INSTANTS[0])))
+        assert materialise(lake, spark_resource, tables=dg.AssetSelection.assets("accelerometer_landing")).success
+    assert places_of_ada(root_of(lake))
+    assert erase(lake, spark_resource, ADA, tmp_path).success
+    assert places_of_ada(root_of(lake)) == []
+
+
+def test_without_the_list_of_the_erased_nothing_is_landed_and_nobody_erased(
+    erased: Lake,
+    spark_resource: SparkResource,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    kept = root_of(erased) / "_suppressed.json"
+    kept.rename(tmp_path / "backup")
+    before = content_of(erased)
+    ran = [
+        materialise(erased, spark_resource, tables=dg.AssetSelection.groups("landing")),
+        erase(erased, spark_resource, ADA, tmp_path),
+        check(erased, spark_resource, quarantine_rate=1),
+    ]
+    for refused in ran:
+        assert not refused.success
+        told = {message for message in messages(refused).splitlines() if message}
+        assert len(told) == 1
+        assert re.search(f"{kept}, is missing: .* know of 1, and it names 0.* Restore the newest", told.pop())
+    failed = {event.step_key for event in ran[0].all_events if event.is_step_failure}
+    assert failed == {source.landing.name for source in SOURCES.values()}
+    monkeypatch.setenv("STEDI_LAKE", erased.location)
+    assert main(["hash-person"]) == 1
+    assert f"{kept}, is missing" in capsys.readouterr().err
+    assert content_of(erased) == before
+
+    shutil.copy(tmp_path / "backup", kept)
+    assert check(erased, spark_resource, quarantine_rate=1).success
+
+
+@pytest.mark.parametrize(
+    ("receipts", "known"),
+    [
+        ([], 0),
+        # Of an earlier version, which did not count; cut off.
+        ([{}], 1),
+        ([None], 1),
+        ([{"people_on_the_list": 3}], 3),
+        ([{"people_on_the_list": 1}, {"people_on_the_list": 2}], 2),
+    ],
+)
+def test_a_list_with_fewer_people_than_the_newest_receipt_is_an_old_one(
+    receipts: list[dict[str, int] | None], known: int, lake: Lake
+) -> None:
+    for number, receipt in enumerate(receipts):
+        content = b'{"erased' if receipt is None else json.dumps(receipt).encode()
+        lake.storage.write(f"_erasures/2026010{number}T000000Z-0000.json", content)
+    for people in range(5):
+        listed = {"check": suppression_check(KEY), "people": {f"{n:064}": ENTRY for n in range(people)}}
+        lake.storage.write("_suppressed.json", json.dumps(listed).encode())
+        if people >= known:
+            found = read_suppressed(lake, lambda: KEY)
+            assert found
+            assert len(found.people) == people
+        else:
+            with pytest.raises(LakeError, match=f"is an old one.* know of {known}, and it names {people}.* Restore"):
+                read_suppressed(lake, lambda: KEY)
+            # Nor is anybody put on it, by which it would seem to be a newer one.
+            with pytest.raises(LakeError, match="is an old one"):
+                change_suppressed(lake, lambda: KEY, lambda listed: listed)
+
+
+@pytest.mark.parametrize("person", ["ada@example.com", ADA.upper(), ADA[:-1], ""])
+def test_only_a_hash_is_taken(person: str, lake: Lake, spark_resource: SparkResource, tmp_path: Path) -> None:
+    refused = erase(lake, spark_resource, person, tmp_path)
+    assert not refused.success
+    assert not (root_of(lake) / "_suppressed.json").exists()
+
+
+def test_the_command_prints_the_hash_of_what_it_reads(tmp_path: Path) -> None:
+    command = [str(Path(sys.executable).parent / "stedi"), "hash-person"]
+    environment = {**os.environ, "STEDI_SUPPRESSION_KEY": KEY.decode(), "HOME": str(tmp_path)}
+
+    def answer(text: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command, input=text, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+
+    printed = answer("\u00a0 Ada@Example.COM\t\n").stdout
+    assert printed == f'ops: {{erase_from_lake: {{config: {{person: "{ADA}"}}}}}}\n'
+    assert answer("nobody\n").returncode == 1
+    assert list(tmp_path.iterdir()) == []

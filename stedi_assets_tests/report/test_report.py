@@ -1,0 +1,131 @@
+"""The report on demand: its numbers are those of the tables, its pictures go with the snapshot."""
+
+from datetime import date
+
+import dagster as dg
+import pyarrow.parquet as pq
+import pytest
+
+from stedi_assets.contracts import TABLES, MatchOn, Policy
+from stedi_assets.orchestration import report_asset as report
+from stedi_assets.orchestration.report_asset import machine_learning_report
+from stedi_assets.orchestration.spark_resource import SparkResource
+from stedi_assets.report.numbers import MEASURES, count_for_pictures
+from stedi_assets.storage.errors import LakeError, LostRace
+from stedi_assets.storage.lake import Lake
+from stedi_assets.tables.publishing import keep_beside
+from stedi_assets.tables.snapshots import current, current_dataset
+from stedi_assets_tests.support.lakes import (
+    CONSENTED,
+    INSTANTS,
+    TRACES_OF_ADA,
+    customer,
+    device_reading,
+    lines,
+    local_lake,
+    materialise,
+    phone_reading,
+    resources,
+    root_of,
+    write_ada_and_ben,
+)
+
+ML = TABLES["machine_learning_curated"]
+PICTURES = {"_funnel.png", "_measures.png", "_subjects.png", "_coverage.png"}
+
+
+def key() -> bytes:
+    return b"a pseudonym key for tests, 32 bytes and more"
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory, spark_resource: SparkResource) -> Lake:
+    """A lake with ada and ben, and with somebody who leaves at each step of the way."""
+    lake = local_lake(tmp_path_factory.mktemp("report") / "lake")
+    write_ada_and_ben(lake)
+    consenting = [customer(person, CONSENTED, CONSENTED) for person in ("nophone", "nodevice")]
+    more = {
+        "customer": [*consenting, customer("never", CONSENTED, None), customer("ada", CONSENTED - 1, CONSENTED)],
+        "accelerometer": [phone_reading("nodevice", INSTANTS[0]), phone_reading("never", INSTANTS[0])],
+        "step_trainer": [device_reading("device-of-nophone", INSTANTS[0])],
+    }
+    for source, records in more.items():
+        (root_of(lake) / source / "landing" / "more.json").write_bytes(lines(*records))
+    with (root_of(lake) / "customer" / "landing" / "more.json").open("ab") as file:
+        file.write(b'{"email": "broken@example.com", "x": }')
+    assert materialise(lake, spark_resource).success
+    return lake
+
+
+def test_the_funnel_says_who_left_where(built: Lake) -> None:
+    numbers = count_for_pictures(built, key)
+    assert numbers.customer_records == 7
+    assert [(step.left, step.gone) for step in numbers.funnel] == [(6, 0), (4, 2), (3, 1), (2, 1), (2, 0)]
+    assert numbers.funnel[-1].left == len({*current_dataset(built, ML.name).to_table()["subject_id"].to_pylist()})
+
+
+def test_the_histograms_hold_every_row_once(built: Lake) -> None:
+    numbers = count_for_pictures(built, key)
+    assert numbers.rows == 4
+    assert {name: sum(histogram.counts) for name, histogram in numbers.measures.items()} == dict.fromkeys(MEASURES, 4)
+    assert sum(numbers.readings_per_subject.counts) == 2
+    assert numbers.coverage == {date(2022, 6, 18): 4}
+
+
+def test_the_pictures_lie_with_the_snapshot_and_are_shown(
+    built: Lake, spark_resource: SparkResource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "_ENOUGH", 2)
+    given = {"lake": resources(built, spark_resource)["lake"]}
+    result = dg.materialize([machine_learning_report], resources=given)
+    folder = root_of(built) / ML.path / current(built, ML).snapshot
+    assert {path.name for path in folder.glob("*.png")} == PICTURES
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in folder.glob("*.png"))
+    (shown,) = result.asset_materializations_for_node("machine_learning_report")
+    assert shown.metadata["are in the ML table"].value == 2
+    assert str(shown.metadata["funnel"].value).startswith("![funnel](data:image/png;base64,")
+    assert not TRACES_OF_ADA.search(str(shown.metadata).encode())
+    # Who reads the folder as a table sees the data alone.
+    assert pq.read_table(folder).num_rows == 4
+
+
+def test_pictures_of_few_are_not_given_to_dagster(built: Lake, spark_resource: SparkResource) -> None:
+    given = {"lake": resources(built, spark_resource)["lake"]}
+    result = dg.materialize([machine_learning_report], resources=given)
+    (shown,) = result.asset_materializations_for_node("machine_learning_report")
+    assert "of fewer than 20 subjects" in str(shown.metadata["pictures"].value)
+    assert "base64" not in str(shown.metadata)
+    folder = root_of(built) / ML.path / current(built, ML).snapshot
+    assert {path.name for path in folder.glob("*.png")} == PICTURES
+
+
+def test_where_readings_have_nobody_the_funnel_goes_without_them(lake: Lake, spark_resource: SparkResource) -> None:
+    write_ada_and_ben(lake)
+    assert materialise(lake, spark_resource, Policy(match_on=MatchOn.TIMESTAMP)).success
+    steps = count_for_pictures(lake, key).funnel
+    assert [(step.left, step.gone) for step in steps] == [(2, 0)] * 4
+    assert "have device readings" not in {step.name for step in steps}
+
+
+def test_tables_of_two_moments_are_not_drawn_together(lake: Lake, spark_resource: SparkResource) -> None:
+    write_ada_and_ben(lake)
+    assert materialise(lake, spark_resource).success
+    only = dg.AssetSelection.assets("customer_landing", "customer_trusted")
+    (root_of(lake) / "customer" / "landing" / "more.json").write_bytes(lines(customer("cleo", CONSENTED, CONSENTED)))
+    assert materialise(lake, spark_resource, tables=only).success
+    with pytest.raises(LakeError, match="customers_curated is behind customer_trusted"):
+        count_for_pictures(lake, key)
+
+
+def test_pictures_of_a_snapshot_that_is_current_no_more_are_not_kept(built: Lake) -> None:
+    with pytest.raises(LostRace, match="another run has published machine_learning_curated"):
+        keep_beside(built, ML, "a-snapshot-that-was", {"_funnel.png": b""})
+    assert not (root_of(built) / ML.path / "a-snapshot-that-was").exists()
+
+
+def test_a_table_without_rows_is_drawn_all_the_same(lake: Lake, spark_resource: SparkResource) -> None:
+    write_ada_and_ben(lake)
+    (root_of(lake) / "customer" / "landing" / "one.json").write_bytes(lines(customer("ada", CONSENTED, None)))
+    assert materialise(lake, spark_resource).success
+    given = {"lake": resources(lake, spark_resource)["lake"]}
+    assert dg.materialize([machine_learning_report], resources=given).success

@@ -1,0 +1,1 @@
+"""What tests share: small lakes, servers, an oracle, hostile inputs."""

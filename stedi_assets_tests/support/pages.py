@@ -1,0 +1,20 @@
+"""The project's pages, for tests: the README, and what it links to below `docs`."""
+
+import re
+from pathlib import Path
+
+PROJECT = Path(__file__).parents[2]
+# In an order in which their commands can be run: the first one builds the sample lake that others use.
+HOW_TO = ("README.md", *(f"docs/{name}.md" for name in ("own-data", "looking", "new-files", "checks", "privacy")))
+ON_S3 = "docs/s3.md"
+ALL = ("README.md", *sorted(path.relative_to(PROJECT).as_posix() for path in (PROJECT / "docs").rglob("*.md")))
+
+
+def page(name: str) -> str:
+    """Return a page by its path in the project."""
+    return (PROJECT / name).read_text("utf-8")
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """Return the code blocks of a language."""
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)

@@ -1,0 +1,431 @@
+"""Crash safety: whatever befalls a run, at whichever point, each table is whole, and the next run leaves no litter.
+
+A few of each family run with the other tests. All of them, and the numbers:
+
+    pytest -m torture -s stedi_assets_tests/tables/test_torture.py
+"""
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+
+from stedi_assets.contracts import QUARANTINE_TABLES, TABLES, Table
+from stedi_assets.storage.lake import Lake
+from stedi_assets.storage.local import LocalFolder
+from stedi_assets.tables import snapshots
+from stedi_assets.tables.publishing import NOTHING_OLD, Retention
+from stedi_assets.tables.snapshots import current, current_dataset, read_current, require_whole
+from stedi_assets_tests.support.lakes import CONSENTED, INSTANTS, customer, device_reading, lines, phone_reading
+from stedi_assets_tests.support.s3_server import REGION, S3Server, bucket
+from stedi_assets_tests.support.torture import (
+    AT_ONCE,
+    FOR_READERS,
+    JUDGED,
+    KINDS,
+    POINTS,
+    UNJUDGED,
+    Arena,
+    Fault,
+    Generation,
+    Kind,
+    Place,
+    Reader,
+    Torn,
+    generation_of,
+    litter,
+    read_generation,
+)
+
+Where = Literal["local", "s3"]
+
+SEED = 20_261_123
+# With those at each point, more than 500 in all.
+KILLS: dict[Where, int] = {"local": 80, "s3": 30}
+POLLS: dict[Where, int] = {"local": 2_000, "s3": 100}
+RACES = 60
+JOBS: dict[Where, int] = {"local": 17, "s3": 3}
+# Where two writers wait for each other. None: they do not, once both have read the pointer.
+MEETINGS = ("before stage", "after stage", "before settle", "before pointer", None)
+FIRST_TIME, RANDOM, FULL = "first time", "random instant", "full disk"
+
+AT_EACH = pytest.mark.parametrize(
+    ("where", "retention", "table"),
+    [
+        pytest.param("local", AT_ONCE, JUDGED, id="local-at_once"),
+        pytest.param("local", FOR_READERS, UNJUDGED, id="local-for_readers"),
+        pytest.param("local", NOTHING_OLD, UNJUDGED, id="local-nothing_old"),
+        pytest.param("s3", AT_ONCE, JUDGED, id="s3-at_once"),
+    ],
+)
+ANYWHERE = pytest.mark.parametrize("where", ["local", "s3"])
+
+ALL_TABLES = (*TABLES.values(), *QUARANTINE_TABLES.values())
+ROWS_OF_A_PERSON = {
+    "customer_landing": 1,
+    "accelerometer_landing": 2,
+    "step_trainer_landing": 2,
+    "customer_trusted": 1,
+    "accelerometer_trusted": 2,
+    "customers_curated": 1,
+    "step_trainer_trusted": 2,
+    "machine_learning_curated": 2,
+}
+
+
+@dataclass
+class Score:
+    """What was done to the tables, and what readers saw meanwhile."""
+
+    faults: Counter[tuple[Where, str, Kind]] = field(default_factory=Counter)
+    jobs: Counter[Where] = field(default_factory=Counter)
+    races: Counter[Where] = field(default_factory=Counter)
+    polls: Counter[Where] = field(default_factory=Counter)
+    bad: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        columns: list[tuple[Where, Kind]] = [(where, kind) for where in KILLS for kind in KINDS]
+        rows = [("", *(where for where, _ in columns)), ("faults of a publication", *(kind for _, kind in columns))]
+        rows += [
+            (point, *(str(self.faults[where, point, kind] or "") for where, kind in columns))
+            for point in (*POINTS, FIRST_TIME, RANDOM, FULL)
+        ]
+        table = [f"{first:23}" + "".join(f"{cell:>10}" for cell in cells) for first, *cells in rows]
+        counts = {
+            "faults of a publication": dict(Counter(where for where, _, _ in self.faults.elements())),
+            "kills of the whole job": self.jobs,
+            "races of two writers": self.races,
+            "polls": self.polls,
+        }
+        totals = [
+            f"{what}: {sum(by.values()):,} ({', '.join(f'{where} {count:,}' for where, count in by.items())})"
+            for what, by in counts.items()
+        ]
+        return "\n".join(["", *table, *totals, f"bad reads: {len(self.bad)}"])
+
+
+@pytest.fixture(scope="module")
+def score() -> Iterator[Score]:
+    """What this module counts. It is printed at the end."""
+    score = Score()
+    yield score
+    print(score)  # noqa: T201
+
+
+@pytest.fixture(scope="module")
+def s3_environment() -> Iterator[Mapping[str, str]]:
+    """What a process needs to find the tests' S3, which this one has as well. Its bucket keeps every version."""
+    with S3Server() as server, pytest.MonkeyPatch.context() as patch:
+        bucket(server, "lake", versioned=True)
+        environment = {
+            "AWS_ENDPOINT_URL": server.endpoint,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+        }
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        yield environment
+
+
+@pytest.fixture
+def place_at(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Where], Place]:
+    """Give a place for a lake of the test's own, in a folder or on S3."""
+
+    def place(where: Where) -> Place:
+        if where == "local":
+            return Place(str(tmp_path / "lake"))
+        # Only those who ask for it start one.
+        return Place(f"s3://lake/{tmp_path.name}", request.getfixturevalue("s3_environment"))
+
+    return place
+
+
+@contextlib.contextmanager
+def polled(place: Place, where: Where, score: Score) -> Iterator[Reader]:
+    """Have a reader poll a table meanwhile; it must have seen nothing bad."""
+    reader = Reader(place)
+    try:
+        yield reader
+    finally:
+        score.polls[where] += reader.polls
+        bad = reader.stop()
+        score.bad += bad
+    assert bad == []
+
+
+def suffer_all(arena: Arena, where: Where, points: tuple[str, ...], kinds: tuple[Kind, ...], score: Score) -> None:
+    """Have each of these faults befall a writer at each of these points."""
+    for point in points:
+        for kind in kinds:
+            arena.suffer(Fault(point, kind))
+            score.faults[where, point, kind] += 1
+
+
+def race_all(arena: Arena, where: Where, races: int, score: Score) -> None:
+    """Have so many races, by turns at each point where two writers can meet."""
+    for race in range(races):
+        arena.race(MEETINGS[race % len(MEETINGS)])
+        score.races[where] += 1
+
+
+def test_rows_that_are_not_one_whole_generation_give_themselves_away() -> None:
+    old, new = (
+        pa.concat_tables(pq.read_table(pa.BufferReader(file)) for file in Generation(number).files())
+        for number in (1, 2)
+    )
+    assert (generation_of(old), generation_of(new)) == (1, 2)
+    for torn in (
+        pa.concat_tables([old, new]),
+        pa.concat_tables([old, old]),
+        pa.concat_tables([old, old.slice(3, 1)]),
+        old.slice(1),
+        old.slice(0, 0),
+    ):
+        with pytest.raises(Torn):
+            generation_of(torn)
+
+
+@pytest.mark.parametrize(
+    ("point", "kind"),
+    [
+        *((point, "SIGKILL") for point in POINTS),
+        *(("before pointer", kind) for kind in KINDS[1:]),
+    ],
+)
+def test_a_writer_that_dies_or_fails_leaves_the_old_table_or_the_new_one(
+    point: str, kind: Kind, place_at: Callable[[Where], Place], score: Score
+) -> None:
+    arena = Arena(place_at("local"), table=JUDGED)
+    arena.publish()
+    suffer_all(arena, "local", (point,), (kind,), score)
+
+
+def test_a_writer_that_dies_leaves_no_unfinished_upload_on_s3(place_at: Callable[[Where], Place], score: Score) -> None:
+    arena = Arena(place_at("s3"))
+    suffer_all(arena, "s3", ("during commit",), ("SIGKILL",), score)
+
+
+def test_of_two_writers_at_once_exactly_one_wins(place_at: Callable[[Where], Place], score: Score) -> None:
+    arena = Arena(place_at("local"), table=JUDGED)
+    race_all(arena, "local", len(MEETINGS), score)
+
+
+@pytest.fixture
+def overtaken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
+    """A lake whose next reader is overtaken: once it has listed its files, they are replaced and removed."""
+    arena, files = Arena(Place(str(tmp_path / "lake")), NOTHING_OLD), LocalFolder.files
+    seen: list[str] = []
+    arena.publish()
+
+    def files_before_they_go(storage: LocalFolder, folder: str) -> Mapping[str, int]:
+        found = files(storage, folder)
+        if not seen:
+            seen.append(folder)
+            arena.publish()
+        return found
+
+    monkeypatch.setattr(LocalFolder, "files", files_before_they_go)
+    return arena.lake
+
+
+def test_a_reader_reads_what_came_instead_of_what_is_removed_meanwhile(overtaken: Lake) -> None:
+    assert read_generation(overtaken) == 2
+
+
+def test_spark_reads_what_came_instead_of_what_is_removed_meanwhile(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arena, rows_in = Arena(Place(str(tmp_path / "lake")), NOTHING_OLD, JUDGED), snapshots.rows_in
+    seen: list[str] = []
+    arena.publish()
+
+    def listed_before_they_go(spark: SparkSession, lake: Lake, table: Table, folder: str) -> DataFrame:
+        rows = rows_in(spark, lake, table, folder)
+        if not seen:
+            seen.append(folder)
+            arena.publish()
+        return rows
+
+    monkeypatch.setattr(snapshots, "rows_in", listed_before_they_go)
+    pointer, rows = read_current(spark, arena.lake, JUDGED)
+    assert pointer == current(arena.lake, JUDGED)
+    assert rows.count() == pointer.rows
+
+
+@pytest.mark.torture
+@AT_EACH
+def test_faults_at_each_point(
+    where: Where, retention: Retention, table: Table, place_at: Callable[[Where], Place], score: Score
+) -> None:
+    arena = Arena(place_at(where), retention, table)
+    arena.publish()
+    with polled(arena.place, where, score) as reader:
+        suffer_all(arena, where, POINTS, KINDS, score)
+        while reader.polls < POLLS[where]:
+            arena.publish()
+
+
+@pytest.mark.torture
+@AT_EACH
+def test_kills_at_random_instants(
+    where: Where, retention: Retention, table: Table, place_at: Callable[[Where], Place], score: Score
+) -> None:
+    arena, chance = Arena(place_at(where), retention, table), random.Random(SEED)
+    arena.publish()
+    with polled(arena.place, where, score) as reader:
+        killed = 0
+        while killed < KILLS[where] or reader.polls < POLLS[where]:
+            kind: Kind = "SIGKILL" if chance.random() < 0.7 else "SIGTERM"
+            if arena.suffer_at(chance.random(), kind):
+                killed += 1
+                score.faults[where, RANDOM, kind] += 1
+
+
+@pytest.mark.torture
+def test_faults_before_a_table_was_ever_published(tmp_path: Path, score: Score) -> None:
+    for point in POINTS:
+        for kind in KINDS:
+            Arena(Place(str(tmp_path / f"{point} {kind}"))).suffer(Fault(point, kind))
+            score.faults["local", FIRST_TIME, kind] += 1
+
+
+@pytest.mark.torture
+def test_a_disk_that_really_is_full(tmp_path: Path, score: Score) -> None:
+    """From where not one page is left to where there is room for everything."""
+    disk, page = tmp_path / "disk", os.sysconf("SC_PAGESIZE")
+    disk.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", disk], check=False, stderr=subprocess.DEVNULL
+    ).returncode:
+        pytest.skip("no right to mount a file system")
+    try:
+        arena, failed = Arena(Place(str(disk / "lake"))), []
+        arena.publish()
+        for left in range(16):
+            (disk / "ballast").write_bytes(b"0" * (shutil.disk_usage(disk).free - left * page))
+            failed.append(arena.suffer_whatever_comes())
+            (disk / "ballast").unlink()
+            arena.publish()
+        score.faults["local", FULL, "disk full"] += sum(failed)
+    finally:
+        subprocess.run(["umount", disk], check=True)
+    assert failed[0]
+    assert not failed[-1]
+
+
+@pytest.mark.torture
+@ANYWHERE
+def test_races(where: Where, place_at: Callable[[Where], Place], score: Score) -> None:
+    race_all(Arena(place_at(where), table=JUDGED), where, RACES, score)
+
+
+class Job:
+    """The whole job, in processes of its own, on a lake of a few people."""
+
+    def __init__(self, place: Place, folder: Path) -> None:
+        self.lake, self.people = Lake.at(place.location), 0
+        self._environment = {
+            **{name: os.environ[name] for name in ("PATH", "HOME")},
+            "XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser()),
+            "XDG_CONFIG_HOME": str(folder / "config"),
+            "DAGSTER_HOME": str(folder),
+            "DAGSTER_DISABLE_TELEMETRY": "yes",
+            "STEDI_LAKE": place.location,
+            "STEDI_PSEUDONYM_KEY": "a pseudonym key for tests, 32 bytes and more",
+            "STEDI_SUPPRESSION_KEY": "a suppression key for tests, 32 bytes and more",
+            **place.environment,
+        }
+        self._log = folder / "log"
+
+    def land_one_more(self) -> None:
+        """Let one more person land."""
+        person = f"person-{self.people}"
+        for source, records in {
+            "customer": [customer(person, CONSENTED, CONSENTED)],
+            "accelerometer": [phone_reading(person, instant) for instant in INSTANTS],
+            "step_trainer": [device_reading(f"device-of-{person}", instant) for instant in INSTANTS],
+        }.items():
+            self.lake.storage.write(f"{source}/landing/{person}.json", lines(*records))
+        self.people += 1
+
+    def run_again(self) -> float:
+        """Run the job to its end, on what has landed; all tables have everybody. Return how long it took."""
+        began = time.monotonic()
+        assert self.start().wait() == 0, self._log.read_text()[-5_000:]
+        seconds = time.monotonic() - began
+        assert [self.people_in(table) for table in TABLES.values()] == [self.people] * len(TABLES)
+        assert litter(self.lake, *ALL_TABLES) == []
+        return seconds
+
+    def people_in(self, table: Table) -> int:
+        """Return how many people a table is of. It must be whole, each with as many rows as everybody has."""
+        pointer, rows = current(self.lake, table), current_dataset(self.lake, table.name).to_table()
+        require_whole(self.lake, table, pointer.snapshot)
+        person = next(name for name in ("email", "user", "subject_id", "serialNumber") if name in rows.column_names)
+        people = Counter(rows[person].to_pylist())
+        assert set(people.values()) == {ROWS_OF_A_PERSON[table.name]}, (table.name, people)
+        return len(people)
+
+    def start(self) -> "subprocess.Popen[bytes]":
+        """Start the job, in a process group of its own."""
+        command = ["job", "execute", "-m", "stedi_assets.definitions", "-j", "rebuild_lakehouse"]
+        with self._log.open("wb") as log:
+            return subprocess.Popen(
+                [str(Path(sys.executable).parent / "dagster"), *command],
+                cwd=Path(__file__).parents[2],
+                env=self._environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+
+@pytest.mark.torture
+@ANYWHERE
+def test_kills_of_the_whole_job(
+    where: Where,
+    place_at: Callable[[Where], Place],
+    tmp_path: Path,
+    score: Score,
+    request: pytest.FixtureRequest,
+) -> None:
+    if where == "s3":
+        request.getfixturevalue("s3a")
+    job, chance, killed = Job(place_at(where), tmp_path), random.Random(SEED), 0
+    job.land_one_more()
+    usual = job.run_again()
+    while killed < JOBS[where]:
+        job.land_one_more()
+        process, began = job.start(), time.monotonic()
+        # In its first quarter it only loads.
+        ends = began + usual * chance.uniform(0.25, 1)
+        while time.monotonic() < ends:
+            table = chance.choice(list(TABLES.values()))
+            assert job.people_in(table) in (job.people - 1, job.people)
+            score.polls[where] += 1
+            time.sleep(0.2)
+        kind = chance.choice([signal.SIGKILL, signal.SIGTERM])
+        died = process.poll() is None
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, kind)
+        process.wait()
+        for table in TABLES.values():
+            assert job.people_in(table) in (job.people - 1, job.people)
+        killed += died
+        score.jobs[where] += died
+        usual = job.run_again()
