@@ -96,7 +96,10 @@ def _renamed(rename: Callable[[str], str]) -> _Change:
 
 
 def _respelled_instant(respell: Callable[[str], str]) -> _Change:
-    return lambda source, values: values | {source.instant: respell(values[source.instant])}
+    # Some phones write the key in another letter case.
+    return lambda source, values: {
+        key: respell(value) if key.lower() == source.instant.lower() else value for key, value in values.items()
+    }
 
 
 def _not_shared(value: str) -> _Change:

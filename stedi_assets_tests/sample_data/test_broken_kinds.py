@@ -84,6 +84,16 @@ def test_broken_kind(tmp_path: Path, kind: str) -> None:
             assert sum(len(re.findall(EVIDENCE[kind], path.read_bytes())) for path in files) == times
 
 
+@pytest.mark.parametrize("kind", ["instant_with_point", "instant_with_exponent"])
+def test_an_instant_under_a_respelled_key_can_be_unusual(tmp_path: Path, kind: str) -> None:
+    options = replace(SMALL, respelled_keys=1.0, broken={kind: 3})
+    summary = write_sample(tmp_path / "lake", options, tmp_path / "truth")
+
+    assert_true(tmp_path / "lake", tmp_path / "truth", summary)
+    phone_lines = b"".join(lines_of(tmp_path / "lake", "accelerometer"))
+    assert len(re.findall(rb'"timeStamp":1[.\d]+(?:\.0|E12),', phone_lines)) == 3
+
+
 def test_a_huge_text(tmp_path: Path) -> None:
     summary = write_sample(tmp_path, replace(SMALL, broken={"huge_text": 1}))
 
