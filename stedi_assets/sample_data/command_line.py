@@ -45,29 +45,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("lake", metavar="LAKE", help="local folder of the lake; made when it does not exist")
     parser.add_argument("--customers", type=int, default=defaults.customers, metavar="N", help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=defaults.seed, metavar="N", help="default: %(default)s")
-    for owner in ("phone", "device"):
-        name = f"readings_per_{owner}"
+    for name, what in (
+        ("readings_per_phone", "of each customer"),
+        ("readings_per_device", "of each customer"),
+        ("records_per_file", "the most that a file holds"),
+        ("serials_shared_by", "customers who hold the same serial number"),
+    ):
         parser.add_argument(
-            f"--readings-per-{owner}",
+            f"--{name.replace('_', '-')}",
             type=int,
             default=getattr(defaults, name),
             metavar="N",
-            help="of each customer; default: %(default)s",
+            help=f"{what}; default: %(default)s",
         )
-    parser.add_argument(
-        "--records-per-file",
-        type=int,
-        default=defaults.records_per_file,
-        metavar="N",
-        help="the most that a file holds; default: %(default)s",
-    )
-    parser.add_argument(
-        "--serials-shared-by",
-        type=int,
-        default=defaults.serials_shared_by,
-        metavar="N",
-        help="customers who hold the same serial number; default: %(default)s",
-    )
     for option, what in (
         ("--repeated-emails", "customers with an older record too, the e-mail in other letter case or with blanks"),
         ("--withdrawals", "consenting customers with a later record that does not consent"),
