@@ -49,10 +49,13 @@ def spark_resource() -> SparkResource:
 @pytest.fixture(scope="session")
 def s3a() -> None:
     """Fail where Spark's way to S3 cannot be fetched."""
+    why_not = ""
     try:
         class_path(read_settings().maven, on_s3=True)
     except LakeError as error:
-        pytest.fail(str(error), pytrace=False)
+        why_not = str(error)
+    if why_not:
+        pytest.fail(why_not, pytrace=False)
 
 
 @pytest.fixture(scope="session")
