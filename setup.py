@@ -58,6 +58,8 @@ setup(
             "hypothesis>=6.130,<7",
             # S3 and the Glue catalog over HTTP, on this machine.
             "moto[server]>=5.2.5,<6",
+            # Makes the certificate of a Maven repository on this machine.
+            "cryptography>=44,<51",
             # Reads the second engine's SQL as Athena would.
             "sqlglot>=27,<31",
             # The data card says how to load the ML table with it.

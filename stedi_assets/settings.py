@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from stedi_assets.contracts import ConsentRecord, MatchOn, Policy, PublishedTime, Purpose, Readings
 from stedi_assets.contracts.rules import Thresholds
+from stedi_assets.spark.maven import MAVEN_CENTRAL, POSSIBLE_REPOSITORIES, is_possible_repository
 from stedi_assets.storage.lake import POSSIBLE_LOCATIONS, is_on_s3, is_possible
 
 DEFAULT_LAKE = "./lake"
@@ -75,7 +76,14 @@ def _topic(text: str) -> str:
     return text
 
 
+def _repository(text: str) -> str:
+    if not is_possible_repository(text):
+        raise ValueError(POSSIBLE_REPOSITORIES)
+    return text
+
+
 _Location = Annotated[str, BeforeValidator(_location)]
+_Repository = Annotated[str, BeforeValidator(_repository)]
 _Topic = Annotated[str, BeforeValidator(_topic)]
 _Share = Annotated[float, BeforeValidator(_share)]
 _FromNone = Annotated[int, _at_least(0)]
@@ -143,6 +151,12 @@ class Settings(BaseSettings):
     spark_log: SparkLog = Field(
         default=SparkLog.OFF,
         description="`off`, `error`, `warn`, `info`: Spark's own log, which can show people's data",
+    )
+    maven: _Repository = Field(
+        default=MAVEN_CENTRAL,
+        repr=False,
+        description="the Maven repository that Spark's jars are fetched from, such as a mirror; a user and a password "
+        "may stand in it",
     )
     keep_snapshots: _FromOne = Field(default=2, description="how many snapshots of a table stay")
     keep_for_readers_minutes: _FromNone = Field(default=60, description="how long a replaced snapshot stays at least")
@@ -254,11 +268,12 @@ def _refusal(where: tuple[int | str, ...], value: object, context: dict[str, Any
         return str(context["error"])
     name = str(where[0])
     kind = variables()[name].annotation
+    shown = value if variables()[name].repr else "***"
     if isinstance(kind, type) and issubclass(kind, Enum):
         possible = f"Use one of: {', '.join(choice.value for choice in kind)}."
     else:
         possible = str(context["error"])
-    return f"{name}={value} is not possible. {possible}"
+    return f"{name}={shown} is not possible. {possible}"
 
 
 def settings_page() -> str:

@@ -9,17 +9,20 @@ import pytest
 from pyspark.sql import SparkSession
 
 from stedi_assets.orchestration.spark_resource import SparkResource
-from stedi_assets.spark.java import NoJavaError, find_java
-from stedi_assets.spark.s3a import s3a_jars
+from stedi_assets.settings import read_settings
+from stedi_assets.spark.jars import class_path
 from stedi_assets.storage.errors import LakeError
 from stedi_assets.storage.lake import Lake
 from stedi_assets_tests.support.lakes import local_lake
+
+# How a machine reaches the network.
+_OF_THE_MACHINE = {"AWS_CA_BUNDLE", "STEDI_MAVEN"}
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep the tests away from the settings, the pseudonym key and the AWS account of whoever runs them."""
-    for name in [name for name in os.environ if name.startswith(("STEDI_", "AWS_")) and name != "AWS_CA_BUNDLE"]:
+    for name in [name for name in os.environ if name.startswith(("STEDI_", "AWS_")) and name not in _OF_THE_MACHINE]:
         del os.environ[name]
     os.environ["XDG_CONFIG_HOME"] = str(tmp_path_factory.mktemp("config"))
 
@@ -28,8 +31,9 @@ def _own_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
 def spark_resource() -> SparkResource:
     """The Spark resource, with the session that every test uses; S3A is on its class path."""
     lake = ""
-    with contextlib.suppress(LakeError, NoJavaError):
-        s3a_jars(find_java())
+    # Tests that need no S3 do without.
+    with contextlib.suppress(LakeError):
+        class_path(read_settings().maven, on_s3=True)
         lake = "s3://some-bucket"
     config = {
         "spark.sql.shuffle.partitions": "2",
@@ -44,11 +48,14 @@ def spark_resource() -> SparkResource:
 
 @pytest.fixture(scope="session")
 def s3a() -> None:
-    """Skip where Spark's way to S3 cannot be fetched."""
+    """Fail where Spark's way to S3 cannot be fetched."""
+    why_not = ""
     try:
-        s3a_jars(find_java())
-    except (LakeError, NoJavaError) as error:
-        pytest.skip(str(error))
+        class_path(read_settings().maven, on_s3=True)
+    except LakeError as error:
+        why_not = str(error)
+    if why_not:
+        pytest.fail(why_not, pytrace=False)
 
 
 @pytest.fixture(scope="session")

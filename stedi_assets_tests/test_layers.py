@@ -20,7 +20,7 @@ _ROOMS = [
 _ON_TOP = ["definitions", "cli", "__main__"]
 # Beside the rooms: what each may import of the package, besides itself.
 _BESIDE = {
-    "settings": {"contracts", "storage"},
+    "settings": {"contracts", "storage", "spark"},
     "environment": {"settings"},
     "sample_data": {"contracts"},
     "__init__": set[str](),

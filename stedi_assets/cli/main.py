@@ -22,7 +22,8 @@ COMMANDS = {
     "made again.",
     "purge": "Remove every snapshot that is not current, at once, and what runs that died have left.",
     "register": "Register every table as it is published now in the Glue database that STEDI_GLUE_DATABASE names.",
-    "fetch-s3": "Fetch what Spark needs for a lake on S3, some 650 MB, from Maven Central; it is fetched once.",
+    "fetch-jars": "Fetch the jars that Spark needs, 133 MB, from the Maven repository that STEDI_MAVEN names, once; "
+    "check those that are there.",
 }
 
 

@@ -43,7 +43,12 @@ def _start_spark(settings: Settings) -> None:
         from stedi_assets.spark.session import spark_session  # noqa: PLC0415  (loads pyspark)
 
         spark_session(
-            settings.spark_master, settings.spark_log.value, {}, lake=settings.lake, kms_key=settings.s3_kms_key
+            settings.spark_master,
+            settings.spark_log.value,
+            {},
+            lake=settings.lake,
+            kms_key=settings.s3_kms_key,
+            maven=settings.maven,
         )
 
 

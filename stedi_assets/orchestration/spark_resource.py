@@ -3,6 +3,7 @@
 from dagster_pyspark import LazyPySparkResource
 from pydantic import Field
 
+from stedi_assets.settings import read_settings
 from stedi_assets.spark.session import spark_session
 
 
@@ -19,5 +20,11 @@ class SparkResource(LazyPySparkResource):
     def _init_session(self) -> None:
         if self._spark_session is None:
             self._spark_session = spark_session(
-                self.master, self.log_level, self.spark_config, lake=self.lake, kms_key=self.s3_kms_key
+                self.master,
+                self.log_level,
+                self.spark_config,
+                lake=self.lake,
+                kms_key=self.s3_kms_key,
+                # Not a field, whose value Dagster would show: the address may hold a password.
+                maven=read_settings().maven,
             )

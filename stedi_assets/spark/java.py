@@ -104,12 +104,22 @@ def _without_vector_flag(executable: Path) -> Path:
     return wrapped
 
 
+def named_cache() -> Path | None:
+    """Return where the user's folder for what can be made again is, or would be; None where nobody knows."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "stedi"
+    except RuntimeError:  # this user has no home
+        return None
+
+
 def kept_cache() -> Path | None:
     """Return the user's folder for what can be made again; None where there is none that can be written to."""
+    cache = named_cache()
+    if cache is None:
+        return None
     try:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "stedi"
         cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except (OSError, RuntimeError):  # the latter: nobody knows where this user's home is
+    except OSError:
         return None
     return cache if os.access(cache, os.W_OK | os.X_OK) else None
 

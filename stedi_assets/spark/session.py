@@ -18,8 +18,10 @@ from pyspark.logger import PySparkLogger
 from pyspark.sql import SparkSession
 
 from stedi_assets.spark.class_archive import class_archive_options
+from stedi_assets.spark.jars import class_path, cluster_settings
 from stedi_assets.spark.java import Java, find_java
-from stedi_assets.spark.s3a import s3a_jars, s3a_package, s3a_settings
+from stedi_assets.spark.maven import MAVEN_CENTRAL
+from stedi_assets.spark.s3a import s3a_settings
 from stedi_assets.spark.scratch import Scratch, sweep
 from stedi_assets.spark.surroundings import (
     operator_tunes_java,
@@ -71,16 +73,23 @@ _STARTING = threading.Lock()
 
 
 def spark_session(
-    master: str, log_level: str, further: Mapping[str, str], *, lake: str = "", kms_key: str | None = None
+    master: str,
+    log_level: str,
+    further: Mapping[str, str],
+    *,
+    lake: str = "",
+    kms_key: str | None = None,
+    maven: str = MAVEN_CENTRAL,
 ) -> SparkSession:
     """Return the process's Spark session; start it, and a Java for it, if there is none.
 
     A session that is there already, as on a cluster's driver, is given this project's SQL settings and used. A Java of
     our own, for a local master, is shielded from its surroundings.
     `further` are Spark settings by name, which win over those from here. `lake` is where the lake lies: of
-    one on S3, Spark is told the way, and `kms_key`.
+    one on S3, Spark is told the way, and `kms_key`. `maven` is the repository from which jars are fetched that are
+    needed and not there; a cluster fetches them as its operator has set it.
 
-    Raises `NoJavaError` where there is no Java that Spark runs on, and `LakeError` where S3A cannot be fetched.
+    Raises `NoJavaError` where there is no Java that Spark runs on, and `LakeError` where jars cannot be fetched.
     """
     with _STARTING:
         for name in _QUOTING_LOGGERS:
@@ -92,9 +101,10 @@ def spark_session(
             return _session({**settings, **further})
         settings |= {"spark.app.name": "stedi", "spark.master": master}
         if master.startswith("local") and "PYSPARK_GATEWAY_PORT" not in os.environ:
-            return _private_session(_LAPTOP | settings, further, log_level, on_s3=is_on_s3(lake))
+            jars = class_path(maven, on_s3=is_on_s3(lake))
+            return _private_session(_LAPTOP | settings, further, log_level, jars)
         if is_on_s3(lake):
-            settings |= {"spark.jars.packages": s3a_package()}
+            settings |= cluster_settings()
         return _session({**settings, **further})
 
 
@@ -117,12 +127,13 @@ def _is_running() -> bool:
 
 
 def _private_session(
-    settings: Mapping[str, str], further: Mapping[str, str], log_level: str, *, on_s3: bool
+    settings: Mapping[str, str], further: Mapping[str, str], log_level: str, jars: str
 ) -> SparkSession:
-    """Find a Java, and start a session in a process that is this run's own."""
+    """Find a Java, and start a session in a process that is this run's own.
+
+    `jars` end the class path: by `spark.jars` they would be copied for each run.
+    """
     java = find_java()
-    # At the end of the class path, where `spark.jars` would have 650 MB copied for each run.
-    jars = s3a_jars(java) if on_s3 else ""
     scratch = _scratch_folder()
     private = {
         "spark.local.dir": scratch,

@@ -1,0 +1,10 @@
+"""`stedi fetch-jars`."""
+
+from stedi_assets.settings import Settings
+from stedi_assets.spark.jars import fetch_jars
+
+
+def run(settings: Settings) -> int:
+    """Fetch the jars that Spark needs from the Maven repository that STEDI_MAVEN names, and check those there are."""
+    print(f"Spark finds its jars in {fetch_jars(settings.maven)}")
+    return 0

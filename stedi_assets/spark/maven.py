@@ -1,0 +1,301 @@
+"""Jars of a Maven repository, fetched whole, with the certificates and the proxies that pip uses.
+
+By Python, not by Spark's resolver: the Java that comes with the installation trusts no certificate of a company's.
+"""
+
+import ast
+import contextlib
+import hashlib
+import http.client
+import os
+import re
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from base64 import b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+from urllib.error import HTTPError, URLError
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from stedi_assets.storage.errors import LakeError
+
+MAVEN_CENTRAL = "https://repo1.maven.org/maven2"
+POSSIBLE_REPOSITORIES = f"Use the address of a Maven repository, such as {MAVEN_CENTRAL}."
+
+_ATTEMPTS = 4
+# Before the second attempt; doubled before each further one.
+_FIRST_PAUSE_SECONDS = 1.0
+_SILENCE_SECONDS = 30
+_PIECE = 1 << 18
+_DRAFT = ".part"
+_DRAFT_IS_DEAD_AFTER_SECONDS = 3600
+# Answers that may be another one next time.
+_PASSING = {408, 425, 429, 500, 502, 503, 504}
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A jar in any Maven repository: its coordinates `group:name:version`, and what it holds."""
+
+    coordinates: str
+    size: int
+    sha256: str
+
+    @property
+    def file(self) -> str:
+        """The name of its file."""
+        _, name, version = self.coordinates.split(":")
+        return f"{name}-{version}.jar"
+
+    @property
+    def path(self) -> str:
+        """Where it lies in a repository."""
+        group, name, version = self.coordinates.split(":")
+        return f"{group.replace('.', '/')}/{name}/{version}/{self.file}"
+
+
+def is_possible_repository(address: str) -> bool:
+    """Whether an address can be that of a Maven repository."""
+    try:
+        parts = urlsplit(address)
+        return bool(re.fullmatch(r"https?://[!-~]+", address) and parts.hostname and parts.port != 0) and not (
+            parts.query or parts.fragment
+        )
+    except ValueError:  # a port that is no number
+        return False
+
+
+def fetch(artifacts: Sequence[Artifact], repository: str, folder: Path) -> None:
+    """Fetch jars into a folder, where each appears once it is whole and has the right digest.
+
+    Several processes may do so at once. What is being fetched is told on standard error. Raises `LakeError` with the
+    reason in words. A user and a password in the address are not shown.
+    """
+    shown = _without_credential(repository)
+    wanted = artifacts[0].file if len(artifacts) == 1 else f"{len(artifacts)} jars for Spark"
+    _say(f"Fetching {wanted}, {sum(each.size for each in artifacts):,} bytes, once, from {shown} to {folder}\n")
+    try:
+        _prepare(folder)
+        source = _Source(repository)
+        for artifact in artifacts:
+            wanted = artifact.file
+            source.fetch(artifact, folder)
+    except _Failed as failed:
+        msg = (
+            f"{wanted} could not be fetched from {shown} to {folder}: {failed}. HTTPS_PROXY names a proxy, "
+            "SSL_CERT_FILE a file of certificates to trust, STEDI_MAVEN another Maven repository. Or run `stedi "
+            "fetch-jars` where such a repository can be reached, and copy that folder here."
+        )
+        raise LakeError(msg) from None
+    except OSError as error:
+        msg = (
+            f"{wanted} could not be written to {folder}: {error.strerror}. Make room, or set XDG_CACHE_HOME to a "
+            "folder that can be written to."
+        )
+        raise LakeError(msg) from None
+
+
+class _Failed(Exception):
+    """A request failed, for a reason in words; `passes` is whether another one may succeed."""
+
+    def __init__(self, why: str, *, passes: bool) -> None:
+        super().__init__(why)
+        self.passes = passes
+
+
+class _Source:
+    """A repository, and the way to it."""
+
+    def __init__(self, repository: str) -> None:
+        address = urlsplit(repository.rstrip("/"))
+        host = address.netloc.rpartition("@")[2]
+        self._base = address._replace(netloc=host).geturl()
+        self._credential = _basic(address) if address.username else None
+        told = _told_to_pip()
+        proxies = _proxies(told)
+        through = "" if urllib.request.proxy_bypass(host) else proxies.get(address.scheme, "")
+        self._by = f" by the proxy {_without_credential(through)}" if through else ""
+        if "://" in through and not through.startswith(("http://", "https://")):
+            # It would be spoken to as if it were one of HTTP.
+            raise _Failed(f"there is no way{self._by}, which is none of HTTP", passes=False)
+        self._opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler(proxies), urllib.request.HTTPSHandler(context=_trust(told))
+        )
+
+    def fetch(self, artifact: Artifact, folder: Path) -> None:
+        """Fetch a jar, in several attempts if need be."""
+        with _draft(folder, artifact) as draft, _progress_line(artifact):
+            for attempt in range(1, _ATTEMPTS + 1):
+                try:
+                    self._receive(artifact, draft)
+                    break
+                except _Failed as failed:
+                    if attempt == _ATTEMPTS or not failed.passes:
+                        raise
+                    time.sleep(_FIRST_PAUSE_SECONDS * 2 ** (attempt - 1))
+            draft.flush()
+            Path(draft.name).replace(folder / artifact.file)
+
+    def _receive(self, artifact: Artifact, draft: IO[bytes]) -> None:
+        draft.seek(0)
+        draft.truncate()
+        digest = hashlib.sha256()
+        for piece in self._pieces(artifact):
+            draft.write(piece)
+            digest.update(piece)
+            _tell_progress(artifact, draft.tell())
+            if draft.tell() > artifact.size:
+                break
+        if digest.hexdigest() != artifact.sha256:
+            raise _Failed(
+                f"what comes{self._by} is something else, as a page of a proxy would be: {draft.tell():,} bytes with "
+                f"the SHA-256 digest {digest.hexdigest()}, not {artifact.size:,} with {artifact.sha256}",
+                passes=False,
+            )
+
+    def _pieces(self, artifact: Artifact) -> Iterator[bytes]:
+        # The settings take http and https alone.
+        request = urllib.request.Request(f"{self._base}/{artifact.path}", headers={"User-Agent": "stedi"})  # noqa: S310
+        if self._credential:
+            # Does not go along where an answer leads to another host.
+            request.add_unredirected_header("Authorization", self._credential)
+        try:
+            with self._opener.open(request, timeout=_SILENCE_SECONDS) as answer:
+                while piece := answer.read(_PIECE):
+                    yield piece
+                if answer.length:
+                    raise http.client.IncompleteRead(b"", answer.length)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            why, passes = _in_words(error)
+            raise _Failed(f"{why}{self._by}", passes=passes) from None
+
+
+def _in_words(error: Exception) -> tuple[str, bool]:  # noqa: PLR0911  (one for each reason)
+    """Return why a request failed, and whether another may succeed.
+
+    Of what the other side says, only numbers are repeated.
+    """
+    reason = error.reason if isinstance(error, URLError) and not isinstance(error, HTTPError) else error
+    match reason:
+        case HTTPError():
+            return _refused(reason.code)
+        case ssl.SSLCertVerificationError():
+            return f"the certificate is not trusted ({reason.verify_message})", False
+        case ssl.SSLError():
+            return f"no encrypted connection comes about ({reason.reason or 'it is cut'})", True
+        case socket.gaierror():
+            return "the name is not known to this machine's DNS", True
+        case TimeoutError():
+            return f"there is no answer within {_SILENCE_SECONDS} s", True
+        case http.client.IncompleteRead():
+            return f"the answer breaks off {reason.expected or 0:,} bytes before its end", True
+        case OSError() if refused := re.match(r"Tunnel connection failed: (\d+)", str(reason)):
+            return _refused(int(refused[1]))
+        case OSError():
+            return f"the connection fails ({reason.strerror or 'it is closed'})", True
+    return f"the request is not possible ({type(reason).__name__})", False
+
+
+def _refused(code: int) -> tuple[str, bool]:
+    return f"the answer is {code} {http.client.responses.get(code, '')}".rstrip(), code in _PASSING
+
+
+def _told_to_pip() -> dict[str, str]:
+    """Return what pip's configuration files say for all of its commands; nothing where there is no pip."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", "-m", "pip", "config", "list"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_SILENCE_SECONDS,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    lines = re.findall(r"^global\.(cert|proxy)=(['\"].*)$", done.stdout, re.MULTILINE)
+    return {name: str(ast.literal_eval(value)) for name, value in lines}
+
+
+def _proxies(told_to_pip: Mapping[str, str]) -> dict[str, str]:
+    """Return the proxy for each scheme: the one that pip is told of, else that of the environment."""
+    found = urllib.request.getproxies()
+    for_pip = os.environ.get("PIP_PROXY") or told_to_pip.get("proxy")
+    proxies = {scheme: for_pip or found.get(scheme) or found.get("all") for scheme in ("https", "http")}
+    return {scheme: proxy for scheme, proxy in proxies.items() if proxy}
+
+
+def _trust(told_to_pip: Mapping[str, str]) -> ssl.SSLContext:
+    """Trust what the system does, which SSL_CERT_FILE and SSL_CERT_DIR replace, and what pip and requests are told."""
+    context = ssl.create_default_context()
+    with contextlib.suppress(ImportError):
+        # Some Pythons do not find the system's certificates; requests brings these along.
+        import certifi  # noqa: PLC0415
+
+        context.load_verify_locations(certifi.where())
+    named = {name: os.environ.get(name) for name in ("PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")}
+    for name, path in {"the setting cert of pip": told_to_pip.get("cert"), **named}.items():
+        if path:
+            try:
+                context.load_verify_locations(**{"capath" if Path(path).is_dir() else "cafile": path})
+            except OSError as error:
+                why = f"{name} names {path}, where no certificates can be read ({error.strerror or 'they are damaged'})"
+                raise _Failed(why, passes=False) from None
+    return context
+
+
+def _basic(address: SplitResult) -> str:
+    pair = f"{unquote(address.username or '')}:{unquote(address.password or '')}"
+    return f"Basic {b64encode(pair.encode()).decode()}"
+
+
+def _without_credential(address: str) -> str:
+    return re.sub(r"^([a-z0-9+.-]+://)?.*@", r"\1", address)
+
+
+def _prepare(folder: Path) -> None:
+    """Make a folder, and remove from it what processes that died had begun to fetch."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    dead = time.time() - _DRAFT_IS_DEAD_AFTER_SECONDS
+    for draft in folder.glob(f"*{_DRAFT}"):
+        with contextlib.suppress(FileNotFoundError):  # another process is done with it
+            if draft.stat().st_mtime < dead:
+                draft.unlink()
+
+
+@contextlib.contextmanager
+def _draft(folder: Path, artifact: Artifact) -> Iterator[IO[bytes]]:
+    """Open a file that only this process and this user have; remove it if it is not moved."""
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=f"{artifact.file}.", suffix=_DRAFT, delete=False) as draft:
+        try:
+            yield draft
+        finally:
+            Path(draft.name).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _progress_line(artifact: Artifact) -> Iterator[None]:
+    """Have one line tell of a jar: on a terminal it counts, elsewhere it is written at the beginning."""
+    if sys.stderr.isatty():
+        try:
+            yield
+        finally:
+            _say("\n")
+    else:
+        _say(f"{artifact.file}: {artifact.size:,} bytes\n")
+        yield
+
+
+def _tell_progress(artifact: Artifact, received: int) -> None:
+    if sys.stderr.isatty():
+        _say(f"\r{artifact.file}: {received:,} of {artifact.size:,} bytes")
+
+
+def _say(text: str) -> None:
+    print(text, end="", file=sys.stderr, flush=True)  # noqa: T201  (a log would not be seen before it has ended)
