@@ -161,8 +161,8 @@ class _Source:
             )
 
     def _pieces(self, artifact: Artifact) -> Iterator[bytes]:
-        # The settings take http and https alone.
-        request = urllib.request.Request(f"{self._base}/{artifact.path}", headers={"User-Agent": "stedi"})  # noqa: S310
+        address = f"{self._base}/{artifact.path}"
+        request = urllib.request.Request(address, headers={"User-Agent": "stedi"})  # noqa: S310  (http and https alone)
         if self._credential:
             # Does not go along where an answer leads to another host.
             request.add_unredirected_header("Authorization", self._credential)
@@ -236,7 +236,7 @@ def _trust(told_to_pip: Mapping[str, str]) -> ssl.SSLContext:
     context = ssl.create_default_context()
     with contextlib.suppress(ImportError):
         # Some Pythons do not find the system's certificates; requests brings these along.
-        import certifi  # noqa: PLC0415
+        import certifi  # noqa: PLC0415  (not everybody has it)
 
         context.load_verify_locations(certifi.where())
     named = {name: os.environ.get(name) for name in ("PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")}

@@ -53,8 +53,8 @@ class Lake:
             raise LakeError(msg)
         if is_on_s3(location):
             # Loaded for lakes on S3 alone: boto3 takes a second.
-            from stedi_assets.storage.s3 import S3Bucket, s3_client  # noqa: PLC0415
-            from stedi_assets.tables.catalog import Catalog, glue_client  # noqa: PLC0415
+            from stedi_assets.storage.s3 import S3Bucket, s3_client  # noqa: PLC0415  (loads boto3)
+            from stedi_assets.tables.catalog import Catalog, glue_client  # noqa: PLC0415  (loads boto3)
 
             catalog = Catalog(glue_client, glue_database) if glue_database else None
             return cls(S3Bucket.at(location, kms_key, s3 or s3_client), catalog)

@@ -167,7 +167,7 @@ def _serving(answer: Callable[[BaseHTTPRequestHandler], None], certificate: Path
         def do_GET(self) -> None:
             answer(self)
 
-        do_CONNECT = do_GET  # noqa: N815
+        do_CONNECT = do_GET  # noqa: N815  (http.server's names)
 
         def log_message(self, *_: Any) -> None:
             """Say nothing."""
