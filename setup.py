@@ -32,6 +32,8 @@ setup(
         "pyspark>=4.1.1,<4.2",
         # Parses JSON in C, a block of records at a time, without bending any value.
         "orjson>=3.10,<4",
+        # The table format, for Python: the catalog, branches, commits and reading. Spark has Iceberg's own runtime.
+        "pyiceberg[sql-sqlite,glue]>=0.12,<0.13",
         # Reads Parquet footers back before a table is published, without a Spark job.
         "pyarrow>=18,<27",
         # PySpark asks for it before it hands Arrow batches to Python.

@@ -28,6 +28,7 @@ def _lake_resource() -> LakeResource:
     common: dict[str, Any] = {
         "location": _settings.lake,
         **vars(_settings.policy),
+        "namespace": _settings.namespace,
         "purpose": _settings.purpose,
         "kept_snapshots": _settings.keep_snapshots,
         "kept_for_readers_minutes": _settings.keep_for_readers_minutes,
@@ -43,7 +44,6 @@ def _lake_resource() -> LakeResource:
         # What may be repeated is repeated for longer than by default.
         s3=S3Resource(max_attempts=ATTEMPTS),
         kms_key=_settings.s3_kms_key,
-        glue_database=_settings.glue_database,
     )
 
 

@@ -10,14 +10,14 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AliasChoices, BeforeValidator, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from stedi_assets.contracts import ConsentRecord, MatchOn, Policy, PublishedTime, Purpose, Readings
 from stedi_assets.contracts.rules import Thresholds
 from stedi_assets.spark.maven import MAVEN_CENTRAL, POSSIBLE_REPOSITORIES, is_possible_repository
-from stedi_assets.storage.lake import POSSIBLE_LOCATIONS, is_on_s3, is_possible
+from stedi_assets.storage.lake import NAMESPACE, POSSIBLE_LOCATIONS, is_on_s3, is_possible
 
 DEFAULT_LAKE = "./lake"
 _DEFAULTS = Thresholds()
@@ -68,6 +68,12 @@ def _location(text: str) -> str:
     return text
 
 
+def _name(text: str) -> str:
+    if not re.fullmatch("[a-z0-9_]{1,255}", text):
+        raise ValueError("Use the letters a to z, digits and _; STEDI_GLUE_DATABASE is the same setting.")
+    return text
+
+
 def _topic(text: str) -> str:
     if not re.fullmatch(_TOPIC, text):
         raise ValueError(
@@ -84,6 +90,7 @@ def _repository(text: str) -> str:
 
 _Location = Annotated[str, BeforeValidator(_location)]
 _Repository = Annotated[str, BeforeValidator(_repository)]
+_Name = Annotated[str, BeforeValidator(_name)]
 _Topic = Annotated[str, BeforeValidator(_topic)]
 _Share = Annotated[float, BeforeValidator(_share)]
 _FromNone = Annotated[int, _at_least(0)]
@@ -118,8 +125,11 @@ class Settings(BaseSettings):
     s3_kms_key: str | None = _optional(
         "none: S3's own keys", "the id of the KMS key that encrypts what is written to S3"
     )
-    glue_database: str | None = _optional(
-        "none: no catalog", "the AWS Glue database in which published tables are registered"
+    namespace: _Name = Field(
+        default=NAMESPACE,
+        validation_alias=AliasChoices(f"{_PREFIX}NAMESPACE", f"{_PREFIX}GLUE_DATABASE"),
+        description="the Iceberg namespace of the tables; with a lake on S3, the AWS Glue database "
+        "(`STEDI_GLUE_DATABASE` says the same)",
     )
     consent_record: ConsentRecord = Field(
         default=ConsentRecord.LATEST, description="`latest`; `any`: the latest consenting record, whatever came after"
@@ -222,11 +232,6 @@ class Settings(BaseSettings):
             yield (
                 "STEDI_CONSENT_RECORD=any and STEDI_MATCH_ON=timestamp use people who withdrew or mix people, to "
                 "reproduce published counts. They need STEDI_PURPOSE=comparison and a lake of their own."
-            )
-        if self.glue_database and not is_on_s3(self.lake):
-            yield (
-                f"STEDI_GLUE_DATABASE={self.glue_database} needs a lake on S3. STEDI_LAKE is {self.lake}: set it to "
-                "s3://bucket/prefix."
             )
         if is_on_s3(self.lake) and not self.pseudonym_key:
             yield (

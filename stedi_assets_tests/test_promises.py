@@ -28,7 +28,7 @@ from stedi_assets.orchestration.erasure_job import erase_person
 from stedi_assets.orchestration.spark_resource import SparkResource
 from stedi_assets.privacy.suppression import person_hash
 from stedi_assets.storage.lake import Lake
-from stedi_assets.tables.snapshots import current_dataset, read_pointer
+from stedi_assets.tables.snapshots import current_dataset, read_snapshot_of
 from stedi_assets_tests.support import promise_cases as cases
 from stedi_assets_tests.support.lakes import (
     CONSENTED,
@@ -41,6 +41,7 @@ from stedi_assets_tests.support.lakes import (
     resources,
     root_of,
 )
+from stedi_assets_tests.support.unpacked import unpacked
 
 PSEUDONYM_KEY = b"a pseudonym key for tests, 32 bytes and more"
 SUPPRESSION_KEY = b"a suppression key for tests, 32 bytes and more"
@@ -95,7 +96,7 @@ class Seen:
 
 def look(lake: Lake, result: Result, instance: dg.DagsterInstance) -> Seen:
     """Look at what a run has left."""
-    published = [t for t in (*TABLES.values(), *QUARANTINE_TABLES.values()) if read_pointer(lake, t)]
+    published = [t for t in (*TABLES.values(), *QUARANTINE_TABLES.values()) if read_snapshot_of(lake, t)]
     rows = {table.name: current_dataset(lake, table.name).to_table().to_pylist() for table in published}
     return Seen(result, trusted_text(lake), rows, said_in(instance, result.run_id))
 
@@ -117,9 +118,9 @@ def text_of(file: Path) -> str:
 
 
 def _as_it_stands(file: Path) -> str:
-    content = file.read_bytes().decode(errors="replace")
+    content = unpacked(file).decode(errors="replace")
     if file.suffix == ".parquet":
-        content += " ".join(_texts(pq.read_table(file).to_pylist()))
+        content += " ".join(_texts(pq.ParquetFile(file).read().to_pylist()))
     return content
 
 
@@ -375,11 +376,11 @@ def test_a_consent_of_the_far_future_is_none_yet(case: str, runs: Runs) -> None:
 def test_consent_as_of_the_future_or_of_no_milliseconds_is_refused(
     as_of: int, runs: Runs, spark_resource: SparkResource
 ) -> None:
-    before = [read_pointer(runs.lake, table) for table in TABLES.values()]
+    before = [read_snapshot_of(runs.lake, table) for table in TABLES.values()]
     refused = materialise(runs.lake, spark_resource, as_of=as_of, tables=dg.AssetSelection.assets("customer_trusted"))
     assert not refused.success
     assert "as_of" in failures(refused)
-    assert [read_pointer(runs.lake, table) for table in TABLES.values()][3:] == before[3:]
+    assert [read_snapshot_of(runs.lake, table) for table in TABLES.values()][3:] == before[3:]
 
 
 def test_customers_come_first_where_a_sensor_alone_is_asked_for(runs: Runs, spark_resource: SparkResource) -> None:
@@ -605,7 +606,7 @@ def test_who_stands_in_names_is_kept_nowhere(case: str, erased: Erased) -> None:
 def test_another_pseudonym_key_is_refused(
     case: str, erased: Erased, spark_resource: SparkResource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = [read_pointer(erased.lake, table) for table in TABLES.values()]
+    before = [read_snapshot_of(erased.lake, table) for table in TABLES.values()]
     monkeypatch.setenv("STEDI_PSEUDONYM_KEY", "another key " * 4)
     refusals: list[Callable[[], Result]] = [
         lambda: materialise(erased.lake, spark_resource),
@@ -615,7 +616,7 @@ def test_another_pseudonym_key_is_refused(
         refused = refuse()
         assert not refused.success
         assert "STEDI_PSEUDONYM_KEY" in failures(refused)
-    assert [read_pointer(erased.lake, table) for table in TABLES.values()] == before
+    assert [read_snapshot_of(erased.lake, table) for table in TABLES.values()] == before
 
 
 @promise("erase-when-the-quarantine-is-empty-again")

@@ -1,7 +1,6 @@
 """The pages keep what they say: commands run, links lead somewhere, tables are those of the contracts and settings."""
 
 import ast
-import json
 import os
 import re
 import signal
@@ -20,6 +19,7 @@ from stedi_assets.sample_data import SampleOptions, write_sample
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.snapshots import current
 from stedi_assets_tests.support.environments import settings_of
+from stedi_assets_tests.support.lakes import local_lake
 from stedi_assets_tests.support.pages import ALL, HOW_TO, ON_S3, PROJECT, blocks, page
 from stedi_assets_tests.support.s3_server import S3Server, bucket
 
@@ -81,7 +81,7 @@ def test_ci_runs_the_test_command_word_for_word() -> None:
 def test_every_command_of_the_readme_runs(tmp_path: Path) -> None:
     """In the order of the page, in a folder of their own; what installs has run, or this test would not."""
     assert run("".join(map(page, HOW_TO)), tmp_path, own_environment()) == 10
-    assert (tmp_path / "mylake" / "step_trainer" / "curated" / "_current.json").is_file()
+    assert current(local_lake(tmp_path / "mylake"), TABLES["machine_learning_curated"]).rows
 
 
 @pytest.mark.usefixtures("s3a")
@@ -93,7 +93,6 @@ def test_every_command_for_s3_runs_with_the_settings_shown(tmp_path: Path) -> No
         credentials = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
         environment = {**own_environment(), **credentials, "AWS_ENDPOINT_URL": server.endpoint}
         assert run(page(ON_S3), tmp_path, environment) == 4
-        pointer = s3.get_object(Bucket="my-bucket", Key="stedi/step_trainer/curated/_current.json")
         glue = boto3.client(
             "glue",
             endpoint_url=server.endpoint,
@@ -102,9 +101,9 @@ def test_every_command_for_s3_runs_with_the_settings_shown(tmp_path: Path) -> No
             aws_secret_access_key="testing",
         )
         shown = glue.get_table(DatabaseName="stedi", Name="machine_learning_curated")["Table"]
-    snapshot = json.loads(pointer["Body"].read())["snapshot"]
-    location = f"s3://my-bucket/stedi/step_trainer/curated/{snapshot}/"
-    assert shown["StorageDescriptor"]["Location"] == location
+        assert s3.head_object(Bucket="my-bucket", Key=shown["Parameters"]["metadata_location"].split("/", 3)[3])
+    assert shown["Parameters"]["table_type"] == "ICEBERG"
+    assert shown["StorageDescriptor"]["Location"] == "s3://my-bucket/stedi/step_trainer/curated"
 
 
 def test_the_queries_for_athena_are_queries_on_columns_that_there_are() -> None:

@@ -33,7 +33,7 @@ _VARIABLES: dict[str, tuple[str, Mapping[str, str], Callable[[Settings], bool]]]
     "STEDI_LAKE": ("/data/stedi", {}, lambda s: s.lake == "/data/stedi"),
     "STEDI_LAKE_IS_SHARED": ("yes", _ON_A_CLUSTER, lambda s: s.spark_master.startswith("spark:")),
     "STEDI_S3_KMS_KEY": ("alias/stedi", {}, lambda s: s.s3_kms_key == "alias/stedi"),
-    "STEDI_GLUE_DATABASE": ("stedi", _ON_S3, lambda s: s.glue_database == "stedi"),
+    "STEDI_NAMESPACE": ("lake_2", {}, lambda s: s.namespace == "lake_2"),
     "STEDI_CONSENT_RECORD": ("any", _COMPARISON, lambda s: s.policy.consent_record is ConsentRecord.ANY),
     "STEDI_READINGS": ("since_consent", {}, lambda s: s.policy.readings is Readings.SINCE_CONSENT),
     "STEDI_MATCH_ON": ("timestamp", _COMPARISON, lambda s: s.policy.match_on is MatchOn.TIMESTAMP),
@@ -77,7 +77,7 @@ def test_an_empty_environment_gives_settings_that_work_on_a_laptop() -> None:
         "lake": "./lake",
         "lake_is_shared": "no",
         "s3_kms_key": None,
-        "glue_database": None,
+        "namespace": "stedi",
         "consent_record": "latest",
         "readings": "all",
         "match_on": "customer_and_timestamp",
@@ -174,6 +174,16 @@ def test_what_is_no_standard_topic_is_refused(value: str) -> None:
         SettingsError, match=r"STEDI_ALERTS_SNS_TOPIC=.* is not possible\. Use the ARN of a standard topic"
     ):
         settings_of({"STEDI_ALERTS_SNS_TOPIC": value})
+
+
+@pytest.mark.parametrize("variable", ["STEDI_NAMESPACE", "STEDI_GLUE_DATABASE"])
+def test_the_namespace_has_two_names_and_what_no_catalog_takes_is_refused(variable: str) -> None:
+    assert settings_of({variable: "lake_2"}).namespace == "lake_2"
+    for value in ("Lake", "lake-2", "lake.tables", "a b", "\u00fc"):
+        with pytest.raises(SettingsError) as refused:
+            settings_of({variable: value})
+        said = f"STEDI_NAMESPACE={value} is not possible. Use the letters a to z, digits and _; STEDI_GLUE_DATABASE"
+        assert str(refused.value).startswith(said)
 
 
 @pytest.mark.parametrize("value", ["48", "100"])
@@ -310,9 +320,7 @@ def test_the_key_stays_out_of_what_the_settings_look_like() -> None:
         assert "k" * 32 not in str(refused.value)
 
 
-def test_a_lake_on_s3_needs_a_pseudonym_key_and_a_catalog_a_lake_on_s3() -> None:
+def test_a_lake_on_s3_needs_a_pseudonym_key() -> None:
     with pytest.raises(SettingsError, match=r"s3://bucket is used by several machines.*STEDI_PSEUDONYM_KEY"):
         settings_of({"STEDI_LAKE": "s3://bucket"})
     assert settings_of(_ON_S3).lake == "s3://bucket"
-    with pytest.raises(SettingsError, match=r"STEDI_GLUE_DATABASE=stedi needs a lake on S3\. STEDI_LAKE is \./lake"):
-        settings_of({"STEDI_GLUE_DATABASE": "stedi"})

@@ -12,7 +12,7 @@ import dagster as dg
 from stedi_assets.contracts import TABLES
 from stedi_assets.definitions import defs
 from stedi_assets.storage.lake import Lake
-from stedi_assets.tables.snapshots import current, snapshot_folder
+from stedi_assets.tables.snapshots import current
 
 
 @dataclass
@@ -96,7 +96,7 @@ def _print_summary(lake: Lake, outcomes: dict[str, _TableOutcome]) -> None:
     width = max(map(len, TABLES))
     print(f"\n{'table':{width}}  {'rows':>9}  {'checks':>9}  {'seconds':>7}  where")
     for name, outcome in outcomes.items():
-        pointer = current(lake, TABLES[name])
+        snapshot = current(lake, TABLES[name])
         checks = f"{outcome.passed} of {outcome.passed + outcome.failed}"
-        folder = lake.storage.shown(snapshot_folder(TABLES[name], pointer.snapshot))
-        print(f"{name:{width}}  {pointer.rows:>9,}  {checks:>9}  {outcome.seconds:>7.1f}  {folder}")
+        folder = lake.storage.shown(TABLES[name].path)
+        print(f"{name:{width}}  {snapshot.rows:>9,}  {checks:>9}  {outcome.seconds:>7.1f}  {folder}")

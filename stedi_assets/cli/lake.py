@@ -6,4 +6,4 @@ from stedi_assets.storage.lake import Lake
 
 def lake_of(settings: Settings) -> Lake:
     """Return the lake that the settings name. Raises `LakeError` where that cannot be one."""
-    return Lake.at(settings.lake, kms_key=settings.s3_kms_key, glue_database=settings.glue_database)
+    return Lake.at(settings.lake, kms_key=settings.s3_kms_key, namespace=settings.namespace)

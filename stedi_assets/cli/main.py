@@ -17,11 +17,11 @@ COMMANDS = {
     "status": "Show each table's rows, age, last check results and snapshot. Spark is not started.",
     "hash-person": "Read an e-mail from standard input, and print the run config that erases its person, by a keyed "
     "hash.",
-    "repair": "Go back to the newest whole snapshot of each table whose pointer or current snapshot is damaged.",
+    "repair": "Go back to the newest whole snapshot of each table that is damaged, or that the catalog does not know.",
     "rotate-key": "Make the pseudonym key in force the lake's, and remove the ML table of the old one, which is to be "
     "made again.",
+    "upgrade": "Take over a lake whose tables were made before they were Iceberg tables, and remove its old tables.",
     "purge": "Remove every snapshot that is not current, at once, and what runs that died have left.",
-    "register": "Register every table as it is published now in the Glue database that STEDI_GLUE_DATABASE names.",
     "fetch-jars": "Fetch the jars that Spark needs, 133 MB, from the Maven repository that STEDI_MAVEN names, once; "
     "check those that are there.",
 }
@@ -38,6 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     for name, what in COMMANDS.items():
         commands.add_parser(name, help=what, description=what)
+    path = commands.add_parser("path", help="print the metadata file of a table, which Iceberg's readers are given")
+    path.add_argument("table", help="the name of the table")
     chosen = parser.parse_args(arguments)
     before = "\nNot built. " if chosen.command == "start" else ""
     try:
@@ -46,6 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
         command = import_module(f"stedi_assets.cli.{chosen.command.replace('-', '_')}")
         if chosen.command == "start":
             return int(command.run(settings, began, sample_data=chosen.sample_data))
+        if chosen.command == "path":
+            return int(command.run(settings, chosen.table))
         return int(command.run(settings))
     except (SettingsError, LakeError, NoJavaError) as error:
         print(f"{before}{error}", file=sys.stderr)

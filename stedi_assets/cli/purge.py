@@ -1,7 +1,7 @@
 """`stedi purge`."""
 
 from stedi_assets.cli.lake import lake_of
-from stedi_assets.contracts import QUARANTINE_TABLES, TABLES
+from stedi_assets.contracts import TABLES
 from stedi_assets.settings import Settings
 from stedi_assets.tables.publishing import drop_old
 
@@ -9,6 +9,6 @@ from stedi_assets.tables.publishing import drop_old
 def run(settings: Settings) -> int:
     """Remove every snapshot that is not current, at once, and what runs that died have left."""
     lake = lake_of(settings)
-    for table in (*TABLES.values(), *QUARANTINE_TABLES.values()):
-        print(f"{table.name}: {drop_old(lake, table)} removed")
+    for table in TABLES.values():
+        print(f"{table.name}: {drop_old(lake, table)} snapshots removed")
     return 0

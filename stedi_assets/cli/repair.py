@@ -3,12 +3,12 @@
 from stedi_assets.cli.lake import lake_of
 from stedi_assets.privacy.keys import pseudonym_key, suppression_key
 from stedi_assets.privacy.known_keys import require_pseudonym_key, require_suppression_key
+from stedi_assets.privacy.repair import Keys, repair
 from stedi_assets.settings import Settings
-from stedi_assets.tables.repair import Keys, repair
 
 
 def run(settings: Settings) -> int:
-    """Go back to the newest whole snapshot of each table whose pointer or current snapshot is damaged."""
+    """Go back to the newest whole snapshot of each table that is damaged, or that the catalog does not know."""
     lake = lake_of(settings)
     keys = Keys(
         lambda: require_pseudonym_key(lake, pseudonym_key(settings.pseudonym_key, lake)),
@@ -17,9 +17,9 @@ def run(settings: Settings) -> int:
     done = repair(lake, keys)
     for found in done:
         print(found.damage)
-        if found.pointer:
-            print(f"  repaired: {found.table.name} is {found.pointer.snapshot} again, {found.pointer.rows:,} rows")
+        if found.snapshot:
+            print(f"  repaired: {found.table.name} is {found.snapshot.id} again, {found.snapshot.rows:,} rows")
         else:
             print(f"  no whole snapshot of {found.table.name} may stand again: materialise it")
     print(f"{len(done)} damaged tables in {lake.location}")
-    return 0 if all(found.pointer for found in done) else 1
+    return 0 if all(found.snapshot for found in done) else 1

@@ -11,8 +11,7 @@ from stedi_assets.environment import dagster_home
 from stedi_assets.settings import Settings
 from stedi_assets.storage.errors import LakeError
 from stedi_assets.storage.lake import Lake
-from stedi_assets.tables.pointers import Pointer
-from stedi_assets.tables.snapshots import read_pointer
+from stedi_assets.tables.snapshots import Snapshot, read_snapshot_of
 
 _NOT_RUN = "not run"
 _UNITS = {"d": 86_400, "h": 3_600, "min": 60, "s": 1}
@@ -21,12 +20,12 @@ _UNITS = {"d": 86_400, "h": 3_600, "min": 60, "s": 1}
 def run(settings: Settings) -> int:
     """Print a line for each table. Return the exit code: 1 where a table cannot be read, else 0."""
     lake = lake_of(settings)
-    pointers, damaged = _pointers(lake)
-    checks = _check_results({name: pointer.run_id for name, pointer in pointers.items()})
+    snapshots, damaged = _snapshots(lake)
+    checks = _check_results({name: snapshot.run_id for name, snapshot in snapshots.items()})
     lines = [("table", "rows", "age", "checks", "snapshot")]
     for name in TABLES:
-        if pointer := pointers.get(name):
-            found = (f"{pointer.rows:,}", _age(pointer.published_at), checks.get(name, _NOT_RUN), pointer.snapshot)
+        if snapshot := snapshots.get(name):
+            found = (f"{snapshot.rows:,}", _age(snapshot.published_at), checks.get(name, _NOT_RUN), str(snapshot.id))
             lines.append((name, *found))
         else:
             lines.append((name, "", "", "", damaged.get(name, "not published yet")))
@@ -37,18 +36,18 @@ def run(settings: Settings) -> int:
     return 1 if damaged else 0
 
 
-def _pointers(lake: Lake) -> tuple[dict[str, Pointer], dict[str, str]]:
-    """Return the pointers of the tables that are published, and what is wrong with those that cannot be read."""
-    pointers, damaged = {}, {}
+def _snapshots(lake: Lake) -> tuple[dict[str, Snapshot], dict[str, str]]:
+    """Return the snapshots of the tables that are published, and what is wrong with those that cannot be read."""
+    snapshots, damaged = {}, {}
     for name, table in TABLES.items():
         try:
-            pointer = read_pointer(lake, table)
+            snapshot = read_snapshot_of(lake, table)
         except LakeError as error:
             damaged[name] = str(error)
         else:
-            if pointer:
-                pointers[name] = pointer
-    return pointers, damaged
+            if snapshot:
+                snapshots[name] = snapshot
+    return snapshots, damaged
 
 
 def _age(published_at: str) -> str:

@@ -7,6 +7,7 @@ Dagster.
 from stedi_assets.contracts.policy import ConsentRecord, MatchOn, Policy, PublishedTime, Purpose, Readings
 from stedi_assets.contracts.rules import Rule, Severity
 from stedi_assets.contracts.tables import (
+    ALL_TABLES,
     LANDING_TABLES,
     QUARANTINE_TABLES,
     SOURCES,
@@ -20,6 +21,7 @@ from stedi_assets.contracts.tables import (
 )
 
 __all__ = [
+    "ALL_TABLES",
     "LANDING_TABLES",
     "QUARANTINE_TABLES",
     "SOURCES",

@@ -73,7 +73,7 @@ class Policy:
 
     @classmethod
     def from_dict(cls, found: Mapping[str, str]) -> "Policy":
-        """Return the policy that a pointer keeps."""
+        """Return the policy that a snapshot keeps."""
         return cls(
             ConsentRecord(found["consent_record"]),
             Readings(found["readings"]),
@@ -82,5 +82,5 @@ class Policy:
         )
 
     def as_dict(self) -> dict[str, str]:
-        """Return the switches by name, as a pointer keeps them."""
+        """Return the switches by name, as a snapshot keeps them."""
         return {name: value.value for name, value in asdict(self).items()}

@@ -3,13 +3,13 @@
 A rule is an ERROR or a warning. ERROR blocks: a table that breaks it is not published where that shows beforehand, and
 nothing is made of the table. A rule is found kept or broken in one of three ways:
 
-- `holds`, an SQL expression that is true for every good row: Spark counts it while the table is written;
-- `breaches`, a query for the rows that break it, over `stored` (the table itself), the other published tables, and the
-  views of `stedi_assets.verification`: DuckDB counts those in what was written, before it is published;
-- neither: it is about files and pointers, and `stedi_assets.verification.findings` says how it is found.
+- `row_predicate`, an SQL expression that is true for every good row: Spark counts it while the table is written;
+- `violations_sql`, a query for the rows that break it, over `stored` (the table itself), the other published tables,
+  and the views of `stedi_assets.verification`: DuckDB counts those in what was written, before it is published;
+- neither: it is about files and snapshots, and `stedi_assets.verification.findings` says how it is found.
 
-All of it is SQL that Athena runs too, but for the backticks around names in `holds`. `{as_of}` is the instant the
-table was made for, in epoch milliseconds.
+All of it is SQL that Athena runs too, but for the backticks around names in `row_predicate`. `{as_of}` is the instant
+the table was made for, in epoch milliseconds.
 """
 
 from dataclasses import dataclass, field
@@ -27,15 +27,18 @@ class Severity(str, Enum):
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule of a table. `says` is what is so when it is kept; `unless` is the policy under which it does not apply."""
+    """A rule of a table.
+
+    `description` is what is so when it is kept; `skipped_under` is the policy under which it does not apply.
+    """
 
     name: str
-    says: str
+    description: str
     what_to_do: str
     severity: Severity = Severity.ERROR
-    holds: str | None = field(default=None, kw_only=True)
-    breaches: str | None = field(default=None, kw_only=True)
-    unless: ConsentRecord | MatchOn | None = field(default=None, kw_only=True)
+    row_predicate: str | None = field(default=None, kw_only=True)
+    violations_sql: str | None = field(default=None, kw_only=True)
+    skipped_under: ConsentRecord | MatchOn | None = field(default=None, kw_only=True)
 
 
 # The years 2001 to 2099. Seconds and microseconds of the same years lie outside, so they cannot pass for milliseconds.
@@ -133,17 +136,17 @@ QUARANTINED_PEOPLE_KNOWN = Rule(
     "Of every customer record in quarantine, the e-mail can be read, so that it counts against its person.",
     "Any of these records may be a withdrawal: have them delivered again.",
     Severity.WARN,
-    breaches='SELECT 1 FROM customer_quarantine WHERE cardinality("_people") = 0',
+    violations_sql='SELECT 1 FROM customer_quarantine WHERE cardinality("_people") = 0',
 )
 UNATTRIBUTED_SHARE = Rule(
     "unattributed_share",
     "The share of device readings that belong to nobody is below STEDI_WARN_UNATTRIBUTED_SHARE.",
     "See whether customers, phone and device readings of the same days have all been delivered.",
     Severity.WARN,
-    breaches="""SELECT 1 FROM step_trainer_landing AS readings WHERE NOT EXISTS (
+    violations_sql="""SELECT 1 FROM step_trainer_landing AS readings WHERE NOT EXISTS (
         SELECT 1 FROM owners
         WHERE owners.serial = readings."_device" AND owners."timestamp" = readings."sensorReadingTime")""",
-    unless=MatchOn.TIMESTAMP,
+    skipped_under=MatchOn.TIMESTAMP,
 )
 NO_MORE_ROWS_THAN_LANDING = Rule(
     "no_more_rows_than_landing", "The table has no more rows than step_trainer_landing.", _REBUILD
@@ -153,78 +156,78 @@ EVERY_ROW_CONSENTS = Rule(
     "every_row_consents",
     "Every person's consent to research had been reached when the table was made.",
     _WITHDRAWN,
-    holds="`shareWithResearchAsOfDate` <= {as_of} AND coalesce(`lastUpdateDate` <= {as_of}, TRUE)",
+    row_predicate="`shareWithResearchAsOfDate` <= {as_of} AND coalesce(`lastUpdateDate` <= {as_of}, TRUE)",
 )
 NO_WITHDRAWN_PEOPLE = Rule(
     "no_withdrawn_people",
     "No person has a record without consent that is as new as the one here, or has no date.",
     _WITHDRAWN,
-    breaches="""SELECT 1 FROM stored WHERE EXISTS (
+    violations_sql="""SELECT 1 FROM stored WHERE EXISTS (
         SELECT 1 FROM customer_records
         WHERE customer_records.person = stored.email AND NOT customer_records.consents
         AND coalesce(customer_records."lastUpdateDate" >= stored."lastUpdateDate", TRUE))""",
-    unless=ConsentRecord.ANY,
+    skipped_under=ConsentRecord.ANY,
 )
 PEOPLE_HAVE_READINGS = Rule(
     "people_have_readings",
     "Every person has a reading in accelerometer_trusted.",
     _REBUILD,
-    breaches='SELECT 1 FROM stored WHERE email NOT IN (SELECT "user" FROM accelerometer_trusted)',
+    violations_sql='SELECT 1 FROM stored WHERE email NOT IN (SELECT "user" FROM accelerometer_trusted)',
 )
 ROWS_OF_CUSTOMER_TRUSTED = Rule(
     "rows_of_customer_trusted",
     "Every row stands in customer_trusted, the same in all columns.",
     _REBUILD,
-    breaches="SELECT * FROM stored EXCEPT ALL SELECT * FROM customer_trusted",
+    violations_sql="SELECT * FROM stored EXCEPT ALL SELECT * FROM customer_trusted",
 )
 ATTRIBUTED_TO_ONE_PERSON = Rule(
     "attributed_to_one_person",
     "Every reading belongs to a person in customers_curated whose phone took a reading at the same instant.",
     _REBUILD,
-    breaches="""SELECT 1 FROM stored WHERE "user" IS NULL OR "user" NOT IN (SELECT email FROM customers_curated)
+    violations_sql="""SELECT 1 FROM stored WHERE "user" IS NULL OR "user" NOT IN (SELECT email FROM customers_curated)
         OR NOT EXISTS (
             SELECT 1 FROM accelerometer_trusted AS phone
             WHERE phone."user" = stored."user" AND phone."timestamp" = stored."sensorReadingTime")""",
-    unless=MatchOn.TIMESTAMP,
+    skipped_under=MatchOn.TIMESTAMP,
 )
 VALUES_ARE_FINITE = Rule(
     "values_are_finite",
     "No value is NaN or infinite.",
     _REBUILD,
-    holds=" AND ".join(f"abs({axis}) < CAST('Infinity' AS DOUBLE)" for axis in "xyz"),
+    row_predicate=" AND ".join(f"abs({axis}) < CAST('Infinity' AS DOUBLE)" for axis in "xyz"),
 )
 VALUES_IN_RANGE = Rule(
     "values_in_range",
     f"Every acceleration lies within {_MOST_ACCELERATION} either way, which is the sensors' range in g.",
     "Ask the source which unit its readings have, or which phones are broken.",
     Severity.WARN,
-    holds=f"greatest(abs(x), abs(y), abs(z)) <= {_MOST_ACCELERATION}",
+    row_predicate=f"greatest(abs(x), abs(y), abs(z)) <= {_MOST_ACCELERATION}",
 )
 DISTANCES_IN_RANGE = Rule(
     "distances_in_range",
     f"Every distance is more than 0 and at most {_MOST_DISTANCE:,}, which is the sensors' reach in millimetres.",
     "Ask the source which unit its readings have, or which devices are broken.",
     Severity.WARN,
-    holds=f"`distanceFromObject` > 0 AND `distanceFromObject` <= {_MOST_DISTANCE}",
+    row_predicate=f"`distanceFromObject` > 0 AND `distanceFromObject` <= {_MOST_DISTANCE}",
 )
 INSTANTS_PLAUSIBLE = Rule(
     "instants_plausible",
     "Every reading is of this century, and not from after the table was made.",
     "Have the clocks of the phones looked at.",
     Severity.WARN,
-    holds=f"`timestamp` >= {FIRST_INSTANT} AND `timestamp` <= {{as_of}}",
+    row_predicate=f"`timestamp` >= {FIRST_INSTANT} AND `timestamp` <= {{as_of}}",
 )
 SUBJECT_ID_IS_A_PSEUDONYM = Rule(
     "subject_id_is_a_pseudonym",
     "subject_id is 64 hex digits.",
     _REBUILD,
-    holds="length(subject_id) = 64 AND regexp_like(subject_id, '^[0-9a-f]*$')",
+    row_predicate="length(subject_id) = 64 AND regexp_like(subject_id, '^[0-9a-f]*$')",
 )
 NO_IDENTIFIERS = Rule(
     "no_identifiers",
     "No text equals an e-mail or serial number of the landing tables.",
     _WITHDRAWN,
-    breaches="""SELECT 1 FROM stored WHERE subject_id IN (
+    violations_sql="""SELECT 1 FROM stored WHERE subject_id IN (
         SELECT email FROM customer_landing UNION ALL SELECT "serialNumber" FROM customer_landing UNION ALL
         SELECT "_person" FROM customer_landing UNION ALL SELECT "_device" FROM customer_landing UNION ALL
         SELECT "user" FROM accelerometer_landing UNION ALL SELECT "serialNumber" FROM step_trainer_landing)""",
@@ -233,7 +236,7 @@ PAIRS_ARE_OF_ONE_PERSON = Rule(
     "pairs_are_of_one_person",
     "Both readings of every row are stored, of the same person and the same instant.",
     _REBUILD,
-    breaches="""WITH phones AS (
+    violations_sql="""WITH phones AS (
             SELECT subject_id, "timestamp" - "timestamp" % run.instant AS instant, x, y, z
             FROM accelerometer_trusted INNER JOIN subjects ON person = "user" CROSS JOIN run
         ), steps AS (
@@ -249,7 +252,7 @@ PAIRS_ARE_OF_ONE_PERSON = Rule(
             SELECT 1 FROM steps
             WHERE steps.subject_id = stored.subject_id AND steps.instant = stored."timestamp"
             AND steps."distanceFromObject" = stored."distanceFromObject")""",
-    unless=MatchOn.TIMESTAMP,
+    skipped_under=MatchOn.TIMESTAMP,
 )
 
 
@@ -265,21 +268,24 @@ def every_file_gives_records(severity: Severity) -> Rule:
 
 def required_values(names: tuple[str, ...]) -> Rule:
     """Return the rule that columns are never null."""
-    holds = " AND ".join(f"`{name}` IS NOT NULL" for name in names)
-    return Rule("required_values", f"Never null: {', '.join(names)}.", _REBUILD, holds=holds)
+    row_predicate = " AND ".join(f"`{name}` IS NOT NULL" for name in names)
+    return Rule("required_values", f"Never null: {', '.join(names)}.", _REBUILD, row_predicate=row_predicate)
 
 
 def unique_key(names: tuple[str, ...]) -> Rule:
     """Return the rule that no two rows share a key."""
     key = ", ".join(f'"{name}"' for name in names)
-    breaches = f"SELECT 1 FROM stored GROUP BY {key} HAVING count(*) > 1"
-    return Rule("unique_key", f"No two rows share {', '.join(names)}.", _REBUILD, breaches=breaches)
+    violations_sql = f"SELECT 1 FROM stored GROUP BY {key} HAVING count(*) > 1"
+    return Rule("unique_key", f"No two rows share {', '.join(names)}.", _REBUILD, violations_sql=violations_sql)
 
 
 def consent_is_current(
-    column: str, people: str = "customer_trusted", person: str = "email", *, unless: MatchOn | None = None
+    column: str, people: str = "customer_trusted", person: str = "email", *, skipped_under: MatchOn | None = None
 ) -> Rule:
     """Return the rule that a table holds nobody but who is in customer_trusted now; `column` names the person."""
-    breaches = f'SELECT 1 FROM stored WHERE "{column}" IS NULL OR "{column}" NOT IN (SELECT {person} FROM {people})'
-    says = "Nobody is here who is not in customer_trusted now."
-    return Rule("consent_is_current", says, _WITHDRAWN, breaches=breaches, unless=unless)
+    violations_sql = f"""SELECT 1 FROM stored
+        WHERE "{column}" IS NULL OR "{column}" NOT IN (SELECT {person} FROM {people})"""
+    description = "Nobody is here who is not in customer_trusted now."
+    return Rule(
+        "consent_is_current", description, _WITHDRAWN, violations_sql=violations_sql, skipped_under=skipped_under
+    )

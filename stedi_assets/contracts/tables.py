@@ -69,7 +69,7 @@ class Table:
 
     `path` is the table's folder below the lake. `inputs` are the tables it is computed from. `policy_applies` says
     whether the policy switches decide its rows, which they do everywhere but in the landing zone. One that leaves the
-    house `has_data_card`.
+    house `has_data_card`. A table of readings is partitioned by the UTC day of the column `instant`.
     """
 
     name: str
@@ -82,6 +82,7 @@ class Table:
     description: str = ""
     own_rules: tuple[Rule, ...] = ()
     has_data_card: bool = False
+    instant: str | None = None
 
     @property
     def policy_applies(self) -> bool:
@@ -113,11 +114,12 @@ class Table:
 
 @dataclass(frozen=True)
 class Source:
-    """A source of landing files: its raw folder, the table of its accepted records, and that of the others."""
+    """A source of landing files: its raw folder, the table of accepted records, that of the others, that of files."""
 
     name: str
     landing: Table
     quarantine: Table
+    files: Table
 
     @property
     def raw_path(self) -> str:
@@ -174,6 +176,27 @@ _EVIDENCE = (
         "Keys of everybody it may name anywhere, for erasure; null where that may be anybody",
         personal_data=_EMAIL,
     ),
+)
+
+
+# What became of a raw file. Its records are in no column; its name is an alias where it could hold somebody's data.
+_FILES = (
+    Column("path", Type.STRING, "Path below the source's landing folder, or an alias", True, _OPERATIONS),
+    Column("size", Type.BIGINT, "Size as the file lies", True, _OPERATIONS, unit="bytes"),
+    Column("fingerprint", Type.STRING, "Changes whenever the file may have", True, _OPERATIONS),
+    Column("bytes", Type.BIGINT, "Length of its content, unpacked", True, _OPERATIONS, unit="bytes"),
+    Column("digest", Type.STRING, "Of the file as it lies: a renamed file is known again", True, _OPERATIONS),
+    Column("records", Type.BIGINT, "Records found in it", True, _OPERATIONS),
+    Column("accepted", Type.BIGINT, "Records in the landing table", True, _OPERATIONS),
+    Column("accepted_bytes", Type.BIGINT, "Length of the accepted records", True, _OPERATIONS, unit="bytes"),
+    Column("quarantined", Type.BIGINT, "Records in the quarantine", True, _OPERATIONS),
+    Column("quarantined_bytes", Type.BIGINT, "Length of the quarantined records", True, _OPERATIONS, unit="bytes"),
+    Column("suppressed", Type.BIGINT, "Records left out, for they are of people who were erased", True, _OPERATIONS),
+    Column("separator_bytes", Type.BIGINT, "Length of what stands between records", True, _OPERATIONS, unit="bytes"),
+    Column("gzip", Type.BOOLEAN, "Whether it is packed by gzip", True, _OPERATIONS),
+    Column("cut_off", Type.BOOLEAN, "Whether its last record is broken off", True, _OPERATIONS),
+    Column("error", Type.STRING, "Why it could not be read", personal_data=_OPERATIONS),
+    Column("forgotten", Type.BOOLEAN, "Whether it may be missing or unreadable", True, _OPERATIONS),
 )
 
 
@@ -241,7 +264,14 @@ def _stored(columns: tuple[Column, ...], **made_from: tuple[str, ...]) -> tuple[
     return tuple(replace(column, form=None, made_from=made_from.get(column.name, ())) for column in columns)
 
 
-def _source(name: str, columns: tuple[Column, ...], keys: tuple[Column, ...], row: str, *own_rules: Rule) -> Source:
+def _source(
+    name: str,
+    columns: tuple[Column, ...],
+    keys: tuple[Column, ...],
+    row: str,
+    *own_rules: Rule,
+    instant: str | None = None,
+) -> Source:
     # Customers' records outlive the files that held them; readings do not.
     marks = (_SUPERSEDED,) if name == "customer" else ()
     landing = Table(
@@ -264,6 +294,7 @@ def _source(name: str, columns: tuple[Column, ...], keys: tuple[Column, ...], ro
             rules.ROW_COUNT_CHANGE,
             *own_rules,
         ),
+        instant=instant,
     )
     quarantine = Table(
         name=f"{name}_quarantine",
@@ -278,7 +309,14 @@ def _source(name: str, columns: tuple[Column, ...], keys: tuple[Column, ...], ro
             *marks,
         ),
     )
-    return Source(name, landing, quarantine)
+    files = Table(
+        name=f"{name}_files",
+        zone=Zone.LANDING,
+        path=f"{name}/files",
+        row="one raw file, and what became of it",
+        columns=_FILES,
+    )
+    return Source(name, landing, quarantine, files)
 
 
 _CUSTOMER_SOURCE = _source(
@@ -289,9 +327,15 @@ _CUSTOMER_SOURCE = _source(
     rules.QUARANTINED_PEOPLE_KNOWN,
     rules.FEW_PEOPLE_LEAVE_UNREAD,
 )
-_PHONE_SOURCE = _source("accelerometer", _PHONE, (_PERSON,), "one reading of a phone's accelerometer")
+_PHONE_SOURCE = _source(
+    "accelerometer", _PHONE, (_PERSON,), "one reading of a phone's accelerometer", instant="timestamp"
+)
 _DEVICE_SOURCE = _source(
-    "step_trainer", _DEVICE_READING, (_KEY_OF_DEVICE,), "one reading of a step trainer's distance sensor"
+    "step_trainer",
+    _DEVICE_READING,
+    (_KEY_OF_DEVICE,),
+    "one reading of a step trainer's distance sensor",
+    instant="sensorReadingTime",
 )
 
 SOURCES: dict[str, Source] = {s.name: s for s in (_CUSTOMER_SOURCE, _PHONE_SOURCE, _DEVICE_SOURCE)}
@@ -322,6 +366,7 @@ _accelerometer_trusted = Table(
     row="one phone reading of a person who consents",
     columns=_stored(_PHONE, user=("accelerometer_landing.user", "customer_trusted.email")),
     key=("user", "timestamp", "x", "y", "z"),
+    instant="timestamp",
     inputs=("customer_trusted", "accelerometer_landing"),
     description="The phone readings of the people in customer_trusted. Exact repeats of a whole row stand once; "
     "different readings of one person at one instant are real and all stay.",
@@ -372,12 +417,13 @@ _step_trainer_trusted = Table(
         ),
     ),
     key=("sensorReadingTime", "serialNumber", "distanceFromObject"),
+    instant="sensorReadingTime",
     inputs=("customers_curated", "step_trainer_landing", "customer_landing", "accelerometer_landing"),
     description="The device readings that belong to exactly one person of customers_curated: of all who hold the "
     "serial number, the one whose phone logged a reading at the same instant. Where none or several did, the "
     "reading is nobody's and is left out. Exact repeats stand once.",
     own_rules=(
-        rules.consent_is_current("user", unless=MatchOn.TIMESTAMP),
+        rules.consent_is_current("user", skipped_under=MatchOn.TIMESTAMP),
         rules.ATTRIBUTED_TO_ONE_PERSON,
         rules.NO_MORE_ROWS_THAN_LANDING,
         rules.AGREES_WITH_SECOND_ENGINE,
@@ -425,6 +471,7 @@ _machine_learning_curated = Table(
         rules.POLICY_IS_DEFAULT,
     ),
     has_data_card=True,
+    instant="timestamp",
 )
 
 TABLES: dict[str, Table] = {
@@ -450,3 +497,11 @@ def made_from(table: Table, column: Column) -> tuple[tuple[str, str], ...]:
 
 LANDING_TABLES: dict[str, Source] = {source.landing.name: source for source in SOURCES.values()}
 QUARANTINE_TABLES: dict[str, Table] = {source.quarantine.name: source.quarantine for source in SOURCES.values()}
+FILES_TABLES: dict[str, Table] = {source.files.name: source.files for source in SOURCES.values()}
+ALL_TABLES: dict[str, Table] = {**QUARANTINE_TABLES, **FILES_TABLES, **TABLES}
+
+
+def companions_of(table: Table) -> tuple[Table, ...]:
+    """Return the tables that a landing table's snapshots name, and that are published with it: quarantine and files."""
+    source = LANDING_TABLES.get(table.name)
+    return (source.quarantine, source.files) if source else ()

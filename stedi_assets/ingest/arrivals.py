@@ -1,8 +1,8 @@
 """What there is to do in a lake: landing files that their table does not hold yet, and tables behind their inputs.
 
-The truth is what lies in the lake: the files as they are listed now, against `_files.json` of the published landing
-tables, and the snapshots that each pointer was made of. Nothing of it is remembered anywhere else, so that nothing is
-lost or done twice with what remembers. Nothing is opened but those few files.
+The truth is what lies in the lake: the files as they are listed now, against what the published landing tables were
+made from, and the snapshots that each table was made of. Nothing of it is remembered anywhere else, so that nothing is
+lost or done twice with what remembers. Nothing is opened but what a published table says of itself.
 """
 
 import hashlib
@@ -16,8 +16,7 @@ from stedi_assets.storage.interface import Entry
 from stedi_assets.storage.lake import Lake
 from stedi_assets.storage.names import alias, no_key
 from stedi_assets.tables.file_reports import read_file_reports
-from stedi_assets.tables.pointers import Pointer
-from stedi_assets.tables.snapshots import read_pointer
+from stedi_assets.tables.snapshots import Snapshot, read_snapshot_of
 
 # So many keys take S3 less than half a minute to list, a thousand a request.
 MOST_FILES = 100_000
@@ -50,19 +49,19 @@ def find_arrivals(
     A file has settled when it last changed before `settled_before`, in epoch milliseconds. Files are called by their
     names as `landing_files` gives them; `key` gives the secret that hides those which could hold somebody's data.
 
-    Raises `LakeError` above `most_files` files, and `NotWhole` where a published table is damaged.
+    Raises `LakeError` above `most_files` files, and `CorruptTableError` where a published table is damaged.
     """
     count = _counter(lake, most_files)
     return {source.name: _arrivals(lake, source, settled_before, count, key) for source in SOURCES.values()}
 
 
-def published_tables(lake: Lake) -> dict[str, Pointer]:
-    """Return the pointers of the tables that are published, by name."""
-    found = {name: read_pointer(lake, table) for name, table in TABLES.items()}
-    return {name: pointer for name, pointer in found.items() if pointer}
+def published_tables(lake: Lake) -> dict[str, Snapshot]:
+    """Return the current snapshots of the tables that are published, by name."""
+    found = {name: read_snapshot_of(lake, table) for name, table in TABLES.items()}
+    return {name: snapshot for name, snapshot in found.items() if snapshot}
 
 
-def tables_behind(published: Mapping[str, Pointer]) -> dict[str, str]:
+def tables_behind(published: Mapping[str, Snapshot]) -> dict[str, str]:
     """Return the tables that were not made from their inputs as those are now, each with what it is to be made from.
 
     That is told by the snapshots of the inputs. A table that lacks one cannot be made yet, and is left out.
@@ -70,9 +69,9 @@ def tables_behind(published: Mapping[str, Pointer]) -> dict[str, str]:
     behind = {}
     for table in TABLES.values():
         if table.inputs and published.keys() >= set(table.inputs):
-            inputs = {name: published[name].snapshot for name in table.inputs}
+            inputs = {name: published[name].id for name in table.inputs}
             if table.name not in published or published[table.name].inputs != inputs:
-                behind[table.name] = " ".join(inputs.values())
+                behind[table.name] = " ".join(map(str, inputs.values()))
     return behind
 
 
@@ -95,8 +94,8 @@ def _arrivals(
     count: Callable[[Iterator[Entry]], Iterator[Entry]],
     key: Callable[[], bytes],
 ) -> Arrivals:
-    pointer = read_pointer(lake, source.landing)
-    reports = read_file_reports(lake, source, pointer) if pointer else ()
+    snapshot = read_snapshot_of(lake, source.landing)
+    reports = read_file_reports(lake, source, snapshot) if snapshot else ()
     listed = find_landing_files(count(lake.storage.entries(source.raw_path))).entries
     found = [replace(entry, path=alias(entry.path, key)) for entry in listed]
 

@@ -21,17 +21,10 @@ from stedi_assets.ingest.superseded import kept_accepted, kept_quarantined
 from stedi_assets.storage.errors import LakeError, VanishedFiles
 from stedi_assets.storage.lake import Lake
 from stedi_assets.storage.names import alias, no_key
-from stedi_assets.tables.file_reports import FILES, FileReport, read_file_reports
-from stedi_assets.tables.pointers import Pointer
+from stedi_assets.tables.catalog import session_of
+from stedi_assets.tables.file_reports import FileReport, read_file_reports
 from stedi_assets.tables.publishing import Stage
-from stedi_assets.tables.snapshots import (
-    dataset,
-    read_beside,
-    read_pointer,
-    read_quarantine,
-    read_snapshot,
-    snapshot_folder,
-)
+from stedi_assets.tables.snapshots import Snapshot, dataset, read_quarantine, read_snapshot, read_snapshot_of
 
 _NAMES_SHOWN = 3
 
@@ -42,7 +35,7 @@ class Landing:
 
     `accepted` has the landing table's columns, `quarantined` those of the quarantine; None where there are no such
     records. Both are read from `stage`, which is to be discarded once they are written. `superseded` is how many of
-    each no file holds any more. `previous` is the table's pointer as it was before. `gone` are the files that it was
+    each no file holds any more. `previous` is the table's snapshot before. `gone` are the files that it was
     made from and that are missing or unreadable now, but for those that may be forgotten: with any of them, the table
     must not be published. `new_files` is how many files that table was not made from, as they are now. `began` is when
     it began, by the monotonic clock.
@@ -52,7 +45,7 @@ class Landing:
     quarantined: DataFrame | None
     files: tuple[FileReport, ...]
     listing: Listing
-    previous: Pointer | None
+    previous: Snapshot | None
     gone: tuple[str, ...]
     new_files: int
     stage: Stage
@@ -61,10 +54,9 @@ class Landing:
     unknown_fields: Mapping[str, int] = field(default_factory=dict)
     other_names: int = 0
 
-    def beside(self) -> dict[str, object]:
-        """Return what is kept with the landing table's snapshot, as JSON holds it."""
+    def delivery(self) -> dict[str, object]:
+        """Return what the landing table's snapshot says of what it was made from."""
         return {
-            "files": [file.as_dict() for file in self.files],
             "ignored": self.listing.ignored,
             "unknown_fields": dict(self.unknown_fields),
             "other_names": self.other_names,
@@ -92,8 +84,9 @@ def land(
 
     Raises `LakeError` where there are no landing files, and `ContractBroken` where not every byte is accounted for.
     """
-    began, pointer = time.monotonic(), read_pointer(lake, source.landing)
-    previous = read_file_reports(lake, source, pointer) if pointer else ()
+    spark = session_of(spark, lake)
+    began, before = time.monotonic(), read_snapshot_of(lake, source.landing)
+    previous = read_file_reports(lake, source, before) if before else ()
     lake.storage.require_writable()
     forget = frozenset(alias(path, name_key) for path in forget) | forget
     stage = Stage.begin(lake, source.landing)
@@ -104,19 +97,19 @@ def land(
         accepted = _of_table(found.accepted, source.landing)
         quarantined = _of_table(found.quarantined, source.quarantine)
         files = _forgotten(found.files, previous, forget)
-        if pointer and (kept := [file for file in previous if file.path in listing.unsettled]):
-            before, doubtful = landed_before(spark, lake, source, pointer, [file.path for file in kept])
-            accepted = together(source.landing, [accepted, before])
-            quarantined = together(source.quarantine, [quarantined, doubtful])
+        if before and (kept := [file for file in previous if file.path in listing.unsettled]):
+            stayed, stayed_quarantined = landed_before(spark, lake, source, before, [file.path for file in kept])
+            accepted = union(source.landing, [accepted, stayed])
+            quarantined = union(source.quarantine, [quarantined, stayed_quarantined])
             files = tuple(sorted((*files, *kept), key=lambda file: file.path))
         superseded = (0, 0)
-        if pointer and source.name == "customer":
+        if before and source.name == "customer":
             old, old_quarantined = _superseded(
-                spark, lake, source, pointer, files, previous, forget, accepted, quarantined
+                spark, lake, source, before, files, previous, forget, accepted, quarantined
             )
             superseded = (_count(old), _count(old_quarantined))
-            accepted = together(source.landing, [accepted, old if superseded[0] else None])
-            quarantined = together(source.quarantine, [quarantined, old_quarantined if superseded[1] else None])
+            accepted = union(source.landing, [accepted, old if superseded[0] else None])
+            quarantined = union(source.quarantine, [quarantined, old_quarantined if superseded[1] else None])
     except BaseException:
         stage.discard()
         raise
@@ -127,7 +120,7 @@ def land(
         quarantined,
         files,
         listing,
-        pointer,
+        before,
         gone,
         len(new),
         stage,
@@ -152,11 +145,11 @@ def require_all_files(source: Source, landing: Landing) -> None:
 
 
 def landed_before(
-    spark: SparkSession, lake: Lake, source: Source, pointer: Pointer, paths: Sequence[str]
+    spark: SparkSession, lake: Lake, source: Source, snapshot: Snapshot, paths: Sequence[str]
 ) -> tuple[DataFrame, DataFrame | None]:
     """Return what a snapshot holds of some files, by name: accepted records and quarantined ones."""
-    accepted = read_snapshot(spark, lake, source.landing, pointer.snapshot)
-    quarantined = read_quarantine(spark, lake, source.landing, pointer)
+    accepted = read_snapshot(spark, lake, source.landing, snapshot.id)
+    quarantined = read_quarantine(spark, lake, source.landing, snapshot)
     of_those = F.col("_source_file").isin(*paths)
     if source.name == "customer":
         # The others stay by themselves.
@@ -179,11 +172,11 @@ def count_by_file(accepted: DataFrame | None, quarantined: DataFrame | None) -> 
     return {path: (good, bad) for path, good, bad in counts}
 
 
-def count_reasons(lake: Lake, source: Source, quarantine: Pointer) -> dict[str, int]:
+def count_reasons(lake: Lake, source: Source, quarantine: Snapshot) -> dict[str, int]:
     """Count the records of a quarantine by each reason they are there for, the most frequent first."""
     if quarantine.rows == 0:
         return {}
-    stored = dataset(lake, source.quarantine, snapshot_folder(source.quarantine, quarantine.snapshot))
+    stored = dataset(lake, source.quarantine, quarantine.id)
     reasons = Counter(pc.list_flatten(stored.to_table(columns=["reasons"])["reasons"]).to_pylist())
     return dict(sorted(reasons.items(), key=lambda found: (-found[1], found[0])))
 
@@ -199,7 +192,7 @@ def without_suppressed(files: Sequence[FileReport], kept: Mapping[str, tuple[int
     return tuple(file if file.error else counted(file) for file in files)
 
 
-def together(table: Table, parts: Sequence[DataFrame | None]) -> DataFrame | None:
+def union(table: Table, parts: Sequence[DataFrame | None]) -> DataFrame | None:
     """Return parts as one table; None where no part has rows."""
     rows = [part.select(*table.column_names) for part in parts if part is not None]
     return reduce(DataFrame.unionByName, rows) if rows else None
@@ -244,7 +237,7 @@ def _superseded(
     spark: SparkSession,
     lake: Lake,
     source: Source,
-    pointer: Pointer,
+    snapshot: Snapshot,
     files: Sequence[FileReport],
     previous: Sequence[FileReport],
     forget: frozenset[str],
@@ -256,11 +249,11 @@ def _superseded(
     digests = {file.digest for file in now.values()}
     before = [file for file in previous if not file.error]
     replaced = {f.path for f in before if f.path in now and f.digest != now[f.path].digest and f.digest not in digests}
-    kept = read_beside(lake, source.landing, pointer.snapshot, FILES)
+    kept = snapshot.delivery
     old = old_quarantined = None
     if replaced or kept["superseded"]:
-        old = kept_accepted(read_snapshot(spark, lake, source.landing, pointer.snapshot), accepted, replaced, forget)
-    doubtful = read_quarantine(spark, lake, source.landing, pointer)
+        old = kept_accepted(read_snapshot(spark, lake, source.landing, snapshot.id), accepted, replaced, forget)
+    doubtful = read_quarantine(spark, lake, source.landing, snapshot)
     if doubtful is not None and (replaced or kept["superseded_quarantined"]):
         old_quarantined = kept_quarantined(doubtful, quarantined, accepted, replaced, forget)
     return old, old_quarantined

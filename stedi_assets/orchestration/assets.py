@@ -26,14 +26,14 @@ from stedi_assets.ingest import (
 )
 from stedi_assets.ingest import landing as landing_module
 from stedi_assets.ingest.landing import Landing
-from stedi_assets.orchestration.failures import explained
+from stedi_assets.orchestration.failures import as_dagster_failures
 from stedi_assets.orchestration.io_managers import Computed, LakeResource, Stored, StoredLanding
 from stedi_assets.orchestration.metadata import column_schema
 from stedi_assets.orchestration.spark_resource import SparkResource
 from stedi_assets.privacy.deliveries import customers_first, land_without_erased
 from stedi_assets.privacy.keys import hmac_pads
 from stedi_assets.storage.errors import LakeError
-from stedi_assets.tables.publishing import Provenance
+from stedi_assets.tables.publishing import RunContext
 from stedi_assets.transforms import curated, people, pseudonyms, trusted
 
 OWNER = "team:stedi"
@@ -77,7 +77,7 @@ def table_asset(table: Table) -> Callable[[Callable[..., Any]], dg.AssetsDefinit
         name=table.name,
         group_name=table.zone.value,
         description=f"A row is {table.row}. {table.description}",
-        kinds={"pyspark", "parquet"},
+        kinds={"pyspark", "iceberg"},
         owners=[OWNER],
         tags={"zone": table.zone.value, "personal_data": "direct" if table.identifies_people else "pseudonymous"},
         code_version=_code_version(table),
@@ -128,14 +128,14 @@ def _landing_asset(source: Source) -> dg.AssetsDefinition:
     def landing(
         context: dg.AssetExecutionContext, config: LandingConfig, lake: LakeResource, spark: SparkResource
     ) -> Landing:
-        with explained():
+        with as_dagster_failures():
             # Under another key than the lake's, nothing is begun.
             lake.pseudonym_key()
             if source is not SOURCES["customer"]:
                 customers_first(
                     spark.spark_session,
                     lake.lake,
-                    Provenance(context.run.run_id, lake.purpose, key=lake.pseudonym_key, warn=context.log.warning),
+                    RunContext(context.run.run_id, lake.purpose, key=lake.pseudonym_key, warn=context.log.warning),
                     lake.retention,
                     suppression_key=lake.suppression_key,
                     settled_before=config.settled_before,
@@ -162,7 +162,7 @@ def customer_trusted(
     context: dg.AssetExecutionContext, config: ConsentConfig, lake: LakeResource, customer_landing: StoredLanding
 ) -> Computed:
     if config.as_of is not None:
-        with explained():
+        with as_dagster_failures():
             _require_instant_of_the_past(config.as_of)
     as_of = config.as_of if config.as_of is not None else _start_of_run(context)
     rows = trusted.customer_trusted(customer_landing.rows, customer_landing.quarantined, lake.policy, as_of)
@@ -204,7 +204,7 @@ def step_trainer_trusted(
 def machine_learning_curated(
     lake: LakeResource, spark: SparkResource, step_trainer_trusted: Stored, accelerometer_trusted: Stored
 ) -> Computed:
-    with explained():
+    with as_dagster_failures():
         pads = hmac_pads(spark.spark_session, lake.pseudonym_key())
     rows = curated.machine_learning_curated(step_trainer_trusted.rows, accelerometer_trusted.rows, pads, lake.policy)
     return Computed(rows, [step_trainer_trusted, accelerometer_trusted])

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from stedi_assets.contracts import LANDING_TABLES, TABLES, Rule, Severity, Table
 from stedi_assets.contracts.rules import Thresholds
-from stedi_assets.orchestration.failures import explained
+from stedi_assets.orchestration.failures import as_dagster_failures
 from stedi_assets.orchestration.io_managers import LakeResource
 from stedi_assets.privacy.suppression import require_suppressed
 from stedi_assets.verification.findings import Audit, Finding
@@ -48,14 +48,14 @@ def _spec(table: Table, rule: Rule) -> dg.AssetCheckSpec:
     return dg.AssetCheckSpec(
         rule.name,
         asset=table.name,
-        description=rule.says,
+        description=rule.description,
         blocking=rule.severity is Severity.ERROR,
         metadata={"rule": _in_sql(rule), "if it fails": rule.what_to_do},
     )
 
 
 def _in_sql(rule: Rule) -> str:
-    return rule.holds or rule.breaches or rule.says
+    return rule.row_predicate or rule.violations_sql or rule.description
 
 
 def _checks_of(table: Table) -> dg.AssetChecksDefinition:
@@ -74,7 +74,7 @@ def _checks_of(table: Table) -> dg.AssetChecksDefinition:
             thresholds=thresholds.thresholds,
             key=lake.pseudonym_key,
         )
-        with explained():
+        with as_dagster_failures():
             if table.name in LANDING_TABLES:
                 # Without the list of erased people, the next run would let them in again.
                 require_suppressed(lake.lake)
@@ -93,7 +93,7 @@ def _result(table: Table, finding: Finding) -> dg.AssetCheckResult:
         check_name=finding.rule.name,
         passed=finding.passed,
         severity=dg.AssetCheckSeverity[finding.severity.name],
-        description=finding.rule.says if finding.passed else finding.rule.what_to_do,
+        description=finding.rule.description if finding.passed else finding.rule.what_to_do,
         metadata={LOOKED_AT: finding.looked_at, FAILING: finding.failing, **finding.details},
     )
 

@@ -6,11 +6,11 @@ Dagster keeps run config in its database for ever, so that the person comes as a
 import dagster as dg
 from pydantic import Field
 
-from stedi_assets.orchestration.failures import explained
+from stedi_assets.orchestration.failures import as_dagster_failures
 from stedi_assets.orchestration.io_managers import LakeResource
 from stedi_assets.orchestration.spark_resource import SparkResource
 from stedi_assets.privacy.erasure import Receipt, erase
-from stedi_assets.tables.publishing import Provenance
+from stedi_assets.tables.publishing import RunContext
 
 _NAMES_SHOWN = 20
 
@@ -29,14 +29,14 @@ def erase_from_lake(
     context: dg.OpExecutionContext, config: ErasureConfig, lake: LakeResource, spark: SparkResource
 ) -> None:
     """Erase the person and say what was removed, in counts."""
-    with explained():
-        by = Provenance(context.run_id, lake.purpose, key=lake.pseudonym_key, warn=context.log.warning)
+    with as_dagster_failures():
+        run = RunContext(context.run_id, lake.purpose, key=lake.pseudonym_key, warn=context.log.warning)
         receipt = erase(
             spark.spark_session,
             lake.lake,
             config.person,
             key=lake.suppression_key,
-            by=by,
+            run=run,
             expect_nobody=config.expect_nobody,
         )
     context.log.info(_in_words(receipt))

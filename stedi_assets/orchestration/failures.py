@@ -8,11 +8,13 @@ from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 
 from stedi_assets.spark.java import NoJavaError
-from stedi_assets.storage.errors import LakeError
+from stedi_assets.storage.errors import CommitConflictError, LakeError
 from stedi_assets.storage.names import masked
 from stedi_assets.verification.engine import SecondEngineFailed
 
 _TABLES_STAY = "The published tables stay as they were. Mend that and run again."
+# As many as other runs are likely to publish the same table meanwhile.
+_RETRIES = 5
 _REFUSALS = {
     "No space left on device": "the disk is full, that of the lake or of the temporary folder (TMPDIR)",
     "Disk quota exceeded": "the disk quota is used up",
@@ -23,13 +25,16 @@ _REFUSALS = {
 
 
 @contextmanager
-def explained() -> Iterator[None]:
+def as_dagster_failures() -> Iterator[None]:
     """Turn what goes wrong into a `dagster.Failure` with a message for people.
 
-    Running again would meet the same lake and the same Java, so that Dagster is told not to.
+    A step that has lost to another run begins anew, from what that has published. Anything else would meet the same
+    lake and the same Java again, so that Dagster is told not to try.
     """
     try:
         yield
+    except CommitConflictError as error:
+        raise dg.RetryRequested(max_retries=_RETRIES) from dg.Failure(str(error))
     except (LakeError, NoJavaError, SecondEngineFailed) as error:
         raise dg.Failure(str(error), allow_retries=False) from None
     except OSError as error:

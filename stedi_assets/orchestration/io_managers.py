@@ -13,19 +13,21 @@ from pyspark.sql import DataFrame
 from stedi_assets.contracts import LANDING_TABLES, TABLES, Policy, Purpose, Table
 from stedi_assets.contracts.policy import ConsentRecord, MatchOn, PublishedTime, Readings
 from stedi_assets.ingest.landing import Landing, count_reasons
-from stedi_assets.orchestration.failures import explained
+from stedi_assets.orchestration.failures import as_dagster_failures
 from stedi_assets.orchestration.metadata import of_landing, of_publication
 from stedi_assets.orchestration.spark_resource import SparkResource
 from stedi_assets.privacy.deliveries import in_words, publish_landing
 from stedi_assets.privacy.keys import pseudonym_key, suppression_key
 from stedi_assets.privacy.known_keys import require_pseudonym_key, require_suppression_key
-from stedi_assets.privacy.withdrawal import Leaving
+from stedi_assets.privacy.withdrawal import publish_people
+from stedi_assets.report.data_card import data_card
 from stedi_assets.settings import read_settings
 from stedi_assets.storage.errors import LakeError
-from stedi_assets.storage.lake import Lake
-from stedi_assets.tables.pointers import Pointer
-from stedi_assets.tables.publishing import Provenance, Published, Retention, publish
-from stedi_assets.tables.snapshots import read_current, read_data_card, read_pointer, read_quarantine
+from stedi_assets.storage.lake import NAMESPACE, Lake
+from stedi_assets.tables.publishing import Published, RunContext, publish
+from stedi_assets.tables.retention import Retention
+from stedi_assets.tables.snapshots import Snapshot, read_current, read_quarantine, read_snapshot_of
+from stedi_assets.verification.rules import auditor
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Stored:
     """A published table, as an asset is given it."""
 
     table: Table
-    pointer: Pointer
+    snapshot: Snapshot
     rows: DataFrame
 
 
@@ -60,6 +62,7 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The lake, the policy its tables are made under, and what it is for."""
 
     location: str = Field(description="The folder of the lake, or s3://bucket/prefix.")
+    namespace: str = Field(default=NAMESPACE, description="That of the tables in the Iceberg catalog.")
     consent_record: ConsentRecord = Field(default=ConsentRecord.LATEST)
     readings: Readings = Field(default=Readings.ALL)
     match_on: MatchOn = Field(default=MatchOn.CUSTOMER_AND_TIMESTAMP)
@@ -71,7 +74,7 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     @cached_property
     def lake(self) -> Lake:
         """Where the tables lie."""
-        return Lake.at(self.location)
+        return Lake.at(self.location, namespace=self.namespace)
 
     @property
     def policy(self) -> Policy:
@@ -103,16 +106,16 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         Raises `LakeError` where there is none, it was made under another policy, or the pseudonym key is another.
         """
         self.pseudonym_key()
-        pointer, rows = read_current(spark.spark_session, self.lake, table)
-        if table.policy_applies and Policy.from_dict(pointer.policy or {}) != self.policy:
+        snapshot, rows = read_current(spark.spark_session, self.lake, table)
+        if table.policy_applies and Policy.from_dict(snapshot.policy or {}) != self.policy:
             msg = (
-                f"{table.name} was made under another policy ({_words(pointer.policy)}) than the one in force "
+                f"{table.name} was made under another policy ({_words(snapshot.policy)}) than the one in force "
                 f"({_words(self.policy.as_dict())}). Materialise it with its upstream first."
             )
             raise LakeError(msg)
         if table.name not in LANDING_TABLES:
-            return Stored(table, pointer, rows)
-        return StoredLanding(table, pointer, rows, read_quarantine(spark.spark_session, self.lake, table, pointer))
+            return Stored(table, snapshot, rows)
+        return StoredLanding(table, snapshot, rows, read_quarantine(spark.spark_session, self.lake, table, snapshot))
 
 
 class _TableIOManager(dg.ConfigurableIOManager):
@@ -121,16 +124,16 @@ class _TableIOManager(dg.ConfigurableIOManager):
 
     def load_input(self, context: dg.InputContext) -> Stored:
         """Return the published table an asset asks for."""
-        with explained():
+        with as_dagster_failures():
             return self.lake.read(self.spark, TABLES[context.asset_key.path[-1]])
 
-    def _by(self, context: dg.OutputContext, as_of: int, policy: Policy | None = None) -> Provenance:
+    def _run(self, context: dg.OutputContext, as_of: int, policy: Policy | None = None) -> RunContext:
         lake = self.lake
-        return Provenance(context.run_id, lake.purpose, as_of, policy, lake.pseudonym_key, context.log.warning)
+        return RunContext(context.run_id, lake.purpose, as_of, policy, lake.pseudonym_key, context.log.warning)
 
     def _report(self, context: dg.OutputContext, published: Published, began: float) -> None:
         context.add_output_metadata(of_publication(published, began))
-        context.log.info(f"{published.table.name}: {published.pointer.rows:,} rows")
+        context.log.info(f"{published.table.name}: {published.snapshot.rows:,} rows")
 
 
 class ParquetIOManager(_TableIOManager):
@@ -139,26 +142,28 @@ class ParquetIOManager(_TableIOManager):
     def handle_output(self, context: dg.OutputContext, obj: Computed) -> None:
         """Publish a table, if it keeps its contract."""
         began, table = time.monotonic(), TABLES[context.asset_key.path[-1]]
-        known = [stored.pointer.as_of for stored in obj.inputs if stored.pointer.as_of is not None]
+        known = [stored.snapshot.as_of for stored in obj.inputs if stored.snapshot.as_of is not None]
         as_of = obj.as_of if obj.as_of is not None else max(known)
-        lake, spark = self.lake.lake, self.spark.spark_session
-        by = self._by(context, as_of, self.lake.policy)
-        leaving = Leaving(spark, lake, by) if table is TABLES["customer_trusted"] else None
-        with explained():
-            published = publish(
-                lake,
-                table,
-                obj.rows,
-                by=by,
-                expected=read_pointer(lake, table),
-                inputs={stored.table.name: stored.pointer for stored in obj.inputs},
-                retention=self.lake.retention,
-                before_switch=leaving.leave_if_any if leaving else lambda _: False,
-            )
-            if leaving:
-                leaving.look_again()
-            if table.has_data_card and (card := read_data_card(lake, table, published.pointer.snapshot)):
-                context.add_output_metadata({"data card": dg.MetadataValue.md(card)})
+        lake, run = self.lake.lake, self._run(context, as_of, self.lake.policy)
+        inputs = {stored.table.name: stored.snapshot for stored in obj.inputs}
+        with as_dagster_failures():
+            if table is TABLES["customer_trusted"]:
+                published = publish_people(lake, obj.rows, run, inputs, self.lake.retention)
+            else:
+                published = publish(
+                    lake,
+                    table,
+                    obj.rows,
+                    run=run,
+                    before=read_snapshot_of(lake, table),
+                    inputs=inputs,
+                    audit=auditor(lake, table, run),
+                    retention=self.lake.retention,
+                )
+            if table.has_data_card:
+                context.add_output_metadata(
+                    {"data card": dg.MetadataValue.md(data_card(lake, table, published.snapshot))}
+                )
         self._report(context, published, began)
 
 
@@ -166,21 +171,21 @@ class LandingIOManager(_TableIOManager):
     """Publishes and reads typed landing tables, each with its quarantine."""
 
     def handle_output(self, context: dg.OutputContext, obj: Landing) -> None:
-        """Publish the quarantine, then the landing table whose pointer names it."""
-        with explained():
+        """Publish the quarantine, then the landing table that names it."""
+        with as_dagster_failures():
             try:
                 source = LANDING_TABLES[context.asset_key.path[-1]]
                 lake, spark = self.lake.lake, self.spark.spark_session
-                by = self._by(context, int(time.time() * 1000))
-                quarantine, published, withdrawn = publish_landing(spark, lake, source, obj, by, self.lake.retention)
+                run = self._run(context, int(time.time() * 1000))
+                published, quarantine, withdrawn = publish_landing(spark, lake, source, obj, run, self.lake.retention)
                 if withdrawn.left:
                     context.log.info(in_words(withdrawn))
             finally:
                 obj.stage.discard()
         self._report(context, published, obj.began)
-        with explained():
-            reasons = count_reasons(lake, source, quarantine.pointer)
-        context.add_output_metadata(of_landing(obj, quarantine.pointer.rows, reasons))
+        with as_dagster_failures():
+            reasons = count_reasons(lake, source, quarantine)
+        context.add_output_metadata(of_landing(obj, quarantine.rows, reasons))
 
 
 def _words(policy: dict[str, str] | None) -> str:

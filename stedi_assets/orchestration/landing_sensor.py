@@ -27,7 +27,7 @@ from stedi_assets.ingest.arrivals import (
 )
 from stedi_assets.orchestration.alerts import ATTEMPT_TAG, MessageNotSent, Notifier
 from stedi_assets.orchestration.erasure_job import erase_person
-from stedi_assets.orchestration.failures import explained
+from stedi_assets.orchestration.failures import as_dagster_failures
 from stedi_assets.orchestration.io_managers import LakeResource
 from stedi_assets.orchestration.jobs import rebuild_lakehouse
 
@@ -66,7 +66,7 @@ def new_landing_files_sensor(every_seconds: int) -> dg.SensorDefinition:
     ) -> dg.SensorResult:
         told = _Told(_read_cursor(context.cursor), notifier, context.log)
         try:
-            with explained():
+            with as_dagster_failures():
                 request, why = _look(context.instance, lake, watch, told)
         except dg.Failure as failure:
             request, why = None, failure.description or ""

@@ -32,14 +32,14 @@ def _column(table: Table, column: Column) -> dg.TableColumn:
 
 def of_publication(published: Published, began: float) -> dict[str, Any]:
     """Return what is shown of a table as it was published. `began` is by the monotonic clock."""
-    pointer = published.pointer
+    snapshot = published.snapshot
     return {
-        "dagster/row_count": pointer.rows,
-        "change": change_in_words(pointer.rows, pointer.previous_rows),
+        "dagster/row_count": snapshot.rows,
+        "change": change_in_words(snapshot.rows, snapshot.previous_rows),
         "bytes": published.bytes,
         "files": published.files,
         "seconds": round(time.monotonic() - began, 1),
-        "snapshot": pointer.snapshot,
+        "snapshot": str(snapshot.id),
         "path": dg.MetadataValue.path(published.where),
     }
 

@@ -9,9 +9,8 @@ from typing import Any
 import dagster as dg
 
 from stedi_assets.orchestration.assets import OWNER
-from stedi_assets.orchestration.failures import explained
+from stedi_assets.orchestration.failures import as_dagster_failures
 from stedi_assets.orchestration.io_managers import LakeResource
-from stedi_assets.tables.publishing import keep_beside
 
 NAME = "machine_learning_report"
 _ENOUGH = 20
@@ -29,13 +28,13 @@ _ENOUGH = 20
 def machine_learning_report(lake: LakeResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Draw the pictures, keep them with the snapshot, and show them."""
     # Loaded where pictures are drawn: matplotlib takes a second.
-    from stedi_assets.report.numbers import ML, count_for_pictures  # noqa: PLC0415
-    from stedi_assets.report.pictures import draw  # noqa: PLC0415
+    from stedi_assets.report.numbers import count_for_pictures  # noqa: PLC0415
+    from stedi_assets.report.pictures import draw, keep_pictures  # noqa: PLC0415
 
-    with explained():
+    with as_dagster_failures():
         numbers = count_for_pictures(lake.lake, lake.pseudonym_key)
         pictures = draw(numbers)
-        keep_beside(lake.lake, ML, numbers.snapshot, {f"_{name}.png": png for name, png in pictures.items()})
+        keep_pictures(lake.lake, numbers.snapshot, pictures)
     subjects = numbers.funnel[-1].left
     shown: dict[str, Any] = {name: _shown(name, png) for name, png in pictures.items()}
     if subjects < _ENOUGH:
@@ -43,7 +42,7 @@ def machine_learning_report(lake: LakeResource) -> dg.MaterializeResult:  # type
         shown = {"pictures": f"they are of fewer than {_ENOUGH} subjects, and lie with the snapshot alone"}
     return dg.MaterializeResult(
         metadata={
-            "snapshot": numbers.snapshot,
+            "snapshot": str(numbers.snapshot),
             "customer records": numbers.customer_records,
             **{step.name: step.left for step in numbers.funnel},
             **shown,

@@ -1,4 +1,4 @@
-"""The lake resource of a lake on S3: dagster-aws's S3 resource, encryption, and the Glue catalog.
+"""The lake resource of a lake on S3: dagster-aws's S3 resource and encryption.
 
 Loaded for lakes on S3 alone: boto3 takes a second.
 """
@@ -18,9 +18,8 @@ class S3LakeResource(LakeResource):
 
     s3: dg.ResourceDependency[S3Resource]
     kms_key: str | None = Field(default=None, description="The KMS key that encrypts what is written.")
-    glue_database: str | None = Field(default=None, description="Where published tables are registered.")
 
     @cached_property
     def lake(self) -> Lake:
         """Where the tables lie."""
-        return Lake.at(self.location, kms_key=self.kms_key, glue_database=self.glue_database, s3=self.s3.get_client)
+        return Lake.at(self.location, kms_key=self.kms_key, namespace=self.namespace, s3=self.s3.get_client)

@@ -4,7 +4,8 @@ Whatever else is to happen to a lake, what customers have delivered is landed be
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 
 from pyspark.sql import DataFrame, SparkSession
@@ -16,9 +17,12 @@ from stedi_assets.privacy.suppression import change_suppressed, read_suppressed
 from stedi_assets.privacy.withdrawal import Withdrawn, withdraw_first
 from stedi_assets.storage.errors import LakeError
 from stedi_assets.storage.lake import Lake
-from stedi_assets.tables.file_reports import FILES, read_file_reports
-from stedi_assets.tables.publishing import Provenance, Published, Retention, publish
-from stedi_assets.tables.snapshots import read_pointer
+from stedi_assets.tables.file_reports import FileReport, as_rows, read_file_reports
+from stedi_assets.tables.publishing import Published, RunContext, make_current, stage_companion, staging
+from stedi_assets.tables.purpose import claim_purpose
+from stedi_assets.tables.retention import NOTHING_OLD, Retention
+from stedi_assets.tables.snapshots import Snapshot, read_snapshot_of
+from stedi_assets.verification.rules import auditor
 
 _CUSTOMERS = SOURCES["customer"]
 
@@ -67,40 +71,71 @@ def _superseded(rows: DataFrame | None) -> int:
 
 
 def publish_landing(
-    spark: SparkSession, lake: Lake, source: Source, landing: Landing, by: Provenance, retention: Retention
-) -> tuple[Published, Published, Withdrawn]:
-    """Let whoever withdrew leave, publish the quarantine, and then the landing table whose pointer names it.
+    spark: SparkSession, lake: Lake, source: Source, landing: Landing, run: RunContext, retention: Retention
+) -> tuple[Published, Snapshot, Withdrawn]:
+    """Remove whoever withdrew, then publish the landing table, and with it the quarantine and the files that it names.
 
     Raises `VanishedFiles` where files are gone: whoever withdrew has left by then.
     """
-    withdrawn = withdraw_first(spark, lake, landing, by) if source is _CUSTOMERS else Withdrawn()
+    withdrawn = withdraw_first(spark, lake, landing, run) if source is _CUSTOMERS else Withdrawn()
     require_all_files(source, landing)
-    quarantine = publish(
-        lake,
-        source.quarantine,
-        landing.quarantined,
-        by=by,
-        expected=read_pointer(lake, source.quarantine),
-        inputs={},
-        retention=retention,
+    delivery = {**landing.delivery(), "withdrawn": asdict(withdrawn)}
+    named = landing.previous.inputs if landing.previous else {}
+    rows = {source.quarantine: landing.quarantined, source.files: as_rows(source, landing.files)}
+    with ExitStack() as stages:
+        companions = [
+            stages.enter_context(stage_companion(lake, table, part, named.get(table.name), run))
+            for table, part in rows.items()
+        ]
+        inputs = {staged.table.name: staged.snapshot.id for staged in companions}
+        landed = stages.enter_context(
+            staging(
+                lake,
+                source.landing,
+                landing.accepted,
+                run=run,
+                before=landing.previous,
+                inputs=inputs,
+                audit=auditor(lake, source.landing, run, inputs),
+                delivery=delivery,
+            )
+        )
+        claim_purpose(lake, run.purpose)
+        make_current(lake, landed, retention=retention, companions=companions)
+    published = Published(
+        source.landing, landed.snapshot, lake.storage.shown(source.landing.path), landed.bytes, landed.files
     )
-    published = publish(
-        lake,
-        source.landing,
-        landing.accepted,
-        by=by,
-        expected=landing.previous,
-        inputs={source.quarantine.name: quarantine.pointer},
-        beside={FILES: {**landing.beside(), "withdrawn": asdict(withdrawn)}},
-        retention=retention,
-    )
-    return quarantine, published, withdrawn
+    return published, companions[0].snapshot, withdrawn
+
+
+def republish_landing(
+    lake: Lake,
+    source: Source,
+    before: Snapshot,
+    accepted: DataFrame,
+    quarantined: DataFrame | None,
+    files: Sequence[FileReport],
+    run: RunContext,
+) -> Snapshot:
+    """Publish fewer records of a landing table, with its quarantine and files, and remove their older snapshots."""
+    rows = {source.quarantine: quarantined, source.files: as_rows(source, files)}
+    with ExitStack() as stages:
+        companions = [
+            stages.enter_context(stage_companion(lake, table, part, before.inputs[table.name], run))
+            for table, part in rows.items()
+        ]
+        inputs = {staged.table.name: staged.snapshot.id for staged in companions}
+        landed = stages.enter_context(
+            staging(lake, source.landing, accepted, run=run, before=before, inputs=inputs, audit=None)
+        )
+        make_current(lake, landed, retention=NOTHING_OLD, companions=companions)
+    return landed.snapshot
 
 
 def customers_first(
     spark: SparkSession,
     lake: Lake,
-    by: Provenance,
+    run: RunContext,
     retention: Retention,
     *,
     suppression_key: Callable[[], bytes],
@@ -119,12 +154,12 @@ def customers_first(
             spark, lake, _CUSTOMERS, suppression_key=suppression_key, settled_before=settled_before, say=say
         )
         try:
-            by = replace(by, as_of=int(time.time() * 1000))
-            _, _, withdrawn = publish_landing(spark, lake, _CUSTOMERS, landing, by, retention)
+            run = replace(run, as_of=int(time.time() * 1000))
+            _, _, withdrawn = publish_landing(spark, lake, _CUSTOMERS, landing, run, retention)
         finally:
             landing.stage.discard()
     except LakeError as error:
-        by.warn(str(error))
+        run.warn(str(error))
     else:
         say(in_words(withdrawn))
 
@@ -139,7 +174,7 @@ def in_words(withdrawn: Withdrawn) -> str:
 
 def _are_waiting(lake: Lake, key: Callable[[], bytes], settled_before: int | None) -> bool:
     """Whether there are customers' files that customer_landing has not seen as they are now."""
-    pointer = read_pointer(lake, _CUSTOMERS.landing)
-    known = {file.path: file for file in (read_file_reports(lake, _CUSTOMERS, pointer) if pointer else ())}
+    snapshot = read_snapshot_of(lake, _CUSTOMERS.landing)
+    known = {file.path: file for file in (read_file_reports(lake, _CUSTOMERS, snapshot) if snapshot else ())}
     listing = list_landing_files(lake.storage, _CUSTOMERS.raw_path, known, settled_before, key=key)
     return any(file.name not in known or known[file.name].fingerprint != file.fingerprint for file in listing.files)

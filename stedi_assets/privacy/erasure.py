@@ -16,16 +16,18 @@ from datetime import datetime, timezone
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from stedi_assets.contracts import SOURCES, TABLES, Source, Table
+from stedi_assets.contracts import ALL_TABLES, LANDING_TABLES, SOURCES, TABLES, Source
 from stedi_assets.ingest.landing import count_by_file, without_suppressed
+from stedi_assets.privacy.deliveries import republish_landing
 from stedi_assets.privacy.suppression import Erased, SuppressionList, change_suppressed, read_suppressed
-from stedi_assets.privacy.withdrawal import let_leave
-from stedi_assets.storage.errors import LakeError, NobodyFound, NotWhole
+from stedi_assets.privacy.withdrawal import remove_withdrawn
+from stedi_assets.storage.errors import CorruptTableError, LakeError, NobodyFound
 from stedi_assets.storage.lake import RECEIPTS, Lake
-from stedi_assets.tables.file_reports import FILES, read_file_reports
-from stedi_assets.tables.pointers import Pointer
-from stedi_assets.tables.publishing import Provenance, drop_old, republish
-from stedi_assets.tables.snapshots import read_beside, read_pointer, read_quarantine, read_snapshot, saved_counts
+from stedi_assets.tables.catalog import forget
+from stedi_assets.tables.file_reports import read_file_reports
+from stedi_assets.tables.publishing import RunContext, drop_old
+from stedi_assets.tables.retention import left_behind, snapshot_rows
+from stedi_assets.tables.snapshots import Snapshot, read_quarantine, read_snapshot, read_snapshot_of
 from stedi_assets.transforms.pseudonyms import keyed_hash
 from stedi_assets.transforms.suppression import hashes_of_devices, hashes_of_readings
 
@@ -52,7 +54,7 @@ def erase(
     person: str,
     *,
     key: Callable[[], bytes],
-    by: Provenance,
+    run: RunContext,
     expect_nobody: bool = False,
 ) -> Receipt:
     """Remove a person from everything but the raw files, and keep the person out from now on.
@@ -62,12 +64,13 @@ def erase(
     has left.
 
     Raises `NobodyFound` where nobody by that hash is in the lake, nor was erased before: nothing is changed then;
-    `LakeError` where `person` is no such hash, or the list of erased people cannot be used; and `LostRace` where
-    another run publishes a table meanwhile.
+    `LakeError` where `person` is no such hash, or the list of erased people cannot be used, or a table; and
+    `CommitConflictError` where another run publishes a table meanwhile.
     """
     if not re.fullmatch("[0-9a-f]{64}", person):
         msg = "A person is erased by the 64 hex digits that `stedi hash-person` prints, and by nothing else."
         raise LakeError(msg)
+    _require_readable_tables(lake)
     before = read_suppressed(lake, key)
     erased_before = before is not None and person in before.people
     # One of a run that died need not be found again: what it has left is removed by this one.
@@ -80,14 +83,16 @@ def erase(
         raise NobodyFound(msg)
     now = datetime.now(timezone.utc)
     listed = change_suppressed(lake, key, lambda found: _with_person(spark, lake, found, person, now))
-    removed = _leave_trusted_and_curated(spark, lake, listed, person, by)
+    removed = _leave_trusted_and_curated(spark, lake, listed, person, run)
     raw_files: set[str] = set()
     for source in SOURCES.values():
-        removed |= _leave_landing(spark, lake, source, listed, by, raw_files)
+        removed |= _leave_landing(spark, lake, source, listed, run, raw_files)
+    for table in TABLES.values():
+        drop_old(lake, table)
     path = f"{RECEIPTS}/{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}.json"
     receipt = Receipt(
         now.isoformat(),
-        by.run_id,
+        run.run_id,
         removed,
         tuple(sorted(raw_files)),
         erased_before,
@@ -98,16 +103,27 @@ def erase(
     return receipt
 
 
+def _require_readable_tables(lake: Lake) -> None:
+    """Raise `LakeError` where a table is damaged, unknown to the catalog or of an older layout.
+
+    Nobody could be found in it.
+    """
+    for table in ALL_TABLES.values():
+        read_snapshot_of(lake, table)
+
+
 def _is_there(spark: SparkSession, lake: Lake, erased: SuppressionList) -> bool:
     """Whether any record of those on a list is in a landing table or a quarantine, old snapshots included.
 
-    Whatever is in another table was made of such a record, or leaves before the record does.
+    Whatever is in another table was made of such a record, or leaves before the record does. So it is, too, where files
+    are left of which nobody knows who stands in them.
     """
+    if any(left_behind(lake, table) for table in ALL_TABLES.values()):
+        return True
     for source in SOURCES.values():
         for table, kept in ((source.landing, erased.accepted), (source.quarantine, erased.quarantined)):
-            for snapshot in _snapshots(lake, table):
+            for snapshot, rows in snapshot_rows(lake, table).items():
                 try:
-                    rows = saved_counts(lake, table, snapshot)["rows"]
                     stored = read_snapshot(spark, lake, table, snapshot)
                     if table is source.quarantine:
                         # A record that may be anybody's does not say that somebody is here.
@@ -115,16 +131,10 @@ def _is_there(spark: SparkSession, lake: Lake, erased: SuppressionList) -> bool:
                         stored = stored.withColumn("_mentions", named)
                     if rows and kept(stored, source).count() < rows:
                         return True
-                except NotWhole:
+                except CorruptTableError:
                     # Nobody knows who stands in what is left of it.
                     return True
     return False
-
-
-def _snapshots(lake: Lake, table: Table) -> list[str]:
-    """Return the current snapshot of a table and the replaced ones that stay."""
-    pointer = read_pointer(lake, table)
-    return [pointer.snapshot, *(old.snapshot for old in pointer.replaced)] if pointer else []
 
 
 def _with_person(
@@ -133,16 +143,18 @@ def _with_person(
     """Put a person on the list, with the devices and readings that are the person's alone."""
     known = listed.people.get(person, Erased(0))
     devices, readings = set(known.devices), set(known.readings)
-    landed = {source.name: read_pointer(lake, source.landing) for source in SOURCES.values()}
-    if pointer := landed["customer"]:
+    landed = {source.name: read_snapshot_of(lake, source.landing) for source in SOURCES.values()}
+    if snapshot := landed["customer"]:
         pads = listed.pads(spark)
-        customers = _landing_rows(spark, lake, SOURCES["customer"], pointer)
-        doubtful = read_quarantine(spark, lake, SOURCES["customer"].landing, pointer)
-        devices |= _hashes(hashes_of_devices(customers, doubtful, pads, person))
+        customers = _landing_rows(spark, lake, SOURCES["customer"], snapshot)
+        quarantined = read_quarantine(spark, lake, SOURCES["customer"].landing, snapshot)
+        devices |= _hashes(hashes_of_devices(customers, quarantined, pads, person))
         if (phones := landed["accelerometer"]) and (steps := landed["step_trainer"]):
             phone_readings = _landing_rows(spark, lake, SOURCES["accelerometer"], phones)
             device_readings = _landing_rows(spark, lake, SOURCES["step_trainer"], steps)
-            readings |= _hashes(hashes_of_readings(customers, doubtful, phone_readings, device_readings, pads, person))
+            readings |= _hashes(
+                hashes_of_readings(customers, quarantined, phone_readings, device_readings, pads, person)
+            )
     entry = Erased(int(now.timestamp() * 1000), None, tuple(sorted(devices)), tuple(sorted(readings)))
     return replace(listed, people={**listed.people, person: entry})
 
@@ -153,49 +165,46 @@ def _hashes(found: DataFrame) -> set[str]:
 
 
 def _leave_trusted_and_curated(
-    spark: SparkSession, lake: Lake, listed: SuppressionList, person: str, by: Provenance
+    spark: SparkSession, lake: Lake, listed: SuppressionList, person: str, run: RunContext
 ) -> dict[str, int]:
     people = TABLES["customer_trusted"]
-    pointer = read_pointer(lake, people)
-    if pointer is None:
+    before = read_snapshot_of(lake, people)
+    if before is None:
+        # Nobody knows whom these would be made of: they are to be made again.
+        for table in TABLES.values():
+            if table.name not in LANDING_TABLES:
+                forget(lake, table)
+                lake.storage.delete_permanently(table.path)
         return {}
-    rows = read_snapshot(spark, lake, people, pointer.snapshot)
+    rows = read_snapshot(spark, lake, people, before.id)
     hashed = rows.crossJoin(F.broadcast(listed.pads(spark)))
     staying = hashed.where(keyed_hash(F.col("email")) != person).select(*rows.columns)
-    return let_leave(lake, pointer, staying, by)
+    return remove_withdrawn(lake, before, staying, run)
 
 
 def _leave_landing(
-    spark: SparkSession, lake: Lake, source: Source, listed: SuppressionList, by: Provenance, raw_files: set[str]
+    spark: SparkSession, lake: Lake, source: Source, listed: SuppressionList, run: RunContext, raw_files: set[str]
 ) -> dict[str, int]:
     """Publish a landing table and its quarantine again without the records of erased people; return how many."""
-    pointer = read_pointer(lake, source.landing)
-    if pointer is None:
+    before = read_snapshot_of(lake, source.landing)
+    if before is None:
         return {}
-    accepted = listed.accepted(_landing_rows(spark, lake, source, pointer), source)
-    doubtful = read_quarantine(spark, lake, source.landing, pointer)
-    quarantined = listed.quarantined(doubtful, source) if doubtful is not None else None
+    accepted = listed.accepted(_landing_rows(spark, lake, source, before), source)
+    quarantined = read_quarantine(spark, lake, source.landing, before)
+    if quarantined is not None:
+        quarantined = listed.quarantined(quarantined, source)
 
-    reports = read_file_reports(lake, source, pointer)
+    reports = read_file_reports(lake, source, before)
     files = without_suppressed(reports, count_by_file(accepted, quarantined))
     raw_files |= {
         f"{source.raw_path}/{file.path}"
-        for file, before in zip(files, reports, strict=True)
-        if file.suppressed > before.suppressed
+        for file, earlier in zip(files, reports, strict=True)
+        if file.suppressed > earlier.suppressed
     }
-    kept = read_pointer(lake, source.quarantine)
-    if quarantined is not None and kept is not None:
-        kept = republish(lake, source.quarantine, kept, quarantined, by=by)
-    elif kept is not None:
-        # Older snapshots of it may hold the person.
-        drop_old(lake, source.quarantine)
-    inputs = {source.quarantine.name: kept.snapshot} if kept else pointer.inputs
-    beside = read_beside(lake, source.landing, pointer.snapshot, FILES)
-    beside = {FILES: {**beside, "files": [file.as_dict() for file in files]}}
-    fewer = republish(lake, source.landing, pointer, accepted, by=by, inputs=inputs, beside=beside)
+    fewer = republish_landing(lake, source, before, accepted, quarantined, files, run)
     gone = sum(file.quarantined for file in reports) - sum(file.quarantined for file in files)
-    return {source.landing.name: pointer.rows - fewer.rows, source.quarantine.name: gone}
+    return {source.landing.name: before.rows - fewer.rows, source.quarantine.name: gone}
 
 
-def _landing_rows(spark: SparkSession, lake: Lake, source: Source, pointer: Pointer) -> DataFrame:
-    return read_snapshot(spark, lake, source.landing, pointer.snapshot)
+def _landing_rows(spark: SparkSession, lake: Lake, source: Source, snapshot: Snapshot) -> DataFrame:
+    return read_snapshot(spark, lake, source.landing, snapshot.id)

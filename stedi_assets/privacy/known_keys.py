@@ -15,9 +15,11 @@ from collections.abc import Callable
 import pyarrow.dataset as ds
 
 from stedi_assets.contracts import TABLES
-from stedi_assets.storage.errors import LakeError, NotWhole, WrongKey
-from stedi_assets.storage.lake import KEYS, POINTER, Lake
-from stedi_assets.tables.snapshots import current_dataset, read_pointer, snapshot_folder
+from stedi_assets.storage.errors import CorruptTableError, LakeError, WrongKey
+from stedi_assets.storage.lake import KEYS, Lake
+from stedi_assets.tables.catalog import forget
+from stedi_assets.tables.retention import snapshot_rows
+from stedi_assets.tables.snapshots import current_dataset, read_snapshot_of
 
 _PSEUDONYM, _SUPPRESSION = "pseudonym", "suppression"
 # Each key has a text of its own, so that nobody sees whether two are the same. They stay as they are for ever.
@@ -114,14 +116,20 @@ def rotate_pseudonym_key(lake: Lake, key: bytes) -> int:
 
     check = _check_value(_PSEUDONYM, key)
     _change(lake, rotating)
-    # The pointer first: whoever is publishing the table has seen it, and loses.
-    lake.storage.delete(f"{_SUBJECTS.path}/{POINTER}")
-    removed = lake.storage.folders(_SUBJECTS.path)
-    for snapshot in sorted(removed):
-        lake.storage.purge(snapshot_folder(_SUBJECTS, snapshot))
+    removed = _snapshots(lake)
+    # First from the catalog: whoever is publishing the table loses.
+    forget(lake, _SUBJECTS)
+    lake.storage.delete_permanently(_SUBJECTS.path)
     # Where another rotation has begun meanwhile, it is for that one to say that it is finished.
     _change(lake, lambda known: _without_mark(known) if known.get(_PSEUDONYM) == check else known)
-    return len(removed)
+    return removed
+
+
+def _snapshots(lake: Lake) -> int:
+    try:
+        return len(snapshot_rows(lake, _SUBJECTS))
+    except CorruptTableError:
+        return 0  # what is left of it goes all the same
 
 
 def _without_mark(known: dict[str, str]) -> dict[str, str]:
@@ -140,10 +148,10 @@ def _made_with(lake: Lake, key: bytes) -> bool:
     So it is, too, where there are none, or the table cannot be read: then it has to be made again.
     """
     try:
-        if read_pointer(lake, _SUBJECTS) is None:
+        if read_snapshot_of(lake, _SUBJECTS) is None:
             return True
         subjects = current_dataset(lake, _SUBJECTS.name)
-    except NotWhole:
+    except CorruptTableError:
         return True
     people = current_dataset(lake, _PEOPLE.name).to_table(columns=["email"])["email"].to_pylist()
     theirs = [hmac.digest(key, person.encode(), hashlib.sha256).hex() for person in people]

@@ -7,34 +7,29 @@ run may have published what it had computed meanwhile.
 """
 
 import contextlib
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from stedi_assets.contracts import SOURCES, TABLES, MatchOn, Policy
-from stedi_assets.ingest.landing import Landing, landed_before, together
+from stedi_assets.ingest.landing import Landing, landed_before, union
 from stedi_assets.privacy.keys import hmac_pads
-from stedi_assets.storage.errors import LostRace
+from stedi_assets.storage.errors import CommitConflictError, CorruptTableError
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.file_reports import read_file_reports
-from stedi_assets.tables.pointers import Pointer
-from stedi_assets.tables.publishing import Provenance, point_at, republish
-from stedi_assets.tables.snapshots import (
-    current,
-    current_dataset,
-    dataset,
-    read_pointer,
-    read_snapshot,
-    rows_in,
-    snapshot_folder,
-)
+from stedi_assets.tables.publishing import Published, RunContext, mark, publish, republish
+from stedi_assets.tables.retention import Retention, snapshot_rows
+from stedi_assets.tables.snapshots import Snapshot, current, dataset, read_snapshot, read_snapshot_of
 from stedi_assets.transforms.people import chosen_records
 from stedi_assets.transforms.pseudonyms import with_subjects
-from stedi_assets.verification.breaches import count_missing
+from stedi_assets.verification.rules import auditor, count_missing
 
 _CUSTOMERS = SOURCES["customer"]
 _PEOPLE = TABLES["customer_trusted"]
+# How often another run may publish a table while people leave it.
+_TRIES = 10
 _MADE_OF_PEOPLE = ("machine_learning_curated", "step_trainer_trusted", "customers_curated", "accelerometer_trusted")
 
 
@@ -47,101 +42,146 @@ class Withdrawn:
     unread: int = 0
 
 
-def withdraw_first(spark: SparkSession, lake: Lake, landing: Landing, by: Provenance) -> Withdrawn:
+def publish_people(
+    lake: Lake, rows: DataFrame, run: RunContext, inputs: Mapping[str, Snapshot], retention: Retention
+) -> Published:
+    """Publish customer_trusted; whoever is not in it any more leaves what was made of it, before it is current.
+
+    Raises as `publish` does.
+    """
+    before = read_snapshot_of(lake, _PEOPLE)
+    removal = _Removal(rows.sparkSession, lake, run)
+    published = publish(
+        lake,
+        _PEOPLE,
+        rows,
+        run=run,
+        before=before,
+        inputs=inputs,
+        audit=auditor(lake, _PEOPLE, run),
+        retention=retention,
+        before_commit=lambda after: removal.remove_if_any(before, after),
+    )
+    removal.recheck_after_commit()
+    return published
+
+
+def withdraw_first(spark: SparkSession, lake: Lake, landing: Landing, run: RunContext) -> Withdrawn:
     """Remove the people who, by what customers' files say now, may be in no table any more; return how many.
 
     For what has landed and is not published yet, and also where it cannot be: of files that are gone, what was read
-    of them last is used. `by.as_of` is the instant of the run, in epoch milliseconds.
+    of them last is used. `run.as_of` is the instant of the run, in epoch milliseconds.
     """
-    pointer = read_pointer(lake, _PEOPLE)
-    if pointer is None or by.as_of is None or not _changed(lake, landing):
-        return Withdrawn(pointer.rows if pointer else 0)
+    before = read_snapshot_of(lake, _PEOPLE)
+    if before is None or run.as_of is None or not _changed(lake, landing):
+        return Withdrawn(before.rows if before else 0)
     accepted, quarantined = _all_delivered(spark, lake, landing)
     if accepted is None:
-        return Withdrawn(pointer.rows)
-    policy = Policy.from_dict(pointer.policy) if pointer.policy else Policy()
-    stay = chosen_records(accepted, quarantined, policy, by.as_of).select("email", "serialNumber")
-    people = read_snapshot(spark, lake, _PEOPLE, pointer.snapshot)
+        return Withdrawn(before.rows)
+    policy = Policy.from_dict(before.policy) if before.policy else Policy()
+    stay = chosen_records(accepted, quarantined, policy, run.as_of).select("email", "serialNumber")
+    people = read_snapshot(spark, lake, _PEOPLE, before.id)
     leave = people.join(stay, on="email", how="left_anti")
-    if not (left := leave.count()):
-        return Withdrawn(pointer.rows)
+    left = leave.count()
+    if not left and not _is_unfinished(lake, before):
+        return Withdrawn(before.rows)
     unread = 0
     if quarantined is not None:
         # Who would stay, if it were not for what is in quarantine.
-        would_stay = chosen_records(accepted, None, policy, by.as_of).select("email")
+        would_stay = chosen_records(accepted, None, policy, run.as_of).select("email")
         unread = leave.join(would_stay, on="email", how="left_semi").count()
-    let_leave(lake, pointer, people.join(stay, on="email", how="left_semi").select(*people.columns), by)
-    return Withdrawn(pointer.rows, left, unread)
+    remove_withdrawn(lake, before, people.join(stay, on="email", how="left_semi").select(*people.columns), run)
+    return Withdrawn(before.rows, left, unread)
 
 
-def let_leave(lake: Lake, pointer: Pointer, staying: DataFrame, by: Provenance) -> dict[str, int]:
+def remove_withdrawn(lake: Lake, before: Snapshot, staying: DataFrame, run: RunContext) -> dict[str, int]:
     """Publish customer_trusted, and before it what was made of it, with those who stay alone.
 
-    `pointer` is that of customer_trusted, `staying` the rows of it that stay. Returns the rows removed, by table.
+    `before` is the snapshot of customer_trusted, `staying` the rows of it that stay. Returns the rows removed, by
+    table.
     """
-    leaving = Leaving(staying.sparkSession, lake, by)
-    fewer = republish(lake, _PEOPLE, pointer, staying, by=by, before_switch=leaving.leave_what_was_made)
-    leaving.look_again()
-    return {**leaving.removed, _PEOPLE.name: pointer.rows - fewer.rows}
+    removal = _Removal(staying.sparkSession, lake, run)
+    fewer = republish(lake, _PEOPLE, before, staying, run=run, before_commit=removal.remove)
+    removal.recheck_after_commit()
+    return {**removal.rows, _PEOPLE.name: before.rows - fewer.rows}
 
 
 @dataclass
-class Leaving:
-    """What goes on around a switch of customer_trusted: whoever is not in it any more leaves what was made of it."""
+class _Removal:
+    """What goes on around a commit of customer_trusted. `rows` are those removed, by table."""
 
     spark: SparkSession
     lake: Lake
-    by: Provenance
-    removed: dict[str, int] = field(default_factory=dict)
-    _published: dict[str, str] = field(default_factory=dict)
+    run: RunContext
+    rows: dict[str, int] = field(default_factory=dict)
+    _published: dict[str, int] = field(default_factory=dict)
 
-    def leave_if_any(self, folder: str) -> bool:
-        """Before what a folder holds becomes customer_trusted: say whether anybody leaves, and let them."""
+    def remove_if_any(self, before: Snapshot | None, after: Snapshot) -> bool:
+        """Before a snapshot becomes customer_trusted: say whether anybody leaves, and remove them."""
         # Without the people of before, nobody knows who has left: all are gone through.
-        if read_pointer(self.lake, _PEOPLE) is not None:
-            before, after = current_dataset(self.lake, _PEOPLE.name), dataset(self.lake, _PEOPLE, folder)
-            if not count_missing(_PEOPLE.name, "email", before, after):
-                return False
-        self.leave_what_was_made(folder)
+        if before is not None and not _is_unfinished(self.lake, after):
+            return False
+        self.remove(after)
         return bool(self._published)
 
-    def leave_what_was_made(self, folder: str) -> None:
-        """Remove all who are not among the people in a folder from what was made of customer_trusted."""
+    def remove(self, people: Snapshot) -> None:
+        """Remove all who are not among some people from what was made of customer_trusted."""
         for name in _MADE_OF_PEOPLE:
-            self._leave(name, folder)
+            self._remove(name, people.id)
 
-    def look_again(self) -> None:
-        """After the switch, where anybody has left: have nobody publish what was computed from the people of before.
+    def recheck_after_commit(self) -> None:
+        """Where anybody has left: have nobody publish what was computed from the people of before.
 
-        Whoever read customer_trusted before the switch, and has seen already that it had not moved, loses to this.
+        Whoever read customer_trusted before the commit, and has seen already that it had not moved, loses to this.
         """
         if not self._published:
             return
-        people = current(self.lake, _PEOPLE).snapshot
+        people = current(self.lake, _PEOPLE).id
         for name in _MADE_OF_PEOPLE:
-            while (pointer := read_pointer(self.lake, TABLES[name])) and pointer.fence != people:
-                with contextlib.suppress(LostRace):
-                    if pointer.snapshot != self._published.get(name):
-                        pointer = self._leave(name, snapshot_folder(_PEOPLE, people)) or pointer
-                    point_at(self.lake, TABLES[name], replace(pointer, fence=people), pointer.version)
+            while (found := read_snapshot_of(self.lake, TABLES[name])) and found.withdrawn_through != people:
+                with contextlib.suppress(CommitConflictError):
+                    if found.id != self._published.get(name):
+                        found = self._remove(name, people) or found
+                    mark(self.lake, TABLES[name], found, self.run, withdrawn_through=people)
 
-    def _leave(self, name: str, people: str) -> Pointer | None:
-        pointer = read_pointer(self.lake, TABLES[name])
-        if pointer is None:
-            return None
-        stay = rows_in(self.spark, self.lake, _PEOPLE, people)
-        rows = read_snapshot(self.spark, self.lake, TABLES[name], pointer.snapshot)
-        staying = _of_those_who_stay(name, rows, stay, pointer, self.by)
-        fewer = republish(self.lake, TABLES[name], pointer, staying, by=self.by)
-        self.removed[name] = self.removed.get(name, 0) + pointer.rows - fewer.rows
-        self._published[name] = fewer.snapshot
-        return fewer
+    def _remove(self, name: str, people: int) -> Snapshot | None:
+        """Publish a table without those who leave; once more, where another run has published it meanwhile."""
+        table, tries = TABLES[name], 0
+        while before := read_snapshot_of(self.lake, table):
+            tries += 1
+            stay = read_snapshot(self.spark, self.lake, _PEOPLE, people)
+            try:
+                rows = read_snapshot(self.spark, self.lake, table, before.id)
+                fewer = republish(
+                    self.lake, table, before, _of_those_who_stay(name, rows, stay, before, self.run), run=self.run
+                )
+            except (CommitConflictError, CorruptTableError):
+                after = read_snapshot_of(self.lake, table)
+                if tries == _TRIES or after == before:
+                    raise
+            else:
+                self.rows[name] = self.rows.get(name, 0) + before.rows - fewer.rows
+                self._published[name] = fewer.id
+                return fewer
+        return None
 
 
-def _of_those_who_stay(name: str, rows: DataFrame, stay: DataFrame, pointer: Pointer, by: Provenance) -> DataFrame:
-    match_on = (pointer.policy or {}).get("match_on")
+def _is_unfinished(lake: Lake, people: Snapshot) -> bool:
+    """Whether any stored snapshot of customer_trusted has somebody who is not among some people any more.
+
+    So it is where somebody leaves, and where a run has died that had somebody leave.
+    """
+    now = dataset(lake, _PEOPLE, people.id)
+    return any(
+        count_missing(_PEOPLE.name, "email", dataset(lake, _PEOPLE, stored), now)
+        for stored in snapshot_rows(lake, _PEOPLE)
+    )
+
+
+def _of_those_who_stay(name: str, rows: DataFrame, stay: DataFrame, before: Snapshot, run: RunContext) -> DataFrame:
+    match_on = (before.policy or {}).get("match_on")
     if name == "machine_learning_curated":
-        pads = hmac_pads(rows.sparkSession, by.key())
+        pads = hmac_pads(rows.sparkSession, run.key())
         people, on = with_subjects(stay.select("email"), "email", pads), "subject_id"
     elif name == "customers_curated":
         people, on = stay, "email"
@@ -163,8 +203,8 @@ def _all_delivered(spark: SparkSession, lake: Lake, landing: Landing) -> tuple[D
     """Return all accepted and quarantined records: those that landed now, and the last ones of files that are gone."""
     if landing.previous is None or not landing.gone:
         return landing.accepted, landing.quarantined
-    before, doubtful = landed_before(spark, lake, _CUSTOMERS, landing.previous, landing.gone)
+    stayed, quarantined = landed_before(spark, lake, _CUSTOMERS, landing.previous, landing.gone)
     return (
-        together(_CUSTOMERS.landing, [landing.accepted, before]),
-        together(_CUSTOMERS.quarantine, [landing.quarantined, doubtful]),
+        union(_CUSTOMERS.landing, [landing.accepted, stayed]),
+        union(_CUSTOMERS.quarantine, [landing.quarantined, quarantined]),
     )

@@ -1,4 +1,4 @@
-"""The data card of a table that leaves the house: what whoever works with it has to know, written with each snapshot.
+"""The data card of a table that leaves the house: what whoever works with it has to know, of each snapshot.
 
 Counts only, nothing of one person. What cannot be found out is left open.
 """
@@ -11,25 +11,33 @@ from stedi_assets.contracts import TABLES, Policy, Readings, Table
 from stedi_assets.contracts.rules import UNATTRIBUTED_SHARE
 from stedi_assets.storage.errors import LakeError
 from stedi_assets.storage.lake import Lake
-from stedi_assets.tables.pointers import Pointer
-from stedi_assets.tables.snapshots import current, saved_counts
+from stedi_assets.tables.snapshots import Snapshot, current, dataset, named_snapshot
 from stedi_assets.verification.engine import SecondEngineFailed, engine_for
 
 _UNKNOWN = "not known"
 
 
-def data_card(lake: Lake, table: Table, pointer: Pointer, folder: str, rows: ds.Dataset) -> str:
-    """Return the card of a snapshot as Markdown. `folder` is how people name where it lies, `rows` are its own."""
-    policy = Policy.from_dict(pointer.policy) if pointer.policy else Policy()
+def data_card(lake: Lake, table: Table, snapshot: Snapshot) -> str:
+    """Return the card of a snapshot as Markdown. No publication waits for it: one that cannot be made says so."""
+    try:
+        return _card(lake, table, snapshot)
+    except Exception as error:  # noqa: BLE001  (whatever stored tables and clocks have come up with)
+        return f"# {table.name}\n\nSnapshot {snapshot.id}: its card could not be made ({type(error).__name__}).\n"
+
+
+def _card(lake: Lake, table: Table, snapshot: Snapshot) -> str:
+    rows = dataset(lake, table, snapshot.id)
+    policy = Policy.from_dict(snapshot.policy) if snapshot.policy else Policy()
+    loading = _loading(lake, table, snapshot.id)
     lines = [
         f"# {table.name}",
         "",
         f"A row is {table.row}. {table.description}",
         "",
-        f"- **Rows** {pointer.rows:,}, of **{_extent(table, rows)}",
-        f"- **Snapshot** `{pointer.snapshot}`, made by run `{pointer.run_id}`, consent as of {_moment(pointer.as_of)}",
+        f"- **Rows** {snapshot.rows:,}, of **{_extent(table, rows)}",
+        f"- **Snapshot** `{snapshot.id}`, made by run `{snapshot.run_id}`, consent as of {_moment(snapshot.as_of)}",
         f"- **Device readings that belong to nobody**, left out: {_unattributed(lake)}",
-        f"- **Policy** {_switches(policy)}; purpose `{pointer.purpose}`",
+        f"- **Policy** {_switches(policy)}; purpose `{snapshot.purpose}`",
         "",
         "## May I use it?",
         "",
@@ -56,30 +64,26 @@ def data_card(lake: Lake, table: Table, pointer: Pointer, folder: str, rows: ds.
         "Split by subject, never by row, or a model is tested on people that it was trained on:",
         "",
         "```python",
-        *_loading(folder)["pandas"],
+        *loading.pop("pandas"),
         "test = rows.subject_id.map(lambda subject: int(subject[:8], 16) % 5 == 0)",
         "```",
         "",
-        *(f"- {name}: `{code[-1]}`" for name, code in _loading(folder).items() if name != "pandas"),
+        *(f"- {library}, after `{imports}`: `{code}`" for library, (imports, code) in loading.items()),
         "",
-        f"To cite it: {table.name}, snapshot {pointer.snapshot}, {pointer.rows:,} rows.",
+        f"To cite it: {table.name}, snapshot {snapshot.id}, {snapshot.rows:,} rows.",
         "",
     ]
     return "\n".join(lines)
 
 
-def _loading(folder: str) -> dict[str, list[str]]:
-    """Return how to load a snapshot, by library, in two lines each."""
-    query = f"SELECT * FROM '{folder}/*.parquet'"
-    loading = {
-        "pandas": ["import pandas", f"rows = pandas.read_parquet({folder!r})"],
-        "polars": ["import polars", f"rows = polars.read_parquet({f'{folder}/*.parquet'!r})"],
-        "DuckDB": ["import duckdb", f"rows = duckdb.sql({query!r})"],
+def _loading(lake: Lake, table: Table, snapshot: int) -> dict[str, tuple[str, str]]:
+    """Return how to load a snapshot, by library: what is imported, and the line that loads."""
+    scan = f"stedi_assets.open_table({table.name!r}, lake={lake.location!r}).scan(snapshot_id={snapshot})"
+    return {
+        "pandas": ("import stedi_assets", f"rows = {scan}.to_pandas()"),
+        "polars": ("import polars, stedi_assets", f"rows = polars.from_arrow({scan}.to_arrow())"),
+        "DuckDB": ("import stedi_assets", f"rows = {scan}.to_duckdb('ml').sql('SELECT * FROM ml')"),
     }
-    if folder.startswith("s3:"):
-        # It knows neither profiles nor roles unless it is told to look for them.
-        del loading["DuckDB"]
-    return loading
 
 
 def _extent(table: Table, rows: ds.Dataset) -> str:
@@ -98,8 +102,8 @@ def _unattributed(lake: Lake) -> str:
     try:
         table = TABLES["step_trainer_trusted"]
         trusted, landing = current(lake, table), TABLES["step_trainer_landing"]
-        left_out = saved_counts(lake, table, trusted.snapshot)[UNATTRIBUTED_SHARE.name]
-        readings = saved_counts(lake, landing, trusted.inputs[landing.name])["rows"]
+        left_out = trusted.counts[UNATTRIBUTED_SHARE.name]
+        readings = named_snapshot(lake, landing, trusted.inputs[landing.name]).rows
     except (LakeError, OSError, KeyError):
         return _UNKNOWN
     return f"{left_out:,} of {readings:,} ({left_out / readings:.1%})" if readings else "none"

@@ -9,8 +9,9 @@ from typing import Any
 from stedi_assets.contracts import SOURCES, TABLES, MatchOn, Policy
 from stedi_assets.storage.errors import LakeError
 from stedi_assets.storage.lake import Lake
-from stedi_assets.tables.snapshots import current, current_dataset
-from stedi_assets.verification.engine import Given, engine_for, provide
+from stedi_assets.tables.snapshots import current
+from stedi_assets.verification.engine import engine_for, provide
+from stedi_assets.verification.rules import given_of
 
 ML = TABLES["machine_learning_curated"]
 MEASURES = ("distanceFromObject", "x", "y", "z")
@@ -59,7 +60,7 @@ class Numbers:
     `readings_per_subject` counts subjects, `coverage` is rows by day.
     """
 
-    snapshot: str
+    snapshot: int
     rows: int
     customer_records: int
     measures: dict[str, Histogram]
@@ -74,14 +75,14 @@ def count_for_pictures(lake: Lake, key: Callable[[], bytes]) -> Numbers:
     Raises `LakeError` where a table is missing, or another was made since by which the numbers would not add up, and
     `SecondEngineFailed` where DuckDB stops.
     """
-    pointer = current(lake, ML)
+    snapshot = current(lake, ML)
     _require_together(lake)
-    policy = Policy.from_dict(pointer.policy) if pointer.policy else Policy()
+    policy = Policy.from_dict(snapshot.policy) if snapshot.policy else Policy()
     customers = SOURCES["customer"]
     records = sum(current(lake, table).rows for table in (customers.landing, customers.quarantine))
     # There, a device reading has nobody.
     steps = {name: step for name, step in _FUNNEL.items() if not (policy.has(MatchOn.TIMESTAMP) and name == _DEVICES)}
-    given = Given(lambda name: current_dataset(lake, name), policy, pointer.as_of, key)
+    given = given_of(lake, policy, snapshot.as_of, key)
     with engine_for(ML.name) as engine:
         provide(engine, [query for query, _ in steps.values()], given, _AS_GIVEN)
 
@@ -91,8 +92,8 @@ def count_for_pictures(lake: Lake, key: Callable[[], bytes]) -> Numbers:
         per_subject = f"SELECT count(*) AS readings FROM {ML.name} GROUP BY subject_id"
         by_day = f'SELECT CAST(make_timestamp("timestamp" * 1000) AS DATE) AS day FROM {ML.name}'
         return Numbers(
-            snapshot=pointer.snapshot,
-            rows=pointer.rows,
+            snapshot=snapshot.id,
+            rows=snapshot.rows,
             customer_records=records,
             measures={name: _histogram(rows_of, f'SELECT "{name}" AS value FROM {ML.name}') for name in MEASURES},
             readings_per_subject=_histogram(rows_of, f"SELECT readings AS value FROM ({per_subject})"),
@@ -108,7 +109,7 @@ def _require_together(lake: Lake) -> None:
     """Raise `LakeError` unless each table of the funnel was made of the one before it as that is now."""
     names = ("customer_trusted", "customers_curated", "step_trainer_trusted", ML.name)
     for before, after in pairwise(names):
-        if current(lake, TABLES[after]).inputs[before] != current(lake, TABLES[before]).snapshot:
+        if current(lake, TABLES[after]).inputs[before] != current(lake, TABLES[before]).id:
             msg = f"{after} is behind {before}, so that the numbers would not add up. Materialise {after} first."
             raise LakeError(msg)
 

@@ -1,12 +1,16 @@
 """Draws the numbers: labelled axes with units, and colours that colour-blind people can tell apart (Okabe, Ito)."""
 
 import io
+from collections.abc import Mapping
 from datetime import datetime, time
 
 from matplotlib.dates import date2num
 from matplotlib.figure import Figure
 
 from stedi_assets.report.numbers import ML, Histogram, Numbers
+from stedi_assets.storage.errors import CommitConflictError
+from stedi_assets.storage.lake import Lake
+from stedi_assets.tables.snapshots import current
 
 _BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#E69F00", "#009E73", "#999999"
 _UNITS = {column.name: column.unit for column in ML.columns}
@@ -20,6 +24,21 @@ def draw(numbers: Numbers) -> dict[str, bytes]:
         "subjects": _png(_subjects(numbers)),
         "coverage": _png(_coverage(numbers)),
     }
+
+
+def keep_pictures(lake: Lake, snapshot: int, pictures: Mapping[str, bytes]) -> None:
+    """Keep pictures of a snapshot in the table's folder. They go with the next publication of the table.
+
+    Raises `CommitConflictError` where another snapshot is current by then.
+    """
+    folder = f"{ML.path}/report/{snapshot}"
+    for name, png in pictures.items():
+        lake.storage.write(f"{folder}/{name}.png", png)
+    if current(lake, ML).id != snapshot:
+        # Who has left since may be in them.
+        lake.storage.delete_permanently(folder)
+        msg = f"{ML.name} was published anew while the pictures were drawn. Materialise the report again."
+        raise CommitConflictError(msg)
 
 
 def _funnel(numbers: Numbers) -> Figure:

@@ -57,16 +57,14 @@ S3 = (
 )
 
 
-def class_path(maven: str, *, on_s3: bool, iceberg: bool = False) -> str:
+def class_path(maven: str, *, on_s3: bool) -> str:
     """Return the class path of what a session needs; fetch from the repository `maven` what is not there.
 
     Raises `LakeError` where that cannot be, or where pyspark's Hadoop is of another version than S3A.
     """
     if on_s3:
         require_same_hadoop()
-    wanted = (*(ICEBERG if iceberg else ()), *(S3 if on_s3 else ()))
-    if not wanted:
-        return ""
+    wanted = (*ICEBERG, *(S3 if on_s3 else ()))
     folder = _folder_with(wanted, maven)
     if os.pathsep in str(folder):
         msg = f"{folder} cannot stand on a class path, for it has a {os.pathsep}. Set XDG_CACHE_HOME to another folder."
@@ -91,14 +89,15 @@ def fetch_jars(maven: str) -> Path:
     return folder
 
 
-def cluster_settings() -> dict[str, str]:
-    """Return the settings by which a cluster's Spark fetches S3A for itself, in the same versions.
+def cluster_settings(*, on_s3: bool) -> dict[str, str]:
+    """Return the settings by which a cluster's Spark fetches them for itself, in the same versions.
 
     Raises `LakeError` where pyspark's Hadoop is of another version.
     """
-    require_same_hadoop()
+    if on_s3:
+        require_same_hadoop()
     return {
-        "spark.jars.packages": ",".join(jar.coordinates for jar in S3),
+        "spark.jars.packages": ",".join(jar.coordinates for jar in (*ICEBERG, *(S3 if on_s3 else ()))),
         # The whole SDK, which hadoop-aws asks for.
         "spark.jars.excludes": "software.amazon.awssdk:bundle",
     }

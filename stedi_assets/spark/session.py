@@ -45,8 +45,10 @@ _MEANING = {
     # Case by Java's rules, not ICU's: the first `lower` of a process would take ICU over a second to prepare.
     "spark.sql.icu.caseMappings.enabled": "false",
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+    # Of Iceberg: branches, and the procedures of its maintenance.
+    "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
 }
-# A fresh folder and a pointer make publishing safe, so that the committer need not be.
+# Iceberg's commits make publishing safe, so that the committer of other files need not be.
 _WRITING = {
     "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": "2",
     "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
@@ -103,8 +105,7 @@ def spark_session(
         if master.startswith("local") and "PYSPARK_GATEWAY_PORT" not in os.environ:
             jars = class_path(maven, on_s3=is_on_s3(lake))
             return _private_session(_LAPTOP | settings, further, log_level, jars)
-        if is_on_s3(lake):
-            settings |= cluster_settings()
+        settings |= cluster_settings(on_s3=is_on_s3(lake))
         return _session({**settings, **further})
 
 

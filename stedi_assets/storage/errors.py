@@ -17,8 +17,8 @@ class ContractBroken(LakeError):
         self.table, self.rule, self.rows, self.failing = table, rule, rows, failing
 
 
-class NotWhole(LakeError):
-    """A pointer or a snapshot is damaged, or a part of it is gone."""
+class CorruptTableError(LakeError):
+    """A table's metadata or a snapshot are damaged, or a part of them is gone."""
 
 
 class WrongKey(LakeError):
@@ -33,7 +33,7 @@ class VanishedFiles(LakeError):
     """Files that the last snapshot was made from are gone or unreadable; forgetting them must be said."""
 
 
-class LostRace(LakeError):
+class CommitConflictError(LakeError):
     """Another run published the table, or one of its inputs, in the meantime."""
 
 

@@ -3,7 +3,7 @@
 Paths are text, below the lake, with `/` between their parts. What is refused comes as an `OSError` from either.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Protocol
@@ -78,6 +78,9 @@ class Storage(Protocol):
         Return its new version, None where it was not written. Of several who have seen the same one, one succeeds.
         """
 
+    def size(self, path: str) -> int | None:
+        """Return how many bytes a file has, None if there is none."""
+
     def delete(self, path: str) -> None:
         """Remove a small file, if there is one."""
 
@@ -102,11 +105,17 @@ class Storage(Protocol):
     def folders(self, folder: str) -> frozenset[str]:
         """Return the names of the folders directly in a folder; also of those that only hold what was deleted."""
 
-    def settle(self, folder: str) -> None:
-        """Have a folder's files outlive a loss of power."""
+    def below(self, folder: str) -> Mapping[str, int]:
+        """Return every file below a folder, hidden or not, by its path below the lake, with its size in bytes.
 
-    def purge(self, folder: str) -> None:
-        """Remove a folder, so that nothing can bring back what lay in it."""
+        Also files of which something is left that is not to be seen: deleted versions, unfinished uploads.
+        """
+
+    def fsync(self, paths: Iterable[str]) -> None:
+        """Have files outlive a loss of power."""
+
+    def delete_permanently(self, folder: str, paths: Collection[str] | None = None) -> None:
+        """Remove a folder, or those files below it, so that nothing can bring back what was in them."""
 
 
 def is_hidden(name: str) -> bool:

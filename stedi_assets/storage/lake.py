@@ -4,18 +4,14 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from stedi_assets.storage.errors import LakeError
 from stedi_assets.storage.interface import Storage
 from stedi_assets.storage.local import LocalFolder
 
-if TYPE_CHECKING:
-    from stedi_assets.tables.catalog import Catalog
+NAMESPACE = "stedi"
 
-POINTER = "_current.json"
-SNAPSHOT = "_snapshot.json"
-DATA_CARD = "_data_card.md"
 PURPOSE = "_purpose.json"
 KEYS = "_keys.json"
 SUPPRESSED = "_suppressed.json"
@@ -27,10 +23,13 @@ _SCHEME = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*:/")
 
 @dataclass(frozen=True)
 class Lake:
-    """A lake: tables and raw files in the folders that the contracts name, in one place."""
+    """A lake: tables and raw files in the folders that the contracts name, in one place.
+
+    `namespace` is that of its tables in the Iceberg catalog.
+    """
 
     storage: Storage
-    catalog: "Catalog | None" = None
+    namespace: str = NAMESPACE
 
     @classmethod
     def at(
@@ -38,13 +37,13 @@ class Lake:
         location: str,
         *,
         kms_key: str | None = None,
-        glue_database: str | None = None,
+        namespace: str = NAMESPACE,
         s3: Callable[[], Any] | None = None,
     ) -> "Lake":
         """Return the lake at a folder, made absolute, or at `s3://bucket/prefix`.
 
-        Of one on S3: `kms_key` encrypts what is written, `glue_database` is where its tables are registered, and `s3`
-        makes the boto3 client, left out by the standard chain.
+        Of one on S3: `kms_key` encrypts what is written, and `s3` makes the boto3 client, left out by the standard
+        chain. `namespace` is that of its tables in the catalog; in Glue, the database.
 
         Raises `LakeError` where the location cannot be a lake.
         """
@@ -54,15 +53,13 @@ class Lake:
         if is_on_s3(location):
             # Loaded for lakes on S3 alone: boto3 takes a second.
             from stedi_assets.storage.s3 import S3Bucket, s3_client  # noqa: PLC0415  (loads boto3)
-            from stedi_assets.tables.catalog import Catalog, glue_client  # noqa: PLC0415  (loads boto3)
 
-            catalog = Catalog(glue_client, glue_database) if glue_database else None
-            return cls(S3Bucket.at(location, kms_key, s3 or s3_client), catalog)
+            return cls(S3Bucket.at(location, kms_key, s3 or s3_client), namespace)
         root = Path(location).expanduser().absolute()
         if root.exists() and not root.is_dir():
             msg = f"STEDI_LAKE={location} is a file, not a folder. Set STEDI_LAKE to the folder that holds the lake."
             raise LakeError(msg)
-        return cls(LocalFolder(root))
+        return cls(LocalFolder(root), namespace)
 
     @property
     def location(self) -> str:

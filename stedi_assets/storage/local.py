@@ -1,5 +1,6 @@
 """A lake in a local folder: private files, written whole, on the disk before anything says so."""
 
+import contextlib
 import errno
 import fcntl
 import hashlib
@@ -7,7 +8,7 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +92,12 @@ class LocalFolder:
             self.write(path, content)
         return _version(content)
 
+    def size(self, path: str) -> int | None:
+        try:
+            return (self.root / path).stat().st_size
+        except FileNotFoundError:
+            return None
+
     def delete(self, path: str) -> None:
         (self.root / path).unlink(missing_ok=True)
 
@@ -152,25 +159,45 @@ class LocalFolder:
         except FileNotFoundError:
             return frozenset()
 
-    def settle(self, folder: str) -> None:
-        place = self.root / folder
-        for path in [*place.iterdir(), place, place.parent]:
+    def below(self, folder: str) -> Mapping[str, int]:
+        found: dict[str, int] = {}
+        for parent, _, names in os.walk(self.root / folder):
+            for name in names:
+                file = os.path.join(parent, name)
+                with contextlib.suppress(FileNotFoundError):
+                    found[os.path.relpath(file, self.root)] = os.lstat(file).st_size
+        return found
+
+    def fsync(self, paths: Iterable[str]) -> None:
+        files = {self.root / path for path in paths}
+        for path in [*files, *{file.parent for file in files}]:
             _sync(path)
 
-    def purge(self, folder: str) -> None:
-        place = self.root / folder
-        for left in reversed(range(_TRIES)):
-            try:
-                shutil.rmtree(place)
-            except FileNotFoundError:
-                # Another run removes the same.
-                if not place.exists():
-                    return
-            except OSError:
-                if not left:
-                    raise
-            else:
+    def delete_permanently(self, folder: str, paths: Collection[str] | None = None) -> None:
+        if paths is None:
+            _remove_tree(self.root / folder)
+            return
+        for path in paths:
+            (self.root / path).unlink(missing_ok=True)
+        for parent in sorted({(self.root / path).parent for path in paths}, reverse=True):
+            # One that another run writes into is not empty.
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+
+
+def _remove_tree(place: Path) -> None:
+    for left in reversed(range(_TRIES)):
+        try:
+            shutil.rmtree(place)
+        except FileNotFoundError:
+            # Another run removes the same.
+            if not place.exists():
                 return
+        except OSError:
+            if not left:
+                raise
+        else:
+            return
 
 
 def _version(content: bytes) -> str:

@@ -5,7 +5,7 @@ import errno
 import io
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -151,6 +151,12 @@ class S3Bucket:
                     raise
         return None
 
+    def size(self, path: str) -> int | None:
+        try:
+            return self.status(path)[0]
+        except FileNotFoundError:
+            return None
+
     def delete(self, path: str) -> None:
         with self._told(path):
             self.client.delete_object(Bucket=self.bucket, Key=self._key(path))
@@ -194,16 +200,32 @@ class S3Bucket:
         begun = [upload["Key"] for upload in self._pages("list_multipart_uploads", top, "Uploads")]
         return frozenset(key.removeprefix(top).split("/")[0] for key in [*below, *begun] if "/" in key[len(top) :])
 
-    def settle(self, folder: str) -> None:
+    def below(self, folder: str) -> Mapping[str, int]:
+        top = self._key(folder) + "/"
+        found = {upload["Key"]: 0 for upload in self._pages("list_multipart_uploads", top, "Uploads")}
+        for version in self._pages("list_object_versions", top, "Versions", "DeleteMarkers"):
+            current = version["IsLatest"] and "Size" in version
+            found[version["Key"]] = version["Size"] if current else found.get(version["Key"], 0)
+        skipped = len(self._key(""))
+        return {key[skipped:]: size for key, size in found.items()}
+
+    def fsync(self, paths: Iterable[str]) -> None:
         """Do nothing: an object that S3 has acknowledged is safe."""
 
-    def purge(self, folder: str) -> None:
+    def delete_permanently(self, folder: str, paths: Collection[str] | None = None) -> None:
         top = self._key(folder) + "/"
+        wanted = None if paths is None else {self._key(path) for path in paths}
         for upload in self._pages("list_multipart_uploads", top, "Uploads"):
+            if wanted is not None and upload["Key"] not in wanted:
+                continue
             with self._told(folder), contextlib.suppress(self.client.exceptions.NoSuchUpload):
                 self.client.abort_multipart_upload(Bucket=self.bucket, Key=upload["Key"], UploadId=upload["UploadId"])
         found = self._pages("list_object_versions", top, "Versions", "DeleteMarkers")
-        versions = [{"Key": version["Key"], "VersionId": version["VersionId"]} for version in found]
+        versions = [
+            {"Key": version["Key"], "VersionId": version["VersionId"]}
+            for version in found
+            if wanted is None or version["Key"] in wanted
+        ]
         for start in range(0, len(versions), _KEYS_AT_ONCE):
             with self._told(folder):
                 answer = self.client.delete_objects(
@@ -247,10 +269,18 @@ class _Object(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a place: Parquet is read from its end."""
+        self._place = max(0, {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence] + offset)
+        return self._place
+
     def readinto(self, buffer: Any) -> int:
         """Fill the buffer from where the last call ended."""
         end = min(self._place + len(buffer), self._size)
-        if end == self._place:
+        if end <= self._place:
             return 0
         # Of the object that was opened, or it fails.
         part = {"Range": f"bytes={self._place}-{end - 1}", "IfMatch": self._version}

@@ -1,209 +1,354 @@
-"""Published tables in the AWS Glue Data Catalog, where Athena and Glue jobs find them.
+"""The Iceberg catalog of a lake: where each table's metadata are found, by Python and by Spark.
 
-The catalog follows the lake: a table is registered once it is published, with its current snapshot as its location. To
-Athena's readers the switch of that location is the publication. A catalog that is down costs them only time: whatever
-is current can be registered again, as often as you like. Our tables need no crawler.
+A local lake has a SQLite file, `catalog.db`, that PyIceberg and Spark's JDBC catalog both open; one on S3 has the Glue
+Data Catalog. Tables are made here, from their contracts.
 """
 
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cached_property
+import contextlib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from pyiceberg.catalog import Catalog
+from pyiceberg.exceptions import (
+    CommitFailedException,
+    NamespaceAlreadyExistsError,
+    NoSuchIcebergTableError,
+    NoSuchNamespaceError,
+    NoSuchTableError,
+    TableAlreadyExistsError,
+    ValidationError,
+)
+from pyiceberg.io import FileIO
+from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC, PartitionField, PartitionSpec
+from pyiceberg.schema import Schema
+from pyiceberg.table import Table as IcebergTable
+from pyiceberg.transforms import TruncateTransform
+from pyiceberg.types import (
+    BinaryType,
+    BooleanType,
+    DoubleType,
+    IcebergType,
+    ListType,
+    LongType,
+    NestedField,
+    StringType,
+)
+from pyspark.sql import SparkSession
 
 from stedi_assets.contracts import Table
-from stedi_assets.storage.errors import CatalogError
-from stedi_assets.tables.pointers import Pointer
+from stedi_assets.contracts.tables import Type
+from stedi_assets.storage.errors import CatalogError, CorruptTableError, LakeError
+from stedi_assets.storage.lake import Lake, is_on_s3
+from stedi_assets.tables.file_io import LakeFileIO, cannot_be_reached
 
-CREATED_BY = "stedi-lakehouse"
-
-# In seconds, before each try.
-_PAUSES = (0, 0.1, 0.2, 0.4, 0.8, 1.6)
-
-_MISSING = "EntityNotFoundException"
-_MOVED = {"ConcurrentModificationException", "AlreadyExistsException", _MISSING}
-
-# What Glue's limits are counted in is told in two ways, as bytes and as characters; bytes keep to both.
-_COMMENT_BYTES = 255
-_DESCRIPTION_BYTES = 2048
-
-_PARQUET = "org.apache.hadoop.hive.ql.io.parquet"
-_FILES = {
-    "InputFormat": f"{_PARQUET}.MapredParquetInputFormat",
-    "OutputFormat": f"{_PARQUET}.MapredParquetOutputFormat",
-    "SerdeInfo": {
-        "SerializationLibrary": f"{_PARQUET}.serde.ParquetHiveSerDe",
-        "Parameters": {"serialization.format": "1"},
-    },
+NAME = "lake"
+DATABASE = "catalog.db"
+# How the names of metadata files end.
+METADATA = ".metadata.json"
+_SPARK_NAME = f"spark.sql.catalog.{NAME}"
+_WAREHOUSE = f"{_SPARK_NAME}.warehouse"
+# In seconds: how long one waits for another who is writing the SQLite file.
+_PATIENCE = 60
+_DAY_IN_MILLISECONDS = 86_400_000
+_FIRST_PARTITION_FIELD = 1000
+# What Athena, Glue and Trino read.
+_FORMAT = 2
+# What PyIceberg raises of metadata that are gone, cut, or something else.
+_UNREADABLE = (OSError, ValueError, KeyError, ValidationError)
+_METADATA = re.compile(r"/(?P<version>\d+)-[^/]*\.metadata\.json\Z")
+_PROPERTIES = {
+    "format-version": str(_FORMAT),
+    # No bound of any value in a manifest: an instant can single somebody out.
+    "write.metadata.metrics.default": "counts",
+    # Whoever publishes removes those that are older, and on S3 their versions with them.
+    "write.metadata.delete-after-commit.enabled": "false",
+    "write.metadata.previous-versions-max": "20",
+    # Iceberg's own is to say how many files a task may hold open; partitions are few, and come in any order.
+    "write.spark.fanout.enabled": "true",
 }
-# An update replaces a table's whole description. These parts of it are none of ours.
-_OF_OTHERS = ("Owner", "Retention", "LastAccessTime", "LastAnalyzedTime")
+_TYPES: dict[Type, IcebergType] = {
+    Type.STRING: StringType(),
+    Type.BIGINT: LongType(),
+    Type.DOUBLE: DoubleType(),
+    Type.BINARY: BinaryType(),
+    Type.BOOLEAN: BooleanType(),
+}
+_REPAIR = "Run `stedi repair`."
 
 
-def glue_client() -> Any:
-    """Return a boto3 client by the standard chain."""
-    return boto3.client("glue", config=Config(retries={"mode": "standard"}))
+def name_of(lake: Lake, table: Table) -> str:
+    """Return how Spark names a table."""
+    return f"{NAME}.{lake.namespace}.{table.name}"
 
 
-@dataclass(frozen=True)
-class Catalog:
-    """A database of the Glue Data Catalog. `make_client` gives a boto3 client."""
+def load(lake: Lake, table: Table) -> IcebergTable | None:
+    """Return a table as the catalog has it now; None where it was never published.
 
-    make_client: Callable[[], Any] = field(repr=False, compare=False)
-    database: str
-
-    @cached_property
-    def glue(self) -> Any:
-        """The boto3 client, made when it is first needed."""
-        return self.make_client()
-
-    def register(self, table: Table, pointer: Pointer, location: str, is_current: Callable[[], bool]) -> None:
-        """Have the catalog show a table's current snapshot; make table and database where they are missing.
-
-        `location` is the snapshot's folder on S3. `is_current` reads the lake anew and says whether `pointer` is still
-        the table's; where it is not, nothing is changed, for whoever has replaced it registers theirs.
-
-        Raises `CatalogError` where the catalog cannot be reached or refuses, or has such a table that is not ours.
-        """
-        location = location.rstrip("/") + "/"
-        for pause in _PAUSES:
-            time.sleep(pause)
-            # Look first, then ask: whoever publishes after the lake has said yes also registers after it, and by that
-            # makes our look too old for the catalog to take an update from it. This holds only if everybody writes,
-            # even what is shown already: where an older snapshot is current again, a late one could still undo that.
-            shown = self._shown(table)
-            if not is_current():
-                return
-            if shown and not _is_ours(shown, location):
-                raise self._not_ours(table)
-            if self._replace(table, shown, _described(table, pointer, location, shown or {})):
-                return
-        raise self._not_registered(table, "others keep changing it there")
-
-    def _shown(self, table: Table) -> dict[str, Any] | None:
-        """Return what the catalog shows of a table, None if there is none."""
-        with self._reported(table):
-            try:
-                shown: dict[str, Any] = self.glue.get_table(DatabaseName=self.database, Name=table.name)["Table"]
-            except ClientError as error:
-                if _code(error) != _MISSING:
-                    raise
-                return None
-        return shown
-
-    def _replace(self, table: Table, shown: Mapping[str, Any] | None, described: Mapping[str, Any]) -> bool:
-        """Put a description in the place of what was shown. Return whether that stood there still."""
-        with self._reported(table):
-            try:
-                if shown:
-                    self.glue.update_table(
-                        DatabaseName=self.database,
-                        TableInput=described,
-                        VersionId=shown["VersionId"],
-                        SkipArchive=True,
-                    )
-                else:
-                    self._make_database()
-                    self.glue.create_table(DatabaseName=self.database, TableInput=described)
-            except ClientError as error:
-                if _code(error) not in _MOVED:
-                    raise
-                return False
-        return True
-
-    def _make_database(self) -> None:
-        # Not everybody who may make tables may make databases.
-        try:
-            self.glue.get_database(Name=self.database)
-        except ClientError as error:
-            if _code(error) != _MISSING:
-                raise
-            self.glue.create_database(DatabaseInput={"Name": self.database})
-
-    @contextmanager
-    def _reported(self, table: Table) -> Iterator[None]:
-        """Turn what the catalog's client raises into a `CatalogError`."""
-        try:
-            yield
-        except ClientError as error:
-            # The service's own message, and with it the error as a cause, can hold an account's number and roles.
-            raise self._not_registered(table, f"{error.operation_name}: {_code(error)}") from None
-        except BotoCoreError as error:
-            raise self._not_registered(table, type(error).__name__) from None
-
-    def _not_registered(self, table: Table, problem: str) -> CatalogError:
-        return CatalogError(
-            f"{table.name} is published in the lake, but not registered in the Glue database {self.database}: "
-            f"{problem}. Athena still shows the one before. Run `stedi register`, or materialise the table again."
-        )
-
-    def _not_ours(self, table: Table) -> CatalogError:
-        return CatalogError(
-            f"{table.name} is published in the lake, but not registered: the table {table.name} in the Glue database "
-            f"{self.database} is not from this lake, and stays as it is. Delete it there, or set STEDI_GLUE_DATABASE "
-            "to another database; then run `stedi register`."
-        )
-
-
-def _is_ours(shown: Mapping[str, Any], location: str) -> bool:
-    """Return whether a table was registered by us, from the folder that `location` lies in."""
-    marked = shown.get("Parameters", {}).get("created_by") == CREATED_BY
-    return marked and _parent(shown.get("StorageDescriptor", {}).get("Location", "")) == _parent(location)
-
-
-def _described(table: Table, pointer: Pointer, location: str, shown: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a table as Glue takes it, with what others have put on the one that is shown."""
-    ours = {
-        "EXTERNAL": "TRUE",
-        "classification": "parquet",
-        "created_by": CREATED_BY,
-        # Glue's name for it, and Hive's, by which Redshift Spectrum and Trino plan.
-        "recordCount": str(pointer.rows),
-        "numRows": str(pointer.rows),
-        "snapshot": pointer.snapshot,
-        "run_id": pointer.run_id,
-        "published_at": pointer.published_at,
-        "purpose": pointer.purpose,
-    }
-    return {
-        **{name: shown[name] for name in _OF_OTHERS if name in shown},
-        "Name": table.name,
-        "Description": _cut(f"A row is {table.row}. {table.description}", _DESCRIPTION_BYTES),
-        "TableType": "EXTERNAL_TABLE",
-        "PartitionKeys": [],
-        "Parameters": {**shown.get("Parameters", {}), **ours},
-        "StorageDescriptor": {**_FILES, "Columns": _columns(table), "Location": location},
-    }
-
-
-def _columns(table: Table) -> list[dict[str, str]]:
-    """Return a table's columns as Glue has them.
-
-    Glue keeps names in lower case, and would fold them itself; by them Athena finds those in the files, in any case.
+    Raises `CorruptTableError` where its metadata are gone or damaged, or the catalog does not know it, `OSError` where
+    they cannot be reached, `CatalogError` where the catalog is damaged, and `LakeError` where the table is of a newer
+    Iceberg.
     """
-    return [
-        {"Name": c.name.lower(), "Type": c.type.value, "Comment": _cut(c.description, _COMMENT_BYTES)}
-        for c in table.columns
-    ]
+    found = _load(lake, table)
+    # Between the look into the catalog and that at the files, another may have made it.
+    if found is None and metadata_files(lake, table) and (found := _load(lake, table)) is None:
+        msg = f"{table.name} lies in {lake.location}, and the catalog does not know it. {_REPAIR}"
+        raise CorruptTableError(msg)
+    if found and found.format_version > _FORMAT:
+        raise _newer(lake, table, found.format_version)
+    return found
 
 
-def _cut(text: str, most: int) -> str:
-    """Return a text in one line of at most so many bytes; dots stand for what was too long."""
-    line = " ".join(text.split())
-    if len(line.encode()) <= most:
-        return line
-    return line.encode()[: most - 3].decode(errors="ignore") + "..."
+def _load(lake: Lake, table: Table) -> IcebergTable | None:
+    if not is_on_s3(lake.location) and not lake.storage.size(DATABASE):
+        return None
+    last = None
+    while True:
+        try:
+            with catalog_errors(lake):
+                return _catalog(lake).load_table((lake.namespace, table.name))
+        except (NoSuchTableError, NoSuchNamespaceError, NoSuchIcebergTableError):
+            return None
+        except _UNREADABLE as error:
+            if cannot_be_reached(error):
+                raise
+            # Between the look into the catalog and that into the file, another may have moved on.
+            if last == repr(error):
+                raise _damaged(lake, table) from None
+            last = repr(error)
 
 
-def _parent(location: str) -> str:
-    return location.rstrip("/").rpartition("/")[0]
+def metadata_files(lake: Lake, table: Table) -> list[str]:
+    """Return the metadata files of a table that was published, newest first.
+
+    Of several of one version, one at most was ever the table's, and nobody can tell which: none of them is returned.
+    """
+    found = lake.storage.below(f"{table.path}/metadata")
+    matches = {path: match for path, size in found.items() if size and (match := _METADATA.search(path))}
+    versions = {path: int(match["version"]) for path, match in matches.items()}
+    several = Counter(versions.values())
+    # The first makes a table that nobody has published yet.
+    known = [path for path, version in versions.items() if version and several[version] == 1]
+    return sorted(known, key=lambda path: versions[path], reverse=True)
 
 
-def _code(error: ClientError) -> str:
-    code: str = error.response.get("Error", {}).get("Code", "an answer without a code")
-    return code
+def load_or_create(lake: Lake, table: Table) -> IcebergTable:
+    """Return a table as the catalog has it now; it is made where it never was, or not to the end. Raises as `load`."""
+    iceberg = load(lake, table)
+    return iceberg if iceberg and iceberg.current_snapshot() else create(lake, table)
+
+
+def create(lake: Lake, table: Table) -> IcebergTable:
+    """Make a table as its contract says, with a first snapshot that holds nothing. Of several at once, one makes it."""
+    _have_database(lake)
+    catalog = _catalog(lake)
+    with catalog_errors(lake):
+        _have_namespace(lake, catalog)
+        # By a transaction, which writes by the lake's own files: PyIceberg's `create_table` does not.
+        beginning = catalog.create_table_transaction(
+            (lake.namespace, table.name),
+            schema_of(table),
+            location=lake.storage.shown(table.path),
+            partition_spec=_partitions(table),
+            properties=_PROPERTIES,
+        )
+        # A branch needs a snapshot to begin from.
+        beginning.append(schema_of(table).as_arrow().empty_table())
+        with contextlib.suppress(TableAlreadyExistsError, CommitFailedException):
+            beginning.commit_transaction()
+    made = load(lake, table)
+    if made is None:
+        msg = f"{table.name} was made and is not in the catalog of {lake.location}. Materialise it again."
+        raise CatalogError(msg)
+    return made
+
+
+def forget(lake: Lake, table: Table) -> None:
+    """Have the catalog know a table no longer. Its files stay."""
+    if not is_on_s3(lake.location) and not lake.storage.size(DATABASE):
+        return
+    with catalog_errors(lake), contextlib.suppress(NoSuchTableError, NoSuchNamespaceError):
+        _catalog(lake).drop_table((lake.namespace, table.name))
+
+
+def register(lake: Lake, table: Table, metadata: str) -> bool:
+    """Have the catalog know a table by a metadata file, named by its path; return whether that can be read."""
+    _have_database(lake)
+    catalog = _catalog(lake)
+    try:
+        with catalog_errors(lake):
+            _have_namespace(lake, catalog)
+            catalog.register_table((lake.namespace, table.name), lake.storage.shown(metadata))
+    except _UNREADABLE:
+        return False
+    return True
+
+
+def _have_database(lake: Lake) -> None:
+    # Private before anything is in it; and of several at once, one makes it.
+    if not is_on_s3(lake.location) and lake.storage.replace(DATABASE, b"", None):
+        _catalog.cache_clear()
+
+
+def _have_namespace(lake: Lake, catalog: Catalog) -> None:
+    from sqlalchemy.exc import IntegrityError  # noqa: PLC0415  (loads SQLAlchemy)
+
+    # Of several at once, one makes it.
+    with contextlib.suppress(NamespaceAlreadyExistsError, IntegrityError):
+        catalog.create_namespace_if_not_exists(lake.namespace)
+
+
+def schema_of(table: Table) -> Schema:
+    """Return a table's columns as Iceberg has them, from its contract."""
+    fields, after = [], len(table.columns)
+    for number, column in enumerate(table.columns, start=1):
+        kind = _TYPES.get(column.type)
+        if kind is None:
+            after += 1
+            kind = ListType(element_id=after, element_type=StringType(), element_required=False)
+        fields.append(NestedField(number, column.name, kind, required=False, doc=column.description))
+    return Schema(*fields)
+
+
+@lru_cache(maxsize=64)
+def session_of(spark: SparkSession, lake: Lake) -> SparkSession:
+    """Return a session that knows a lake's catalog: the one that is given, or one beside it if that knows another's."""
+    settings = spark_settings(lake)
+    if spark.conf.get(_WAREHOUSE, None) not in {None, settings[_WAREHOUSE]}:
+        spark = spark.newSession()
+    for name, value in settings.items():
+        spark.conf.set(name, value)
+    return spark
+
+
+def require_session_of(spark: SparkSession, lake: Lake) -> None:
+    """Raise `CatalogError` unless a session knows the lake's catalog: what it writes would go to another's tables."""
+    if spark.conf.get(_WAREHOUSE, None) != spark_settings(lake)[_WAREHOUSE]:
+        msg = (
+            f"These rows are of a Spark session that does not know the catalog of {lake.location}. Nothing was written."
+        )
+        raise CatalogError(msg)
+
+
+def spark_settings(lake: Lake) -> dict[str, str]:
+    """Return what Spark is told of the catalog. Nothing secret."""
+    catalog = {
+        "": "org.apache.iceberg.spark.SparkCatalog",
+        "warehouse": lake.storage.shown("").rstrip("/"),
+        # Python commits as well.
+        "cache-enabled": "false",
+        **(_spark_on_s3(lake) if is_on_s3(lake.location) else _spark_on_disk(lake)),
+    }
+    return {f"{_SPARK_NAME}.{name}" if name else _SPARK_NAME: value for name, value in catalog.items()}
+
+
+def _spark_on_disk(lake: Lake) -> dict[str, str]:
+    return {
+        "type": "jdbc",
+        "uri": f"jdbc:sqlite:{lake.storage.shown(DATABASE)}",
+        "jdbc.schema-version": "V1",
+        "jdbc.busy_timeout": str(_PATIENCE * 1000),
+        "init-catalog-tables": "false",
+    }
+
+
+def _spark_on_s3(lake: Lake) -> dict[str, str]:
+    from stedi_assets.tables.glue import spark_on_s3  # noqa: PLC0415  (loads boto3)
+
+    return spark_on_s3(lake)
+
+
+@lru_cache(maxsize=8)
+def _catalog(lake: Lake) -> Catalog:
+    file_io = LakeFileIO(lake, {})
+    common = {"warehouse": lake.storage.shown("").rstrip("/")}
+    if is_on_s3(lake.location):
+        from stedi_assets.tables.glue import LakeGlueCatalog  # noqa: PLC0415  (loads boto3)
+
+        return LakeGlueCatalog(NAME, file_io, common)
+    with catalog_errors(lake):
+        return _sqlite_catalog(file_io, {**common, "uri": f"sqlite:///{lake.storage.shown(DATABASE)}"})
+
+
+def _sqlite_catalog(file_io: FileIO, properties: dict[str, str]) -> Catalog:
+    from pyiceberg.catalog.sql import SqlCatalog  # noqa: PLC0415  (loads SQLAlchemy)
+    from sqlalchemy import create_engine, event  # noqa: PLC0415
+    from sqlalchemy.exc import OperationalError  # noqa: PLC0415
+    from sqlalchemy.pool import NullPool  # noqa: PLC0415
+
+    class LakeSqlCatalog(SqlCatalog):
+        """PyIceberg's catalog in a database, with the lake's own files."""
+
+        def _load_file_io(self, properties: Any = None, location: str | None = None) -> FileIO:  # noqa: ARG002
+            return file_io
+
+        def _convert_orm_to_iceberg(self, orm_table: Any) -> IcebergTable:
+            # PyIceberg would read it wherever it is said to lie.
+            file_io.new_input(orm_table.metadata_location)
+            return super()._convert_orm_to_iceberg(orm_table)
+
+        def _init_catalog(self) -> None:
+            # A connection for each use: one that is kept would go on with a file that was moved away.
+            self.engine = create_engine(self.engine.url, poolclass=NullPool)
+            event.listen(self.engine, "connect", _wait_for_others)
+            super()._init_catalog()
+
+        def create_tables(self) -> None:
+            # Another may make the same two at the same moment; those that are there are passed over the next time.
+            for _ in range(2):
+                with contextlib.suppress(OperationalError):
+                    super().create_tables()
+                    return
+            super().create_tables()
+
+    return LakeSqlCatalog(NAME, **properties)
+
+
+def _wait_for_others(connection: Any, _: Any) -> None:
+    connection.execute(f"PRAGMA busy_timeout={_PATIENCE * 1000}")
+    connection.execute("PRAGMA journal_mode=WAL")
+
+
+def _partitions(table: Table) -> PartitionSpec:
+    """Return how a table's files are divided: one of readings by the UTC day of their instant."""
+    if table.instant is None:
+        return UNPARTITIONED_PARTITION_SPEC
+    source = 1 + table.column_names.index(table.instant)
+    day: TruncateTransform[int] = TruncateTransform(_DAY_IN_MILLISECONDS)
+    return PartitionSpec(PartitionField(source, _FIRST_PARTITION_FIELD, day, "day"))
+
+
+def _damaged(lake: Lake, table: Table) -> LakeError:
+    for path in metadata_files(lake, table)[:1]:
+        newest = lake.storage.read(path)
+        with contextlib.suppress(ValueError, AttributeError, TypeError):
+            if (version := int(json.loads(newest.content if newest else b"").get("format-version"))) > _FORMAT:
+                return _newer(lake, table, version)
+    return CorruptTableError(f"The metadata of {table.name} in {lake.location} are damaged or gone. {_REPAIR}")
+
+
+def _newer(lake: Lake, table: Table, version: int) -> LakeError:
+    msg = (
+        f"{table.name} in {lake.location} has format {version} of Iceberg; this version reads {_FORMAT}. Install the "
+        "version that published it."
+    )
+    return LakeError(msg)
+
+
+@contextlib.contextmanager
+def catalog_errors(lake: Lake) -> Iterator[None]:
+    """Turn what a database says into a `CatalogError`, without the statement that it quotes."""
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
+
+    try:
+        yield
+    except SQLAlchemyError as error:
+        why = type(getattr(error, "orig", None) or error).__name__
+        msg = (
+            f"The catalog of {lake.location}, {lake.storage.shown(DATABASE)}, cannot be used ({why}): it is damaged, "
+            f"locked, or may not be written. See that it can be; if it is damaged, move it away. {_REPAIR}"
+        )
+        raise CatalogError(msg) from None

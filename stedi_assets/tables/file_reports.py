@@ -1,19 +1,19 @@
-"""What became of each raw file that a landing table was made from, as it is kept with the table's snapshot."""
+"""What became of each raw file that a landing table was made from, which is a table of its own."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+
+import pyarrow as pa
 
 from stedi_assets.contracts import Source
 from stedi_assets.storage.lake import Lake
-from stedi_assets.tables.pointers import Pointer
-from stedi_assets.tables.snapshots import read_beside
-
-FILES = "_files.json"
+from stedi_assets.tables.arrow_types import ARROW_TYPES
+from stedi_assets.tables.snapshots import Snapshot, dataset
 
 
 @dataclass(frozen=True)
 class FileReport:
-    """What became of a raw file: one entry of a landing table's `_files.json`.
+    """What became of a raw file: a row of its source's table of files.
 
     `path` is what the file is called. `bytes` is how long its content is, unpacked: those of accepted and quarantined
     records and of separators. `digest` is of the file as it lies, so that a renamed file is known again. `cut_off`: its
@@ -37,12 +37,14 @@ class FileReport:
     error: str | None = None
     forgotten: bool = False
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the entry as JSON holds it."""
-        return asdict(self)
+
+def as_rows(source: Source, files: Sequence[FileReport]) -> pa.Table:
+    """Return reports as rows of the source's table of files."""
+    schema = pa.schema([(column.name, ARROW_TYPES[column.type]) for column in source.files.columns])
+    return pa.Table.from_pylist([asdict(file) for file in files], schema=schema)
 
 
-def read_file_reports(lake: Lake, source: Source, pointer: Pointer) -> tuple[FileReport, ...]:
+def read_file_reports(lake: Lake, source: Source, snapshot: Snapshot) -> tuple[FileReport, ...]:
     """Return what became of each file that a snapshot of a landing table was made from."""
-    entries = read_beside(lake, source.landing, pointer.snapshot, FILES)["files"]
-    return tuple(FileReport(**entry) for entry in entries)
+    rows = dataset(lake, source.files, snapshot.inputs[source.files.name]).to_table()
+    return tuple(FileReport(**row) for row in sorted(rows.to_pylist(), key=lambda row: row["path"]))

@@ -1,52 +1,78 @@
-"""Publishing tables: a fresh snapshot, its contract held against it, and the switch of the pointer.
+"""Publishing tables: write, audit, publish.
 
-A snapshot is written to a fresh folder, counted while it is written, read back and held against its contract; only
-then is the pointer switched, in one step, and only if neither the table nor one of its inputs has moved meanwhile.
-A run that dies or fails anywhere leaves the old table whole.
+A table is written on a branch of its own, counted while it is written, read back and held against its contract; only
+then does `main` move to it, in one commit, and only if neither the table nor one of its inputs has moved meanwhile. A
+run that dies or fails anywhere leaves the old table whole.
 
-What is left of a run that died is removed by the next one that publishes the table: every folder that lay there before
-its switch and that its pointer does not name. One of those may still be written by a living run, which has lost
-already: it has seen the pointer of before.
+What is left of a run that died is removed by the next one that publishes the table: every branch, and every file that
+lay there before its commit and that no snapshot names. One of those may still be written by a living run, which has
+lost already: it began from the `main` of before.
 """
 
-import io
-import json
+import re
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta, timezone
-from typing import Any, NoReturn
+from datetime import datetime, timezone
+from functools import partial
+from typing import NoReturn
 
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.dataset as ds
+from pyiceberg.table import Table as IcebergTable
 from pyspark.sql import Column, DataFrame, Observation
 from pyspark.sql import functions as F
 
 from stedi_assets.contracts import Policy, Purpose, Severity, Table
 from stedi_assets.contracts.rules import AS_PUBLISHED
-from stedi_assets.report.data_card import data_card
-from stedi_assets.storage.errors import CatalogError, ContractBroken, LakeError, LostRace, NotWhole
+from stedi_assets.contracts.tables import companions_of
+from stedi_assets.storage.errors import CommitConflictError, ContractBroken, CorruptTableError, LakeError
 from stedi_assets.storage.interface import Storage
-from stedi_assets.storage.lake import DATA_CARD, POINTER, PURPOSE, SNAPSHOT, Lake
+from stedi_assets.storage.lake import Lake
 from stedi_assets.storage.names import no_key
 from stedi_assets.tables.arrow_types import ARROW_TYPES
-from stedi_assets.tables.pointers import Pointer, Replaced
+from stedi_assets.tables.branches import (
+    MAIN,
+    begin_branch,
+    commit,
+    descends,
+    fast_forward,
+    go_back,
+    require_descent,
+    seal,
+    tag,
+    untag,
+)
+from stedi_assets.tables.catalog import METADATA, load, load_or_create, name_of, require_session_of
+from stedi_assets.tables.purpose import claim_purpose
+from stedi_assets.tables.retention import (
+    NOTHING_OLD,
+    Retention,
+    discard,
+    expire,
+    files_of_snapshot,
+    kept_ids,
+    named_by,
+    remove,
+)
 from stedi_assets.tables.snapshots import (
     DataFile,
-    current_dataset,
+    Snapshot,
     data_files,
+    data_paths,
     dataset,
-    read_pointer,
-    snapshot_folder,
+    inputs_of,
+    published,
+    read_snapshot_of,
     table_named,
 )
-from stedi_assets.verification.breaches import count_breaches
-from stedi_assets.verification.engine import Given
+
+Audit = Callable[[ds.Dataset], Mapping[str, int]]
 
 
 @dataclass(frozen=True)
-class Provenance:
+class RunContext:
     """What a run says about the tables it makes.
 
     `key` gives the pseudonym key, to those rules that need it. `warn` is told what does not stop the run.
@@ -61,22 +87,11 @@ class Provenance:
 
 
 @dataclass(frozen=True)
-class Retention:
-    """Which old snapshots stay: the last ones, and whatever was current not long ago, for those still reading it."""
-
-    snapshots: int = 2
-    readers: timedelta = timedelta(hours=1)
-
-
-NOTHING_OLD = Retention(snapshots=1, readers=timedelta(0))
-
-
-@dataclass(frozen=True)
 class Published:
     """A table as it was published."""
 
     table: Table
-    pointer: Pointer
+    snapshot: Snapshot
     where: str
     bytes: int
     files: int
@@ -86,7 +101,7 @@ class Published:
 class Stage:
     """A folder inside a table's folder to work in. If its run dies, the next one to publish the table removes it.
 
-    To be begun after the table's pointer is read, or another run would not know it for one that has lost.
+    To be begun after the table's snapshot is read, or another run would not know it for one that has lost.
     """
 
     storage: Storage
@@ -95,193 +110,300 @@ class Stage:
     @classmethod
     def begin(cls, lake: Lake, table: Table) -> "Stage":
         """Return a new stage; the folder is there from its first file on."""
-        return cls(lake.storage, f"{table.path}/_stage-{_new_id()}")
+        return cls(lake.storage, f"{table.path}/_stage-{secrets.token_hex(8)}")
 
     def discard(self) -> None:
         """Remove it with all that is in it."""
-        self.storage.purge(self.folder)
+        self.storage.delete_permanently(self.folder)
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A table that is written on a branch, and sealed: `base` is what the branch began from."""
+
+    table: Table
+    branch: str
+    base: int
+    snapshot: Snapshot
+    bytes: int
+    files: int
 
 
 def publish(
     lake: Lake,
     table: Table,
-    rows: DataFrame | None,
+    rows: DataFrame | pa.Table | None,
     *,
-    by: Provenance,
-    expected: Pointer | None,
-    inputs: Mapping[str, Pointer],
-    beside: Mapping[str, Any] | None = None,
+    run: RunContext,
+    before: Snapshot | None,
+    inputs: Mapping[str, Snapshot],
+    audit: Audit,
     retention: Retention,
-    before_switch: Callable[[str], bool] = lambda _: False,
+    before_commit: Callable[[Snapshot], bool] = lambda _: False,
 ) -> Published:
     """Write a table's new snapshot, hold it against its contract, and make it current.
 
-    `rows` may be None, where it is known that there are none: Spark would take as long for them as for a few.
-    `expected` is the table's pointer and `inputs` those of its inputs as they were when the step began. `beside` are
-    JSON files to lie in the snapshot, by name. `before_switch` is given the folder of what was written, before it
-    is current, and returns whether every older snapshot has to go with the switch.
+    `rows` may be None, where it is known that there are none: Spark would take as long for them as for a few. `before`
+    is the table's snapshot and `inputs` those of its inputs as they were when the step began. `audit` counts the rules
+    of the table in what was written. `before_commit` is given that before it is current, and returns whether every
+    older snapshot has to go.
 
-    Raises `ContractBroken` where a rule does not hold, `LostRace` where the table or an input has moved,
-    and `LakeError` where the lake's purpose is another. What the storage refuses comes as Python and Spark raise it.
+    Raises `ContractBroken` where a rule is violated, `CommitConflictError` where the table or an input has moved, and
+    `LakeError` where the lake's purpose is another. What the storage refuses comes as Python and Spark raise it.
     """
-    if rows is not None:
-        _require_contract_columns(table, rows)
-    # With `expected` read before this, nobody can publish an input and this table unseen.
-    _require_unmoved(lake, table, inputs)
-    with _new_snapshot(lake, table, expected) as folder:
-        counts = _write_empty(lake, table, folder) if rows is None else _write(lake, table, rows, folder, by.as_of)
-        files = _read_back(lake, table, folder, counts["rows"])
-        given = Given(lambda name: current_dataset(lake, name), by.policy or Policy(), by.as_of, by.key)
-        counts |= count_breaches(table, dataset(lake, table, folder), given)
-        _require_rules(table, counts)
-        pointer = Pointer(
-            snapshot=folder.removeprefix(f"{table.path}/"),
-            rows=counts["rows"],
-            previous_rows=expected.rows_of_run if expected else None,
-            rows_of_run=counts["rows"],
-            run_id=by.run_id,
-            published_at=_now().isoformat(),
-            purpose=by.purpose.value,
-            as_of=by.as_of if table.policy_applies else None,
-            policy=by.policy.as_dict() if by.policy and table.policy_applies else None,
-            inputs={name: found.snapshot for name, found in inputs.items()},
-        )
-        _finish(lake, table, folder, pointer, files, counts, beside)
-        if before_switch(folder):
+    require_unmoved(lake, table, inputs)
+    with staging(lake, table, rows, run=run, before=before, inputs=inputs_of(inputs), audit=audit) as staged:
+        if before_commit(staged.snapshot):
             retention = NOTHING_OLD
-        pointer = _switch(lake, table, pointer, expected, inputs, retention, by.warn)
-    return Published(table, pointer, lake.storage.shown(folder), sum(file.bytes for file in files), len(files))
+        claim_purpose(lake, run.purpose)
+        make_current(lake, staged, inputs=inputs, retention=retention)
+    return Published(table, staged.snapshot, lake.storage.shown(table.path), staged.bytes, staged.files)
 
 
 def republish(
     lake: Lake,
     table: Table,
-    pointer: Pointer,
-    rows: DataFrame,
+    before: Snapshot,
+    rows: DataFrame | pa.Table | None,
     *,
-    by: Provenance,
-    inputs: Mapping[str, str] | None = None,
-    beside: Mapping[str, Any] | None = None,
-    before_switch: Callable[[str], None] = lambda _: None,
-) -> Pointer:
+    run: RunContext,
+    before_commit: Callable[[Snapshot], None] = lambda _: None,
+) -> Snapshot:
     """Make fewer rows of a table's current snapshot its next one, and remove every older one.
 
-    Whatever else may be wrong with the table was so before, and does not hold this up: rules are counted, not
-    enforced. Unless `inputs` says otherwise, they stay those that the rows were computed from.
+    Whatever else may be wrong with the table was so before, and does not hold this up: rules are counted, not enforced.
+    `inputs` stay those that the rows were computed from.
 
-    Raises `LostRace` where the table has moved since `pointer`.
+    Raises `CommitConflictError` where the table has moved since `before`.
     """
-    with _new_snapshot(lake, table, pointer) as folder:
-        counts = _write(lake, table, rows, folder, pointer.as_of)
-        files = _read_back(lake, table, folder, counts["rows"])
-        fewer = replace(
-            pointer,
-            snapshot=folder.removeprefix(f"{table.path}/"),
-            rows=counts["rows"],
-            run_id=by.run_id,
-            published_at=_now().isoformat(),
-            inputs=dict(pointer.inputs if inputs is None else inputs),
-            replaced=(),
-        )
-        _finish(lake, table, folder, fewer, files, counts, beside)
-        before_switch(folder)
-        return _switch(lake, table, fewer, pointer, {}, NOTHING_OLD, by.warn)
+    with staging(lake, table, rows, run=run, before=before, inputs=before.inputs, audit=None) as staged:
+        before_commit(staged.snapshot)
+        make_current(lake, staged, retention=NOTHING_OLD)
+    return staged.snapshot
 
 
-def keep_beside(lake: Lake, table: Table, snapshot: str, files: Mapping[str, bytes]) -> None:
-    """Keep files with a snapshot, to go with it. Their names begin with `_`, which readers of data pass over.
+def stage_companion(
+    lake: Lake, table: Table, rows: DataFrame | pa.Table | None, named: int | None, run: RunContext
+) -> AbstractContextManager[Staged]:
+    """Stage the whole of a table that another one's snapshot will name; `named` is the snapshot that it names now.
 
-    Raises `LostRace` where another snapshot is current by then.
+    Where a run died after the other's commit, the table's `main` is behind what is named: it is moved there first.
     """
-    folder = snapshot_folder(table, snapshot)
-    for name, content in files.items():
-        lake.storage.write(f"{folder}/{name}", content)
-    pointer = read_pointer(lake, table)
-    if pointer is None or pointer.snapshot != snapshot:
-        # It may have been removed meanwhile, and is not to come back by these.
-        kept = {old.snapshot for old in pointer.replaced} if pointer else set[str]()
-        if snapshot not in kept:
-            lake.storage.purge(folder)
-        _lost(table, table)
+    iceberg = load_or_create(lake, table)
+    if named is not None and iceberg.metadata.refs[MAIN].snapshot_id != named:
+        commit(lake, table, lambda found: found.manage_snapshots().create_branch(named, MAIN).commit())
+        iceberg.refresh()
+    before = published(lake, table, iceberg)
+    return staging(lake, table, rows, run=run, before=before, inputs={}, audit=_no_rules)
 
 
-def drop_old(lake: Lake, table: Table) -> int:
-    """Remove at once all but a table's current snapshot, and what writers have left; return how many.
-
-    Raises `LostRace` where another run publishes the table meanwhile.
-    """
-    pointer, there = read_pointer(lake, table), lake.storage.folders(table.path)
-    if pointer is None:
-        return 0
-    # Whoever is writing one of these has read the pointer before, and loses to this.
-    point_at(lake, table, replace(pointer, replaced=()), pointer.version)
-    dropped = there - {pointer.snapshot}
-    _remove(lake, table, dropped)
-    return len(dropped)
-
-
-def point_at(lake: Lake, table: Table, pointer: Pointer, seen: str | None) -> Pointer:
-    """Make a pointer the table's, if its file still has the version that was seen, and return it as it was written.
-
-    Raises `LostRace` if it has not.
-    """
-    pointer = replace(pointer, switched_at=_now().isoformat())
-    content = json.dumps(pointer.as_dict(), indent=1).encode()
-    version = lake.storage.replace(f"{table.path}/{POINTER}", content, seen)
-    if version is None:
-        _lost(table, table)
-    return replace(pointer, version=version)
+def _no_rules(_: ds.Dataset) -> Mapping[str, int]:
+    return {}
 
 
 @contextmanager
-def _new_snapshot(lake: Lake, table: Table, expected: Pointer | None) -> Iterator[str]:
-    """Give the folder of a new snapshot, which stays if it is current in the end."""
-    snapshot = _new_id()
-    folder = snapshot_folder(table, snapshot)
-    try:
-        yield folder
-    except BaseException as error:
-        try:
-            found = read_pointer(lake, table)
-            if found is not None and found.snapshot == snapshot:
-                # It was published, and only what came after has failed.
-                raise error from None
-            lake.storage.purge(folder)
-        except (OSError, NotWhole):
-            # Nobody knows whether it was published. If not, the next run removes it.
-            raise error from None
-        if isinstance(error, Exception) and found != expected:
-            # Whatever went wrong, its cause may be that whoever was faster has removed the folder.
-            _lost(table, table)
-        raise
-
-
-def _finish(
+def staging(
     lake: Lake,
     table: Table,
-    folder: str,
-    pointer: Pointer,
-    files: Sequence[DataFile],
-    counts: Mapping[str, int],
-    beside: Mapping[str, Any] | None,
-) -> None:
-    """Lay what is known of a snapshot beside its data, and have all of it on the disk before a pointer says so."""
-    known = {"pointer": pointer.as_dict(), "files": {file.name: file.bytes for file in files}, "counts": counts}
-    texts = {name: json.dumps(content, indent=1) for name, content in {**(beside or {}), SNAPSHOT: known}.items()}
-    if table.has_data_card:
-        texts[DATA_CARD] = _data_card(lake, table, folder, pointer)
-    for name, text in texts.items():
-        with lake.storage.writing(f"{folder}/{name}") as file:
-            file.write(text.encode())
-    lake.storage.settle(folder)
+    rows: DataFrame | pa.Table | None,
+    *,
+    run: RunContext,
+    before: Snapshot | None,
+    inputs: Mapping[str, int],
+    audit: Audit | None,
+    delivery: Mapping[str, object] | None = None,
+) -> Iterator[Staged]:
+    """Write rows on a branch of a table, audit them and seal the branch; give it, and drop it where anything fails.
 
-
-def _data_card(lake: Lake, table: Table, folder: str, pointer: Pointer) -> str:
-    """Return a snapshot's data card; an empty one where it cannot be made, for nobody's leaving waits for it."""
+    Without `audit`, these are fewer rows of `before`, which say of themselves what that said. `delivery` is what else
+    is known of what a landing table was made from. Raises as `publish` does.
+    """
+    if isinstance(rows, DataFrame):
+        _require_contract_columns(table, rows)
+    iceberg = load_or_create(lake, table)
+    main = iceberg.current_snapshot()
+    if main is None or published(lake, table, iceberg) != before:
+        _lost(table, table)
+    # Nothing can be made from a snapshot whose manifests are damaged.
+    data_paths(lake, table, main.snapshot_id)
+    branch, files = _branch_name(run), list[DataFile]()
+    start = begin_branch(lake, table, branch, main.snapshot_id)
     try:
-        return data_card(lake, table, pointer, lake.storage.shown(folder), dataset(lake, table, folder))
-    except Exception as error:  # noqa: BLE001  (whatever stored tables and clocks have come up with)
-        return f"# {table.name}\n\nSnapshot {pointer.snapshot}: its card could not be made ({type(error).__name__}).\n"
+        as_of = run.as_of if audit else before.as_of if before else None
+        counts = _write(lake, table, rows, branch, as_of)
+        tip = require_descent(lake, table, branch, start)
+        files += _read_back(lake, table, tip, counts["rows"])
+        if audit:
+            counts |= audit(dataset(lake, table, tip))
+            _require_rules(table, counts)
+            said = _said(table, counts, run, before, inputs, delivery)
+        else:
+            said = _fewer(before, counts, run, inputs, delivery)
+        lake.storage.fsync(files_of_snapshot(lake, table, tip))
+        snapshot = replace(said, id=seal(lake, table, branch, tip, said.summary()))
+        yield Staged(table, branch, main.snapshot_id, snapshot, sum(file.bytes for file in files), len(files))
+    except BaseException as error:  # noqa: BLE001  (raised again, or as what it comes of)
+        written = [file.path for file in files]
+        _give_up(lake, table, before, start, error, lambda: discard(lake, table, branch, start, written))
+
+
+def make_current(
+    lake: Lake,
+    staged: Staged,
+    *,
+    retention: Retention,
+    inputs: Mapping[str, Snapshot] | None = None,
+    companions: Sequence[Staged] = (),
+) -> None:
+    """Make what is staged a table's current snapshot, unless the table or one of its inputs has moved.
+
+    `companions` are snapshots that this one names, of tables of their own; they become current with it. Then what is
+    kept no longer is removed, and what others have left.
+    """
+    table = staged.table
+    tables = (table, *(companion.table for companion in companions))
+    there = {each.name: lake.storage.below(each.path) for each in tables}
+    for companion in companions:
+        tag(lake, companion.table, companion.snapshot.id)
+    try:
+        _move_main(lake, staged, inputs or {})
+    except CommitConflictError:
+        for companion in companions:
+            untag(lake, companion.table, companion.snapshot.id)
+        raise
+    for companion in companions:
+        fast_forward(lake, companion.table, companion.branch, companion.snapshot.id, None)
+    purge = retention == NOTHING_OLD
+    expire(lake, table, lambda: kept_ids(lake, table, retention), there[table.name], purge=purge)
+    for each in tables[1:]:
+        expire(lake, each, partial(named_by, lake, table, each), there[each.name], purge=purge)
+
+
+def _move_main(lake: Lake, staged: Staged, inputs: Mapping[str, Snapshot]) -> None:
+    table = staged.table
+    require_unmoved(lake, table, inputs)
+    if not _is_whole(lake, staged) or not fast_forward(lake, table, staged.branch, staged.snapshot.id, staged.base):
+        _lost(table, table)
+    if not _is_whole(lake, staged):
+        # Somebody who removed people has removed these files, after they were looked for.
+        go_back(lake, table, staged.snapshot.id, staged.base)
+        _lost(table, table)
+
+
+def mark(lake: Lake, table: Table, before: Snapshot, run: RunContext, *, withdrawn_through: int) -> Snapshot:
+    """Say through which withdrawals a table was looked, in a snapshot of the same rows, and return that.
+
+    Older snapshots go, and what other runs have left: they can hold those who withdrew. Raises `CommitConflictError`
+    where the table has moved.
+    """
+    there = lake.storage.below(table.path)
+    branch = _branch_name(run)
+    start = begin_branch(lake, table, branch, before.id)
+    marked = replace(before, withdrawn_through=withdrawn_through)
+    marked = replace(marked, id=seal(lake, table, branch, start, marked.summary()))
+    if not fast_forward(lake, table, branch, marked.id, before.id):
+        discard(lake, table, branch, start)
+        _lost(table, table)
+    expire(lake, table, set, there, purge=True)
+    return marked
+
+
+def drop_old(lake: Lake, table: Table) -> int:
+    """Remove at once all but a table's current snapshot, and what writers have left; return how many snapshots.
+
+    Of a landing table also those of its companions. Whoever is about to publish one of them loses. Raises
+    `CommitConflictError` where other runs change them all the time.
+    """
+    read_snapshot_of(lake, table)
+    dropped = _drop_all_but(lake, table, set)
+    for companion in companions_of(table):
+        dropped += _drop_all_but(lake, companion, partial(named_by, lake, table, companion))
+    return dropped
+
+
+def _drop_all_but(lake: Lake, table: Table, kept: Callable[[], set[int]]) -> int:
+    there = lake.storage.below(table.path)
+    if load(lake, table):
+        return expire(lake, table, kept, there, purge=True, with_branches=True)
+    if not any(path.endswith(METADATA) for path in there):
+        # Of a run that died before it made the table.
+        remove(lake, table, there)
+    return 0
+
+
+def require_unmoved(lake: Lake, table: Table, inputs: Mapping[str, Snapshot]) -> None:
+    """Raise `CommitConflictError` where one of a table's inputs is another than it was."""
+    for name, read in inputs.items():
+        found = read_snapshot_of(lake, table_named(name))
+        if found is None or found.id != read.id:
+            _lost(table, table_named(name))
+
+
+def _give_up(
+    lake: Lake, table: Table, before: Snapshot | None, start: int, error: BaseException, discard: Callable[[], bool]
+) -> NoReturn:
+    """Remove what a publication that has failed has written, and say why it did."""
+    try:
+        iceberg = load(lake, table)
+        is_published = iceberg is not None and descends(iceberg, iceberg.metadata.refs[MAIN].snapshot_id, start)
+        has_moved = read_snapshot_of(lake, table) != before
+        has_lost = (not discard() or has_moved) and not is_published
+    except (OSError, LakeError):
+        # Nobody knows whether it was published. If not, the next run removes it.
+        raise error from None
+    if has_lost and isinstance(error, Exception) and not _says_itself(error):
+        # Whatever went wrong, its cause may be that whoever was faster has removed the files.
+        _lost(table, table)
+    raise error
+
+
+def _says_itself(error: Exception) -> bool:
+    """Whether an error is one to be told even by a run that has lost."""
+    return isinstance(error, LakeError) and not isinstance(error, CorruptTableError)
+
+
+def _said(
+    table: Table,
+    counts: Mapping[str, int],
+    run: RunContext,
+    before: Snapshot | None,
+    inputs: Mapping[str, int],
+    delivery: Mapping[str, object] | None,
+) -> Snapshot:
+    return Snapshot(
+        rows=counts["rows"],
+        run_id=run.run_id,
+        published_at=_now().isoformat(),
+        purpose=run.purpose.value,
+        as_of=run.as_of if table.policy_applies else None,
+        policy=run.policy.as_dict() if run.policy and table.policy_applies else None,
+        inputs=dict(inputs),
+        previous_rows=before.rows_of_run if before else None,
+        rows_of_run=counts["rows"],
+        counts=dict(counts),
+        delivery=dict(delivery or {}),
+    )
+
+
+def _fewer(
+    before: Snapshot | None,
+    counts: Mapping[str, int],
+    run: RunContext,
+    inputs: Mapping[str, int],
+    delivery: Mapping[str, object] | None,
+) -> Snapshot:
+    if before is None:
+        msg = "There is nothing to make fewer rows of."
+        raise CorruptTableError(msg)
+    return replace(
+        before,
+        rows=counts["rows"],
+        run_id=run.run_id,
+        published_at=_now().isoformat(),
+        inputs=dict(inputs),
+        counts=dict(counts),
+        delivery=before.delivery if delivery is None else dict(delivery),
+    )
 
 
 def _require_contract_columns(table: Table, rows: DataFrame) -> None:
@@ -293,36 +415,50 @@ def _require_contract_columns(table: Table, rows: DataFrame) -> None:
         raise ContractBroken(table.name, AS_PUBLISHED.name, len(wanted), len(differing), what_to_do)
 
 
-def _write(lake: Lake, table: Table, rows: DataFrame, folder: str, as_of: int | None) -> dict[str, int]:
-    """Write the data files and return what was counted on the way: `rows`, and the breaches of each row rule."""
+def _write(
+    lake: Lake, table: Table, rows: DataFrame | pa.Table | None, branch: str, as_of: int | None
+) -> dict[str, int]:
+    """Write the rows on a branch, in place of those there, and return what was counted on the way.
+
+    That is `rows`, and the violations of each row rule.
+    """
+    if not isinstance(rows, DataFrame):
+        return _write_arrow(lake, table, rows, branch)
+    require_session_of(rows.sparkSession, lake)
     observation = Observation()
     observed = rows.observe(observation, F.count(F.lit(1)).alias("rows"), *_broken(table, as_of))
-    observed.write.parquet(lake.storage.url(folder))
+    observed.writeTo(f"{name_of(lake, table)}.branch_{branch}").overwrite(F.lit(True))
     return {name: int(count) for name, count in observation.get.items()}
 
 
 def _broken(table: Table, as_of: int | None) -> Iterator[Column]:
     """Yield how many rows break each row rule."""
     for rule in table.rules:
-        if rule.holds:
-            holds = rule.holds.replace("{as_of}", str(as_of))
+        if rule.row_predicate:
+            holds = rule.row_predicate.replace("{as_of}", str(as_of))
             yield F.count_if(F.expr(f"NOT coalesce({holds}, false)")).alias(rule.name)
 
 
-def _write_empty(lake: Lake, table: Table, folder: str) -> dict[str, int]:
-    """Write a file without rows and return its counts."""
+def _write_arrow(lake: Lake, table: Table, rows: pa.Table | None, branch: str) -> dict[str, int]:
+    """Write a few rows, or none, without Spark."""
     schema = pa.schema([(column.name, ARROW_TYPES[column.type]) for column in table.columns])
-    file = io.BytesIO()
-    pq.write_table(schema.empty_table(), file)
-    lake.storage.write(f"{folder}/empty.parquet", file.getvalue())
-    return dict.fromkeys(["rows", *(rule.name for rule in table.rules if rule.holds)], 0)
+    rows = rows if rows is not None else schema.empty_table()
+
+    def replace_rows(iceberg: IcebergTable) -> None:
+        tip = iceberg.snapshot_by_name(branch)
+        held = tip.summary.additional_properties.get("total-records", "0") if tip and tip.summary else "0"
+        # Of a table that holds nothing, PyIceberg warns that there is nothing to replace.
+        (iceberg.append if held == "0" else iceberg.overwrite)(rows, branch=branch)
+
+    commit(lake, table, replace_rows)
+    return {"rows": rows.num_rows, **dict.fromkeys((rule.name for rule in table.rules if rule.row_predicate), 0)}
 
 
-def _read_back(lake: Lake, table: Table, folder: str, rows: int) -> list[DataFile]:
+def _read_back(lake: Lake, table: Table, snapshot: int, rows: int) -> list[DataFile]:
     """Return the data files, once their footers agree with what was written."""
-    files = data_files(lake, table, folder)
+    files = data_files(lake, table, snapshot)
     found = sum(file.rows for file in files)
-    if found != rows or not files or not all(file.as_in_contract for file in files):
+    if found != rows or not all(file.as_in_contract for file in files):
         what_to_do = f"{rows:,} rows were written and {found:,} can be read back. Materialise it again."
         raise ContractBroken(table.name, AS_PUBLISHED.name, rows, abs(rows - found), what_to_do)
     return files
@@ -334,63 +470,13 @@ def _require_rules(table: Table, counts: Mapping[str, int]) -> None:
             raise ContractBroken(table.name, rule.name, counts["rows"], counts[rule.name], rule.what_to_do)
 
 
-def _switch(
-    lake: Lake,
-    table: Table,
-    pointer: Pointer,
-    expected: Pointer | None,
-    inputs: Mapping[str, Pointer],
-    retention: Retention,
-    warn: Callable[[str], None],
-) -> Pointer:
-    """Make a snapshot current, unless the table or one of its inputs has moved. Return its pointer.
-
-    Then have the catalog show it, and remove what is kept no longer, and what others have left.
-    """
-    _claim_purpose(lake, Purpose(pointer.purpose))
-    pointer = replace(pointer, replaced=_kept(expected, retention))
-    there = lake.storage.folders(table.path)
-    _require_unmoved(lake, table, inputs)
-    pointer = point_at(lake, table, pointer, expected.version if expected else None)
+def _is_whole(lake: Lake, staged: Staged) -> bool:
+    """Whether every file of what is staged is there: whoever removes people removes those of other runs."""
+    there = lake.storage.below(f"{staged.table.path}/data")
     try:
-        register(lake, table, pointer)
-    except CatalogError as error:
-        # Without the catalog the lake is whole; and what has to go, goes.
-        warn(str(error))
-    _remove(lake, table, there - {pointer.snapshot, *(old.snapshot for old in pointer.replaced)})
-    return pointer
-
-
-def register(lake: Lake, table: Table, pointer: Pointer) -> None:
-    """Have the catalog, if the lake has one, show a table as it is published now. Raises `CatalogError`."""
-    if lake.catalog:
-        where = lake.storage.shown(snapshot_folder(table, pointer.snapshot))
-        lake.catalog.register(table, pointer, where, lambda: _is_current(lake, table, pointer))
-
-
-def _is_current(lake: Lake, table: Table, pointer: Pointer) -> bool:
-    found = read_pointer(lake, table)
-    return found is not None and found.snapshot == pointer.snapshot
-
-
-def _require_unmoved(lake: Lake, table: Table, inputs: Mapping[str, Pointer]) -> None:
-    for name, read in inputs.items():
-        found = read_pointer(lake, table_named(name))
-        if found is None or found.snapshot != read.snapshot:
-            _lost(table, table_named(name))
-
-
-def _remove(lake: Lake, table: Table, snapshots: Iterable[str]) -> None:
-    for snapshot in sorted(snapshots):
-        try:
-            lake.storage.purge(snapshot_folder(table, snapshot))
-        except OSError as error:
-            msg = (
-                f"{table.name} was published, but an older snapshot of it could not be removed: {error.strerror} in "
-                f"{lake.storage.shown(snapshot_folder(table, snapshot))}. People who left may stand in it. Give the "
-                "run the right to remove it, all versions included, and materialise the table again."
-            )
-            raise LakeError(msg) from error
+        return data_paths(lake, staged.table, staged.snapshot.id).items() <= there.items()
+    except CorruptTableError:
+        return False
 
 
 def _lost(table: Table, moved: Table) -> NoReturn:
@@ -398,40 +484,11 @@ def _lost(table: Table, moved: Table) -> NoReturn:
         f"{table.name} was not published: another run has published {moved.name} since this one began. "
         "The newer tables stay. Materialise it again."
     )
-    raise LostRace(msg) from None
+    raise CommitConflictError(msg) from None
 
 
-def _claim_purpose(lake: Lake, purpose: Purpose) -> None:
-    """Remember what a lake is for at its first publication, and refuse anything else later."""
-    ours = json.dumps({"purpose": purpose.value}).encode()
-    found = lake.storage.read(PURPOSE)
-    if found is None and lake.storage.replace(PURPOSE, ours, None):
-        return
-    found = found or lake.storage.read(PURPOSE)
-    remembered = json.loads(found.content)["purpose"] if found else None
-    if remembered != purpose.value:
-        msg = (
-            f"The lake {lake.location} is for {remembered}, and STEDI_PURPOSE is {purpose.value}. "
-            "Use another lake: tables for comparison may hold people who withdrew."
-        )
-        raise LakeError(msg)
-
-
-def _kept(found: Pointer | None, retention: Retention) -> tuple[Replaced, ...]:
-    """Return the replaced snapshots that stay, newest first."""
-    if found is None:
-        return ()
-    now = _now()
-    history = (Replaced(found.snapshot, now.isoformat()), *found.replaced)
-    return tuple(
-        old
-        for place, old in enumerate(history, start=2)
-        if place <= retention.snapshots or now - datetime.fromisoformat(old.until) < retention.readers
-    )
-
-
-def _new_id() -> str:
-    return f"{_now():%Y%m%dT%H%M%S%fZ}-{secrets.token_hex(4)}"
+def _branch_name(run: RunContext) -> str:
+    return f"run_{re.sub('[^0-9A-Za-z]', '_', run.run_id)}_{secrets.token_hex(4)}"
 
 
 def _now() -> datetime:

@@ -1,148 +1,230 @@
-"""Published tables as they lie in the lake: immutable snapshots, and one pointer that says which of them is current.
+"""Published tables: which snapshot of each is current, what it was made of, and its rows.
 
-Reading only; `stedi_assets.tables.publishing` makes them. Beside its data each snapshot holds `_snapshot.json`: the
-pointer it was made for, its data files, and what was counted while it was written.
+Reading only; `stedi_assets.tables.publishing` makes them. A published snapshot says in its summary which run made it,
+of which snapshots of its inputs, and what was counted meanwhile.
 """
 
 import errno
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
-from pyspark.errors import AnalysisException
+from pyiceberg.manifest import DataFile as IcebergFile
+from pyiceberg.table import Table as IcebergTable
+from pyiceberg.table.snapshots import Snapshot as IcebergSnapshot
 from pyspark.sql import DataFrame, DataFrameReader, SparkSession
 
-from stedi_assets.contracts import LANDING_TABLES, QUARANTINE_TABLES, TABLES, Table
-from stedi_assets.storage.errors import LakeError, NotWhole
-from stedi_assets.storage.lake import DATA_CARD, POINTER, SNAPSHOT, Lake
+from stedi_assets.contracts import ALL_TABLES, LANDING_TABLES, Table
+from stedi_assets.storage.errors import CorruptTableError, LakeError
+from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.arrow_types import ARROW_TYPES
-from stedi_assets.tables.pointers import FORMAT, Pointer
+from stedi_assets.tables.catalog import load, name_of, session_of
+from stedi_assets.tables.file_io import cannot_be_reached, path_of
 
+# Of what a summary says. Another is not read.
+FORMAT = 1
+# There in a lake whose tables were made before they were Iceberg tables.
+OLD_POINTER = "_current.json"
+
+_PREFIX = "stedi."
 _Rows = TypeVar("_Rows")
 _REPAIR = "Run `stedi repair` to go back to the newest whole snapshot, or materialise {table} again."
 
 
-def read_pointer(lake: Lake, table: Table) -> Pointer | None:
-    """Return a table's pointer, None if it was never published.
+@dataclass(frozen=True)
+class Snapshot:
+    """A published snapshot, as its summary has it.
 
-    Raises `LakeError` where the pointer is damaged or of a newer format.
+    `as_of` is in epoch milliseconds, null for landing tables; so is `policy`. `inputs` are snapshot ids by table; a
+    landing table's are those of its quarantine and its files. `previous_rows` are those of the last run before,
+    `rows_of_run` those that the run has made: people may have left since. `withdrawn_through` is the snapshot of
+    customer_trusted after whose withdrawals the table was looked through. `counts` are `rows`, and the violations of
+    each counted rule; `delivery` is what else is known of what a landing table was made from.
     """
-    found = lake.storage.read(f"{table.path}/{POINTER}")
-    if found is None:
-        return None
-    path = lake.storage.shown(f"{table.path}/{POINTER}")
-    try:
-        pointer = Pointer.from_dict(json.loads(found.content), found.version)
-    except (ValueError, TypeError, KeyError) as error:
-        msg = f"The pointer of {table.name}, {path}, is damaged. {_REPAIR.format(table=table.name)}"
-        raise NotWhole(msg) from error
-    if pointer.format != FORMAT:
-        what_to_do = (
-            "It was published by an earlier version: move the folders of the tables and quarantines away (landing "
-            "folders and the files that begin with _ stay), and run rebuild_lakehouse."
-            if pointer.format < FORMAT
-            else "Install the version that published it."
-        )
+
+    rows: int
+    run_id: str
+    published_at: str
+    purpose: str
+    as_of: int | None = None
+    policy: dict[str, str] | None = None
+    inputs: dict[str, int] = field(default_factory=dict)
+    previous_rows: int | None = None
+    rows_of_run: int | None = None
+    withdrawn_through: int | None = None
+    counts: dict[str, int] = field(default_factory=dict)
+    delivery: dict[str, Any] = field(default_factory=dict)
+    format: int = FORMAT
+    id: int = 0
+
+    def summary(self) -> dict[str, str]:
+        """Return what Iceberg keeps of it."""
+        return {f"{_PREFIX}{name}": json.dumps(getattr(self, name)) for name in _SAID}
+
+
+_SAID = [named.name for named in fields(Snapshot) if named.name != "id"]
+
+
+def read_snapshot_of(lake: Lake, table: Table) -> Snapshot | None:
+    """Return a table's current snapshot, None if it was never published.
+
+    Raises `LakeError` where the table is damaged or of another format.
+    """
+    iceberg = load(lake, table)
+    snapshot = published(lake, table, iceberg) if iceberg else None
+    if lake.storage.size(f"{table.path}/{OLD_POINTER}") is not None:
         msg = (
-            f"The pointer of {table.name}, {path}, has format {pointer.format}; this version reads {FORMAT}. "
-            f"{what_to_do}"
+            f"{table.name} in {lake.location} is of the layout before Iceberg. Run `stedi upgrade`, which takes over "
+            "what only the lake knows, such as who withdrew; then run rebuild_lakehouse."
         )
         raise LakeError(msg)
-    return pointer
+    return snapshot
 
 
-def current(lake: Lake, table: Table) -> Pointer:
-    """Return a table's pointer. Raises `LakeError` where there is none."""
-    pointer = read_pointer(lake, table)
-    if pointer is None:
+def published(lake: Lake, table: Table, iceberg: IcebergTable) -> Snapshot | None:
+    """Return the current snapshot of a table that is loaded, None if it was never published. Raises as above.
+
+    A table is made with a snapshot that says nothing. Every other is by this project, or the table is damaged: whoever
+    takes it for one that was never published leaves people in it that were to leave.
+    """
+    found = iceberg.current_snapshot()
+    snapshot = as_published(lake, table, found) if found else None
+    if snapshot is None and (found is None or found.parent_snapshot_id is not None):
+        msg = (
+            f"The newest snapshot of {table.name} in {lake.location} is gone, or another program has made it: it does "
+            "not say what it was made of. Run `stedi repair` to go back to the newest whole snapshot."
+        )
+        raise CorruptTableError(msg)
+    return snapshot
+
+
+def as_published(lake: Lake, table: Table, found: IcebergSnapshot) -> Snapshot | None:
+    """Return what a snapshot's summary says; None where it is no published one. Raises as above."""
+    properties = found.summary.additional_properties if found.summary else {}
+    said = {name: properties[f"{_PREFIX}{name}"] for name in _SAID if f"{_PREFIX}{name}" in properties}
+    if not said:
+        return None
+    try:
+        values = {name: json.loads(value) for name, value in said.items()}
+        if (kind := values.get("format")) != FORMAT:
+            what_to_do = "Install the version that published it." if (kind or 0) > FORMAT else "Run rebuild_lakehouse."
+            msg = f"{table.name} in {lake.location} has format {kind}; this version reads {FORMAT}. {what_to_do}"
+            raise LakeError(msg)
+        return Snapshot(**values, id=found.snapshot_id)
+    except (ValueError, TypeError) as error:
+        msg = (
+            f"What {table.name} in {lake.location} says of its snapshot is damaged. {_REPAIR.format(table=table.name)}"
+        )
+        raise CorruptTableError(msg) from error
+
+
+def current(lake: Lake, table: Table) -> Snapshot:
+    """Return a table's current snapshot. Raises `LakeError` where there is none."""
+    snapshot = read_snapshot_of(lake, table)
+    if snapshot is None:
         msg = f"{table.name} has not been published in {lake.location} yet. Materialise it first."
         raise LakeError(msg)
-    return pointer
+    return snapshot
 
 
-def snapshot_folder(table: Table, snapshot: str) -> str:
-    """Return the folder of a snapshot, below the lake."""
-    return f"{table.path}/{snapshot}"
+def named_snapshot(lake: Lake, table: Table, snapshot: int) -> Snapshot:
+    """Return a snapshot by its id. Raises `CorruptTableError` where there is none."""
+    iceberg = load(lake, table)
+    found = iceberg.snapshot_by_id(snapshot) if iceberg else None
+    read = as_published(lake, table, found) if found else None
+    if read is None:
+        raise _gone(lake, table)
+    return read
 
 
-def read_snapshot(spark: SparkSession, lake: Lake, table: Table, snapshot: str) -> DataFrame:
+def read_snapshot(spark: SparkSession, lake: Lake, table: Table, snapshot: int) -> DataFrame:
     """Return the rows of a snapshot, by the contract's columns.
 
-    Raises `NotWhole` where a part of the snapshot is gone.
+    Raises `CorruptTableError` where a part of the snapshot is gone.
     """
-    # Spark lists the files here. They only ever go, so those that are all there afterwards were all there then.
-    try:
-        rows = rows_in(spark, lake, table, snapshot_folder(table, snapshot))
-    except AnalysisException:
-        require_whole(lake, table, snapshot)
-        raise
     require_whole(lake, table, snapshot)
-    return rows
+    rows = session_of(spark, lake).read.option("versionAsOf", snapshot).table(name_of(lake, table))
+    return rows.select(*table.column_names)
 
 
-def read_current(spark: SparkSession, lake: Lake, table: Table) -> tuple[Pointer, DataFrame]:
-    """Return a table as it is published now, and its pointer.
+def read_current(spark: SparkSession, lake: Lake, table: Table) -> tuple[Snapshot, DataFrame]:
+    """Return a table as it is published now, and its snapshot.
 
-    Raises `LakeError` where it is not published, and `NotWhole` where a part of it is gone.
+    Raises `LakeError` where it is not published, and `CorruptTableError` where a part of it is gone.
     """
-    return _read_by_pointer(lake, table, lambda snapshot: read_snapshot(spark, lake, table, snapshot))
+    return read_as_it_is_now(lake, table, lambda snapshot: read_snapshot(spark, lake, table, snapshot))
 
 
-def require_whole(lake: Lake, table: Table, snapshot: str) -> None:
-    """Raise `NotWhole` unless every data file of a snapshot is there, and as long as it was written."""
-    _require_files(lake, table, snapshot, lambda found, written: found != written)
+def require_whole(lake: Lake, table: Table, snapshot: int) -> None:
+    """Raise `CorruptTableError` unless every data file of a snapshot is there, and as long as it was written."""
+    there = lake.storage.below(f"{table.path}/data")
+    _require_files(lake, table, snapshot, lambda path, size: there.get(path) == size)
 
 
-def _read_by_pointer(lake: Lake, table: Table, read: Callable[[str], _Rows]) -> tuple[Pointer, _Rows]:
-    """Return what is read of a table's current snapshot; of the next one, where that has replaced it meanwhile."""
-    pointer = current(lake, table)
+def data_paths(lake: Lake, table: Table, snapshot: int) -> dict[str, int]:
+    """Return the data files of a snapshot by their paths below the lake, with their sizes in bytes.
+
+    Raises `CorruptTableError` where the snapshot or its metadata are gone or damaged, and `OSError` where those cannot
+    be reached.
+    """
+    iceberg = load(lake, table)
+    found = iceberg.snapshot_by_id(snapshot) if iceberg else None
+    if iceberg is None or found is None:
+        raise _gone(lake, table)
+    try:
+        return {path_of(lake, file.file_path): file.file_size_in_bytes for file in files_of(iceberg, found)}
+    except LakeError:
+        raise
+    except Exception as error:  # (PyIceberg has no error of its own for Avro that it cannot read)
+        if cannot_be_reached(error):
+            raise
+        msg = f"The manifests of {table.name} in {lake.location} are damaged or gone. Run `stedi repair`."
+        raise CorruptTableError(msg) from None
+
+
+def files_of(iceberg: IcebergTable, snapshot: IcebergSnapshot) -> Iterable[IcebergFile]:
+    """Yield the data files that a snapshot holds."""
+    for manifest in snapshot.manifests(iceberg.io):
+        for entry in manifest.fetch_manifest_entry(iceberg.io, discard_deleted=True):
+            yield entry.data_file
+
+
+def read_as_it_is_now(lake: Lake, table: Table, read: Callable[[int], _Rows]) -> tuple[Snapshot, _Rows]:
+    """Return a table's current snapshot and what is read of it; of the next one, where that has replaced it meanwhile.
+
+    `read` is given the snapshot's id, and raises `CorruptTableError` where a part of it is gone. Raises as `current`.
+    """
+    snapshot = current(lake, table)
     while True:
         try:
-            return pointer, read(pointer.snapshot)
-        except NotWhole:
-            before, pointer = pointer, current(lake, table)
-            if pointer.snapshot == before.snapshot:
+            return snapshot, read(snapshot.id)
+        except CorruptTableError:
+            before, snapshot = snapshot, current(lake, table)
+            if snapshot.id == before.id:
                 raise
 
 
-def _require_files(lake: Lake, table: Table, snapshot: str, is_damaged: Callable[[int | None, int], bool]) -> None:
-    folder = snapshot_folder(table, snapshot)
-    written, found = read_beside(lake, table, snapshot, SNAPSHOT)["files"], lake.storage.files(folder)
-    damaged = sum(is_damaged(found.get(name), size) for name, size in written.items())
+def _require_files(lake: Lake, table: Table, snapshot: int, is_whole: Callable[[str, int], bool]) -> None:
+    written = data_paths(lake, table, snapshot)
+    damaged = sum(not is_whole(path, size) for path, size in written.items())
     if damaged:
         msg = (
-            f"The snapshot {lake.storage.shown(folder)} of {table.name} is damaged: {damaged:,} of its "
+            f"The snapshot {snapshot} of {table.name} in {lake.location} is damaged: {damaged:,} of its "
             f"{len(written):,} files are gone or cut. {_REPAIR.format(table=table.name)}"
         )
-        raise NotWhole(msg)
+        raise CorruptTableError(msg)
 
 
-def read_beside(lake: Lake, table: Table, snapshot: str, name: str) -> Any:
-    """Return a JSON file that lies beside a snapshot's data. Raises `NotWhole` where it is gone or damaged."""
-    path = f"{snapshot_folder(table, snapshot)}/{name}"
-    found = lake.storage.read(path)
-    try:
-        return json.loads(found.content if found else b"")
-    except ValueError:
-        where = lake.storage.shown(path)
-        msg = f"{where} of {table.name} {'is damaged' if found else 'is missing'}. {_REPAIR.format(table=table.name)}"
-        raise NotWhole(msg) from None
-
-
-def saved_counts(lake: Lake, table: Table, snapshot: str) -> dict[str, int]:
-    """Return the counts that were taken while a snapshot was written: `rows`, and the breaches of each counted rule."""
-    counts: dict[str, int] = read_beside(lake, table, snapshot, SNAPSHOT)["counts"]
-    return counts
-
-
-def read_data_card(lake: Lake, table: Table, snapshot: str) -> str | None:
-    """Return the data card of a snapshot, as Markdown; None where there is none."""
-    found = lake.storage.read(f"{snapshot_folder(table, snapshot)}/{DATA_CARD}")
-    return found.content.decode() if found else None
+def _gone(lake: Lake, table: Table) -> CorruptTableError:
+    msg = (
+        f"The snapshot of {table.name} in {lake.location} that was asked for is gone: it has expired, or people have "
+        "left it. Read the table as it is now."
+    )
+    return CorruptTableError(msg)
 
 
 def reader_of(spark: SparkSession) -> DataFrameReader:
@@ -151,83 +233,77 @@ def reader_of(spark: SparkSession) -> DataFrameReader:
     return spark.read.option("__globPaths__", "false")
 
 
-def rows_in(spark: SparkSession, lake: Lake, table: Table, folder: str) -> DataFrame:
-    """Return the rows of a table's data files in a folder."""
-    return reader_of(spark).schema(table.ddl).parquet(lake.storage.url(folder))
-
-
 @dataclass(frozen=True)
 class DataFile:
     """A Parquet file of a snapshot, by its footer. `as_in_contract` is whether it has the contract's columns."""
 
-    name: str
+    path: str
     rows: int
     bytes: int
     as_in_contract: bool
 
 
-def data_files(lake: Lake, table: Table, folder: str) -> list[DataFile]:
-    """Return the data files in a snapshot's folder by their footers, without a Spark job.
+def data_files(lake: Lake, table: Table, snapshot: int) -> list[DataFile]:
+    """Return the data files of a snapshot by their footers, without a Spark job.
 
-    Raises `NotWhole` where a footer is damaged, and `OSError` where it cannot be reached.
+    Raises `CorruptTableError` where a footer is damaged, and `OSError` where it cannot be reached.
     """
     wanted = [(column.name, ARROW_TYPES[column.type]) for column in table.columns]
-    files, arrow, found = lake.storage.files(folder), lake.storage.arrow(), []
-    for name in sorted(name for name in files if name.endswith(".parquet")):
+    arrow, found = lake.storage.arrow(), []
+    for path, size in sorted(data_paths(lake, table, snapshot).items()):
         try:
-            footer = pq.ParquetFile(lake.storage.arrow_path(f"{folder}/{name}"), filesystem=arrow)
+            footer = pq.ParquetFile(lake.storage.arrow_path(path), filesystem=arrow)
         except (OSError, pa.ArrowInvalid) as error:
-            where = lake.storage.shown(folder)
-            if _cannot_be_reached(error):
-                raise OSError(errno.EIO, "it cannot be read", f"{where}/{name}") from None
-            msg = f"The file {name} of {table.name} in {where} is damaged. {_REPAIR.format(table=table.name)}"
-            raise NotWhole(msg) from None
+            where = lake.storage.shown(path)
+            if cannot_be_reached(error):
+                raise OSError(errno.EIO, "it cannot be read", where) from None
+            msg = f"The file {where} of {table.name} is damaged. {_REPAIR.format(table=table.name)}"
+            raise CorruptTableError(msg) from None
         schema = [(column.name, column.type) for column in footer.schema_arrow]
-        found.append(DataFile(name, footer.metadata.num_rows, files[name], schema == wanted))
+        found.append(DataFile(path, footer.metadata.num_rows, size, schema == wanted))
     return found
 
 
-def _cannot_be_reached(error: Exception) -> bool:
-    """Whether Arrow could not get at a file at all. What it finds and cannot make out, it gives no error number."""
-    if isinstance(error, FileNotFoundError):
-        return False
-    return isinstance(error, OSError) and (error.errno is not None or "AWS Error" in str(error))
+def dataset(lake: Lake, table: Table, snapshot: int) -> ds.Dataset:
+    """Return the rows of a snapshot for engines other than Spark.
 
-
-def dataset(lake: Lake, table: Table, folder: str) -> ds.Dataset:
-    """Return the data files in a snapshot's folder for engines other than Spark.
-
-    Raises `NotWhole` where there are none, or a footer cannot be read.
+    Raises `CorruptTableError` where it is gone, or a footer cannot be read.
     """
-    paths = [lake.storage.arrow_path(f"{folder}/{file.name}") for file in data_files(lake, table, folder)]
+    paths = [lake.storage.arrow_path(file.path) for file in data_files(lake, table, snapshot)]
+    schema = pa.schema([(column.name, ARROW_TYPES[column.type]) for column in table.columns])
     if not paths:
-        msg = f"The snapshot {lake.storage.shown(folder)} of {table.name} is gone. {_REPAIR.format(table=table.name)}"
-        raise NotWhole(msg)
-    return ds.dataset(paths, filesystem=lake.storage.arrow(), format="parquet")
+        return ds.dataset(schema.empty_table())
+    return ds.dataset(paths, schema=schema, filesystem=lake.storage.arrow(), format="parquet")
 
 
 def current_dataset(lake: Lake, name: str) -> ds.Dataset:
     """Return a table as it is published now, by its name. Raises as `read_current` does."""
     table = table_named(name)
 
-    def read(snapshot: str) -> ds.Dataset:
+    def read(snapshot: int) -> ds.Dataset:
         # In this order, as above. Files that are all there and hold something else are for the checks to find.
-        files = dataset(lake, table, snapshot_folder(table, snapshot))
-        _require_files(lake, table, snapshot, lambda found, _: found is None)
+        files = dataset(lake, table, snapshot)
+        there = lake.storage.below(f"{table.path}/data")
+        _require_files(lake, table, snapshot, lambda path, _: path in there)
         return files
 
-    return _read_by_pointer(lake, table, read)[1]
+    return read_as_it_is_now(lake, table, read)[1]
 
 
 def table_named(name: str) -> Table:
-    """Return a table of the eight, or a quarantine."""
-    return TABLES.get(name) or QUARANTINE_TABLES[name]
+    """Return a table of the lake by its name: one of the eight, a quarantine, or one of files."""
+    return ALL_TABLES[name]
 
 
-def read_quarantine(spark: SparkSession, lake: Lake, landing: Table, pointer: Pointer) -> DataFrame | None:
+def read_quarantine(spark: SparkSession, lake: Lake, landing: Table, snapshot: Snapshot) -> DataFrame | None:
     """Return the quarantine that belongs to a snapshot of a landing table; None where nothing is quarantined."""
     quarantine = LANDING_TABLES[landing.name].quarantine
-    snapshot = pointer.inputs[quarantine.name]
-    if saved_counts(lake, quarantine, snapshot)["rows"] == 0:
+    named = snapshot.inputs[quarantine.name]
+    if named_snapshot(lake, quarantine, named).rows == 0:
         return None
-    return read_snapshot(spark, lake, quarantine, snapshot)
+    return read_snapshot(spark, lake, quarantine, named)
+
+
+def inputs_of(snapshots: Mapping[str, Snapshot]) -> dict[str, int]:
+    """Return the ids of snapshots, as `Snapshot.inputs` has them."""
+    return {name: snapshot.id for name, snapshot in snapshots.items()}

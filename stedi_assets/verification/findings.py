@@ -8,21 +8,11 @@ from typing import Any
 from stedi_assets.contracts import LANDING_TABLES, TABLES, Policy, Rule, Severity, Source, Table
 from stedi_assets.contracts import rules as r
 from stedi_assets.storage.lake import Lake
-from stedi_assets.tables.file_reports import FILES, FileReport, read_file_reports
-from stedi_assets.tables.pointers import Pointer
-from stedi_assets.tables.snapshots import (
-    current,
-    current_dataset,
-    data_files,
-    dataset,
-    read_beside,
-    saved_counts,
-    snapshot_folder,
-    table_named,
-)
-from stedi_assets.verification.breaches import applies, count_by, recount
+from stedi_assets.tables.file_reports import FileReport, read_file_reports
+from stedi_assets.tables.snapshots import Snapshot, current, data_files, dataset, named_snapshot, table_named
 from stedi_assets.verification.compare import compare, inputs_of
 from stedi_assets.verification.engine import Given
+from stedi_assets.verification.rules import applies, count_by, given_of, recount
 
 _NAMES_SHOWN = 3
 _FIELDS_SHOWN = 20
@@ -70,44 +60,39 @@ class Audit:
         return _judged(rule, self.counts["rows"], self.counts[rule.name])
 
     @cached_property
-    def pointer(self) -> Pointer:
-        """The table's pointer, read once."""
+    def snapshot(self) -> Snapshot:
+        """The table's current snapshot, read once."""
         return current(self.lake, self.table)
 
     @property
     def policy(self) -> Policy:
         """The policy that the table was made under; the landing zone has the default one."""
-        return Policy.from_dict(self.pointer.policy) if self.pointer.policy else Policy()
+        return Policy.from_dict(self.snapshot.policy) if self.snapshot.policy else Policy()
 
     @property
     def fresh(self) -> bool:
         """Whether the run that asks has published the table itself."""
-        return self.pointer.run_id == self.run_id
+        return self.snapshot.run_id == self.run_id
 
     @cached_property
     def counts(self) -> dict[str, int]:
         """The table's rows, and the breaches of each counted rule."""
         if self.fresh:
-            saved = saved_counts(self.lake, self.table, self.pointer.snapshot)
+            saved = self.snapshot.counts
             # A table that people have left was published again without counting everything.
             if self._counted <= saved.keys():
                 return saved
-        return recount(self.table, dataset(self.lake, self.table, self.folder), self.given)
+        return recount(self.table, dataset(self.lake, self.table, self.snapshot.id), self.given)
 
     @property
     def _counted(self) -> set[str]:
         rules = [rule for rule in self.table.rules if applies(rule, self.policy)]
-        return {rule.name for rule in rules if rule.holds or rule.breaches}
-
-    @property
-    def folder(self) -> str:
-        """Where the table's current snapshot lies."""
-        return snapshot_folder(self.table, self.pointer.snapshot)
+        return {rule.name for rule in rules if rule.row_predicate or rule.violations_sql}
 
     @property
     def given(self) -> Given:
         """What the second engine is given: the tables as they are published now."""
-        return Given(lambda name: current_dataset(self.lake, name), self.policy, self.pointer.as_of, self.key)
+        return given_of(self.lake, self.policy, self.snapshot.as_of, self.key)
 
     @property
     def source(self) -> Source:
@@ -117,12 +102,12 @@ class Audit:
     @cached_property
     def files(self) -> tuple[FileReport, ...]:
         """What became of each file that a landing table was made from."""
-        return read_file_reports(self.lake, self.source, self.pointer)
+        return read_file_reports(self.lake, self.source, self.snapshot)
 
-    @cached_property
-    def beside(self) -> Any:
-        """What is kept with a landing table's snapshot."""
-        return read_beside(self.lake, self.table, self.pointer.snapshot, FILES)
+    @property
+    def delivery(self) -> Mapping[str, Any]:
+        """What else is known of what a landing table was made from."""
+        return self.snapshot.delivery
 
     @property
     def records(self) -> int:
@@ -130,9 +115,10 @@ class Audit:
         return sum(file.records for file in self.files)
 
     @property
-    def quarantine(self) -> Pointer:
-        """The quarantine's pointer as it was when a landing table was published."""
-        return current(self.lake, self.source.quarantine)
+    def quarantine(self) -> Snapshot:
+        """The quarantine that belongs to a landing table."""
+        named = self.source.quarantine
+        return named_snapshot(self.lake, named, self.snapshot.inputs[named.name])
 
 
 def _judged(rule: Rule, looked_at: int, failing: int, **details: str | int) -> Finding:
@@ -156,14 +142,14 @@ def _named(rule: Rule, looked_at: int, failing: Sequence[str]) -> Finding:
 
 
 def _as_published(audit: Audit, rule: Rule) -> Finding:
-    files = data_files(audit.lake, audit.table, audit.folder)
+    files = data_files(audit.lake, audit.table, audit.snapshot.id)
     rows = sum(file.rows for file in files)
     changed = sum(not file.as_in_contract for file in files)
-    return _judged(rule, audit.pointer.rows, abs(audit.pointer.rows - rows) + changed, files=len(files))
+    return _judged(rule, audit.snapshot.rows, abs(audit.snapshot.rows - rows) + changed, files=len(files))
 
 
 def _row_count_change(audit: Audit, rule: Rule) -> Finding:
-    rows, before = audit.pointer.rows, audit.pointer.previous_rows
+    rows, before = audit.snapshot.rows, audit.snapshot.previous_rows
     if before is None:
         return _kept(rule, rows, before="no snapshot before this one")
     allowed = audit.thresholds.row_count_change
@@ -173,8 +159,8 @@ def _row_count_change(audit: Audit, rule: Rule) -> Finding:
 
 
 def _policy_is_default(audit: Audit, rule: Rule) -> Finding:
-    changed = 0 if audit.policy.is_default else audit.pointer.rows
-    return _judged(rule, audit.pointer.rows, changed, **audit.policy.as_dict())
+    changed = 0 if audit.policy.is_default else audit.snapshot.rows
+    return _judged(rule, audit.snapshot.rows, changed, **audit.policy.as_dict())
 
 
 def _unattributed_share(audit: Audit, rule: Rule) -> Finding:
@@ -188,7 +174,7 @@ def _no_more_rows_than_landing(audit: Audit, rule: Rule) -> Finding:
 
 
 def _not_empty(audit: Audit, rule: Rule) -> Finding:
-    delivered = audit.counts["rows"] - audit.beside["superseded"]
+    delivered = audit.counts["rows"] - audit.delivery["superseded"]
     return _judged(rule, delivered, int(delivered == 0))
 
 
@@ -212,7 +198,7 @@ def _files_whole(audit: Audit, rule: Rule) -> Finding:
 
 
 def _few_people_leave_unread(audit: Audit, rule: Rule) -> Finding:
-    withdrawn = audit.beside["withdrawn"]
+    withdrawn = audit.delivery["withdrawn"]
     allowed = audit.thresholds.people_leaving_unread
     return _share(rule, withdrawn["people"], withdrawn["unread"], allowed, left=withdrawn["left"])
 
@@ -225,7 +211,7 @@ def _rows_accounted_for(audit: Audit, rule: Rule) -> Finding:
         if not file.error
     )
     quarantined, suppressed = audit.quarantine, sum(file.suppressed for file in audit.files)
-    superseded = audit.beside["superseded"] + audit.beside["superseded_quarantined"]
+    superseded = audit.delivery["superseded"] + audit.delivery["superseded_quarantined"]
     if audit.fresh:
         # Each file was counted before the tables were written.
         astray = abs(audit.records - audit.counts["rows"] - quarantined.rows - suppressed + superseded)
@@ -236,23 +222,22 @@ def _rows_accounted_for(audit: Audit, rule: Rule) -> Finding:
             for path in expected.keys() | stored.keys()
             for found, wanted in zip(stored.get(path, (0, 0)), expected.get(path, (0, 0)), strict=True)
         )
-    mixed_up = int(quarantined.snapshot != audit.pointer.inputs[audit.source.quarantine.name])
     details = {
-        "accepted": audit.counts["rows"] - audit.beside["superseded"],
-        "quarantined": quarantined.rows - audit.beside["superseded_quarantined"],
+        "accepted": audit.counts["rows"] - audit.delivery["superseded"],
+        "quarantined": quarantined.rows - audit.delivery["superseded_quarantined"],
         "suppressed": suppressed,
         "superseded": superseded,
     }
-    return _judged(rule, audit.records, astray + lost_bytes + mixed_up, **details)
+    return _judged(rule, audit.records, astray + lost_bytes, **details)
 
 
 def _stored_by_file(audit: Audit) -> dict[str, tuple[int, int]]:
     """Count the stored records of each file: accepted, quarantined."""
     quarantine = audit.source.quarantine
-    rejected = snapshot_folder(quarantine, audit.pointer.inputs[quarantine.name])
+    stored = ((audit.table, audit.snapshot.id), (quarantine, audit.snapshot.inputs[quarantine.name]))
     good, bad = (
-        count_by(table, dataset(audit.lake, table, folder), "_source_file", _live(table))
-        for table, folder in ((audit.table, audit.folder), (quarantine, rejected))
+        count_by(table, dataset(audit.lake, table, snapshot), "_source_file", _live(table))
+        for table, snapshot in stored
     )
     return {path: (good.get(path, 0), bad.get(path, 0)) for path in good.keys() | bad.keys()}
 
@@ -271,14 +256,14 @@ def _quarantine_rate(audit: Audit, rule: Rule) -> Finding:
 
 
 def _unknown_fields(audit: Audit, rule: Rule) -> Finding:
-    shown, others = list(audit.beside["unknown_fields"])[:_FIELDS_SHOWN], audit.beside["other_names"]
+    shown, others = list(audit.delivery["unknown_fields"])[:_FIELDS_SHOWN], audit.delivery["other_names"]
     more = {"names not shown": others} if others else {}
     fields = {"fields": ", ".join(shown)} if shown else {}
-    return _judged(rule, audit.records, len(audit.beside["unknown_fields"]) + others, **fields, **more)
+    return _judged(rule, audit.records, len(audit.delivery["unknown_fields"]) + others, **fields, **more)
 
 
 def _ignored_files(audit: Audit, rule: Rule) -> Finding:
-    ignored = audit.beside["ignored"]
+    ignored = audit.delivery["ignored"]
     return _named(rule, len(audit.files) + len(ignored), ignored)
 
 
@@ -287,35 +272,35 @@ def _quarantined_people_known(audit: Audit, rule: Rule) -> Finding:
 
 
 def _agrees_with_second_engine(audit: Audit, rule: Rule) -> Finding:
-    read = {name: _pointer_of(audit.lake, name) for name in inputs_of(audit.table)}
-    rows, allowed = sum(pointer.rows for pointer in read.values()), audit.thresholds.second_engine_rows
+    read = {name: _snapshot_of(audit.lake, name) for name in inputs_of(audit.table)}
+    rows, allowed = sum(snapshot.rows for snapshot in read.values()), audit.thresholds.second_engine_rows
     if rows > allowed:
         return _not_run(audit, rule, f"{rows:,} rows are more than STEDI_SECOND_ENGINE_ROWS={allowed}")
-    moved = _moved_since(audit.lake, audit.pointer)
+    moved = _moved_since(audit.lake, audit.snapshot)
     if moved:
         return _not_run(audit, rule, f"{moved} is newer than this table; materialise the table")
-    found = compare(audit.table, dataset(audit.lake, audit.table, audit.folder), audit.given)
+    found = compare(audit.table, dataset(audit.lake, audit.table, audit.snapshot.id), audit.given)
     details = {"recomputed": found.recomputed, "missing": found.missing, "surplus": found.surplus}
     return _judged(rule, found.published, found.missing + found.surplus, **details)
 
 
 def _not_run(audit: Audit, rule: Rule, why: str) -> Finding:
     details = {"not run": why}
-    return Finding(rule, audit.pointer.rows, 0, passed=False, severity=Severity.WARN, details=details)
+    return Finding(rule, audit.snapshot.rows, 0, passed=False, severity=Severity.WARN, details=details)
 
 
-def _moved_since(lake: Lake, pointer: Pointer) -> str | None:
+def _moved_since(lake: Lake, snapshot: Snapshot) -> str | None:
     """Return the name of a table that one was computed from, near or far, and that is another now."""
-    for name, snapshot in pointer.inputs.items():
-        now = _pointer_of(lake, name)
-        if now.snapshot != snapshot:
+    for name, read in snapshot.inputs.items():
+        now = _snapshot_of(lake, name)
+        if now.id != read:
             return name
         if moved := _moved_since(lake, now):
             return moved
     return None
 
 
-def _pointer_of(lake: Lake, name: str) -> Pointer:
+def _snapshot_of(lake: Lake, name: str) -> Snapshot:
     return current(lake, table_named(name))
 
 

@@ -15,6 +15,7 @@ from stedi_assets.orchestration.assets import ASSETS
 from stedi_assets.orchestration.checks import CHECKS
 from stedi_assets.orchestration.spark_resource import SparkResource
 from stedi_assets.storage.lake import Lake
+from stedi_assets.tables.catalog import create
 from stedi_assets.tables.snapshots import current
 from stedi_assets_tests.support.lakes import local_lake, materialise, resources, root_of, write_ada_and_ben
 
@@ -47,8 +48,8 @@ def told(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
 def test_every_table_has_a_line(home: Path, told: dict[str, str]) -> None:
     assert list(told) == list(TABLES)
     for name, table in TABLES.items():
-        pointer = current(local_lake(home / "lake"), table)
-        assert re.search(rf"^{name} +{pointer.rows} +\d+ (s|min)  .*  {pointer.snapshot}$", told[name])
+        snapshot = current(local_lake(home / "lake"), table)
+        assert re.search(rf"^{name} +{snapshot.rows} +\d+ (s|min)  .*  {snapshot.id}$", told[name])
 
 
 def test_the_last_check_results_are_there(told: dict[str, str]) -> None:
@@ -93,12 +94,11 @@ def test_a_damaged_table_says_so_and_the_others_are_shown(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("STEDI_LAKE", lake.location)
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
-    pointer = root_of(lake) / TABLES["customer_trusted"].path / "_current.json"
-    pointer.parent.mkdir(parents=True)
-    pointer.write_text("{")
+    made = create(lake, TABLES["customer_trusted"])
+    Path(made.metadata_location).write_text("{")
     assert main(["status"]) == 1
     printed = capsys.readouterr().out
-    assert re.search(r"^customer_trusted .* is damaged\. Run `stedi repair`", printed, re.MULTILINE)
+    assert re.search(r"^customer_trusted .* are damaged or gone\. Run `stedi repair`", printed, re.MULTILINE)
     assert printed.count("not published yet") == len(TABLES) - 1
 
 

@@ -15,7 +15,7 @@ from stedi_assets.ingest.landing_files import list_landing_files
 from stedi_assets.orchestration.spark_resource import SparkResource
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.file_reports import read_file_reports
-from stedi_assets.tables.snapshots import current, read_pointer, read_snapshot
+from stedi_assets.tables.snapshots import current, read_snapshot, read_snapshot_of
 from stedi_assets_tests.support.lakes import materialise, root_of
 
 CUSTOMER = SOURCES["customer"]
@@ -54,7 +54,7 @@ def failure(result: dg.ExecuteInProcessResult) -> str:
 
 
 def landed_files(lake: Lake, spark: SparkSession) -> dict[str, int]:
-    rows = read_snapshot(spark, lake, CUSTOMER.landing, current(lake, CUSTOMER.landing).snapshot)
+    rows = read_snapshot(spark, lake, CUSTOMER.landing, current(lake, CUSTOMER.landing).id)
     return {row["_source_file"]: row["count"] for row in rows.groupBy("_source_file").count().collect()}
 
 
@@ -102,7 +102,7 @@ def test_a_file_that_was_never_readable_lets_the_others_land_and_stops_what_depe
     result = build(lake, spark_resource)
     assert not result.success
     assert landed_files(lake, spark) == {"one.json": 1, "2022/two.json": 2}
-    assert read_pointer(lake, TABLES["customer_trusted"]) is None
+    assert read_snapshot_of(lake, TABLES["customer_trusted"]) is None
     check = next(c for c in result.get_asset_check_evaluations() if c.check_name == "files_readable")
     assert not check.passed
     assert check.blocking
@@ -141,7 +141,7 @@ def test_a_file_that_changes_while_it_is_read_is_left_out_and_named(
 
     monkeypatch.setattr(landing_module, "list_landing_files", then_change)
     assert not build(lake, spark_resource).success
-    pointer = current(lake, CUSTOMER.landing)
+    snapshot = current(lake, CUSTOMER.landing)
     assert landed_files(lake, spark) == {"2022/two.json": 2}
-    errors = {file.path: file.error for file in read_file_reports(lake, CUSTOMER, pointer) if file.error}
+    errors = {file.path: file.error for file in read_file_reports(lake, CUSTOMER, snapshot) if file.error}
     assert errors == {"one.json": "it was replaced, cut or removed while it was being read"}

@@ -97,7 +97,7 @@ def test_a_table_is_shown_as_its_contract_has_it(page: "Page", name: str) -> Non
         page.get_by_text(column.name, exact=True).first.wait_for()
         page.get_by_text(f"personal_data: {column.personal_data}", exact=True).first.wait_for()
     assert {"change", "bytes", "files", "seconds", "snapshot", "path"} <= shown.keys()
-    for word in ("stedi", f"zone: {table.zone.value}", "PySpark", "Parquet", "local"):
+    for word in ("stedi", f"zone: {table.zone.value}", "PySpark", "Iceberg", "local"):
         page.get_by_text(word, exact=True).first.wait_for()
     page.locator("a", has_text="assets.py").first.wait_for()
 

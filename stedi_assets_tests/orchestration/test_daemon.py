@@ -25,7 +25,7 @@ from stedi_assets.contracts import SOURCES
 from stedi_assets.privacy.keys import suppression_key
 from stedi_assets.storage.lake import Lake
 from stedi_assets.storage.names import alias
-from stedi_assets.tables.snapshots import current_dataset, read_pointer
+from stedi_assets.tables.snapshots import current_dataset, read_snapshot_of
 from stedi_assets_tests.support.dagster_dev import DagsterDev
 from stedi_assets_tests.support.lakes import (
     CONSENTED,
@@ -87,7 +87,7 @@ def landed(dev: DagsterDev, source: str) -> Counter[str]:
     """Return how many records stand in a landing table and its quarantine, by file."""
     lake, found = lake_of(dev), Counter[str]()
     for table in (SOURCES[source].landing, SOURCES[source].quarantine):
-        if read_pointer(lake, table):
+        if read_snapshot_of(lake, table):
             rows = current_dataset(lake, table.name).to_table(columns=["_source_file"])
             found += Counter(rows.column(0).to_pylist())
     return found

@@ -1,18 +1,20 @@
 """The failure policy of docs/checks.md, row for row: what goes wrong, what is written, which check says so, the end."""
 
 import gzip
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import dagster as dg
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from stedi_assets.contracts import TABLES, ConsentRecord, Policy
 from stedi_assets.orchestration.spark_resource import SparkResource
 from stedi_assets.storage.lake import Lake
-from stedi_assets.tables.snapshots import current, read_pointer, snapshot_folder
+from stedi_assets.tables.snapshots import read_snapshot_of
 from stedi_assets.transforms import curated, trusted
+from stedi_assets_tests.support.kept_lakes import KeptLake
 from stedi_assets_tests.support.lakes import (
     CONSENTED,
     DEFAULT,
@@ -25,6 +27,7 @@ from stedi_assets_tests.support.lakes import (
     materialise,
     phone_reading,
     root_of,
+    stored_files,
     write_ada_and_ben,
 )
 from stedi_assets_tests.support.pages import page
@@ -91,9 +94,9 @@ def _transform_is_wrong(_: Lake, change: pytest.MonkeyPatch) -> None:
 
 def _tamper(lake: Lake, _: pytest.MonkeyPatch) -> None:
     table = TABLES["customers_curated"]
-    folder = root_of(lake) / snapshot_folder(table, current(lake, table).snapshot)
-    file = next(folder.glob("*.parquet"))
-    shutil.copy(file, folder / f"again-{file.name}")
+    for file in stored_files(lake, table):
+        rows = pq.ParquetFile(file).read()
+        pq.write_table(pa.concat_tables([rows, rows]), file)
 
 
 def _nothing(_: Lake, __: pytest.MonkeyPatch) -> None:
@@ -281,20 +284,20 @@ SECOND_RUNS = {case.what for case in CASES[-7:]}
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory, spark_resource: SparkResource) -> Lake:
+def built(tmp_path_factory: pytest.TempPathFactory, spark_resource: SparkResource) -> KeptLake:
     """A good lake."""
     lake = local_lake(tmp_path_factory.mktemp("built") / "lake")
     write_ada_and_ben(lake)
     assert materialise(lake, spark_resource).success
-    return lake
+    return KeptLake.of(lake)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.what)
 def test_it_goes_as_the_page_says(
-    case: Case, built: Lake, lake: Lake, spark_resource: SparkResource, monkeypatch: pytest.MonkeyPatch
+    case: Case, built: KeptLake, lake: Lake, spark_resource: SparkResource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if case.what in SECOND_RUNS:
-        shutil.copytree(root_of(built), root_of(lake))
+        lake = built.restored()
     else:
         write_ada_and_ben(lake)
     case.done(lake, monkeypatch)
@@ -303,7 +306,7 @@ def test_it_goes_as_the_page_says(
 
     assert result.success == case.succeeds
     for name, rows in case.rows.items():
-        pointer = read_pointer(lake, TABLES[name])
+        pointer = read_snapshot_of(lake, TABLES[name])
         assert (pointer.rows if pointer else None) == rows, name
     if case.check in ALL_RULES:
         assert case.check in {name for _, name in failed_checks(result)}

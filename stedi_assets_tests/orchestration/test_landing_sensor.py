@@ -5,7 +5,6 @@ The clock is never set: a pause is as good as endless or none at all. The sensor
 """
 
 import gzip
-import json
 import os
 import re
 import shutil
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from stedi_assets.contracts import SOURCES, TABLES
@@ -28,8 +29,8 @@ from stedi_assets.orchestration.jobs import check_lakehouse, rebuild_lakehouse
 from stedi_assets.orchestration.landing_sensor import WatchResource, new_landing_files_sensor
 from stedi_assets.orchestration.spark_resource import SparkResource
 from stedi_assets.storage.lake import Lake
-from stedi_assets.tables.file_reports import FILES
-from stedi_assets.tables.snapshots import current, snapshot_folder
+from stedi_assets.tables.snapshots import current, data_paths
+from stedi_assets_tests.support.kept_lakes import KeptLake
 from stedi_assets_tests.support.lakes import (
     CONSENTED,
     TRACES_OF_ADA,
@@ -179,25 +180,25 @@ def empty(lake: Lake, instance: dg.DagsterInstance) -> Watched:
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory, spark_resource: SparkResource) -> Path:
-    """The root of a lake with the tables of ada and ben."""
+def built(tmp_path_factory: pytest.TempPathFactory, spark_resource: SparkResource) -> KeptLake:
+    """A lake with the tables of ada and ben."""
     lake = local_lake(tmp_path_factory.mktemp("watched") / "lake")
     write_ada_and_ben(lake)
     assert materialise(lake, spark_resource).success
-    return root_of(lake)
+    return KeptLake.of(lake)
 
 
 @pytest.fixture
-def watched(built: Path, lake: Lake, instance: dg.DagsterInstance) -> Watched:
-    """The test's own copy of that lake, whose tables know the copied files."""
-    shutil.copytree(built, root_of(lake))
+def watched(built: KeptLake, instance: dg.DagsterInstance) -> Watched:
+    """That lake, as it was built, whose tables know the files that were brought back."""
+    lake = built.restored()
     for source in SOURCES.values():
         entries = {entry.path: entry for entry in find_landing_files(lake.storage.entries(source.raw_path)).entries}
-        path = root_of(lake) / snapshot_folder(source.landing, current(lake, source.landing).snapshot) / FILES
-        landed = json.loads(path.read_text())
-        for file in landed["files"]:
-            file["fingerprint"] = entries[file["path"]].fingerprint
-        path.write_text(json.dumps(landed))
+        (path,) = data_paths(lake, source.files, current(lake, source.landing).inputs[source.files.name])
+        landed = pq.ParquetFile(root_of(lake) / path).read()
+        fingerprints = pa.array(entries[file].fingerprint for file in landed["path"].to_pylist())
+        known = landed.set_column(landed.column_names.index("fingerprint"), "fingerprint", fingerprints)
+        pq.write_table(known, root_of(lake) / path)
     return Watched(lake, instance)
 
 
@@ -233,11 +234,11 @@ def test_the_first_delivery_becomes_all_eight_tables(empty: Watched, spark_resou
 )
 def test_only_what_depends_on_a_file_is_made_anew(watched: Watched, source: str, spark_resource: SparkResource) -> None:
     watched.put(source, "new.json", NEW[source])
-    before = {name: current(watched.lake, table).snapshot for name, table in TABLES.items()}
+    before = {name: current(watched.lake, table).id for name, table in TABLES.items()}
     request = watched.request()
     assert tables_of(request) == BELOW[source]
     assert watched.run(request, spark_resource).success
-    after = {name: current(watched.lake, table).snapshot for name, table in TABLES.items()}
+    after = {name: current(watched.lake, table).id for name, table in TABLES.items()}
     assert {name for name in TABLES if before[name] != after[name]} == BELOW[source]
     assert watched.why_not() == "Every table is made of what is there."
 
@@ -260,7 +261,7 @@ def test_nothing_is_made_of_a_table_with_a_failing_check(watched: Watched, spark
     assert not watched.run(watched.request(), spark_resource).success
     watched.attempts = 1
     assert watched.why_not().startswith("accelerometer: tried too often, and not again by itself.")
-    before = current(watched.lake, TABLES["step_trainer_trusted"]).snapshot
+    before = current(watched.lake, TABLES["step_trainer_trusted"]).id
     watched.put("step_trainer", "new.json", NEW["step_trainer"])
     request = watched.request()
     assert tables_of(request) == BELOW["step_trainer"]
@@ -268,7 +269,7 @@ def test_nothing_is_made_of_a_table_with_a_failing_check(watched: Watched, spark
     assert not result.success
     assert ("accelerometer_landing", "files_readable") in failed_checks(result)
     assert current(watched.lake, TABLES["step_trainer_landing"]).rows == 5
-    assert current(watched.lake, TABLES["step_trainer_trusted"]).snapshot == before
+    assert current(watched.lake, TABLES["step_trainer_trusted"]).id == before
 
 
 def test_new_customers_wait_for_nobody_and_others_for_them(empty: Watched, spark_resource: SparkResource) -> None:
@@ -685,8 +686,9 @@ def test_above_so_many_files_the_message_names_another_way(watched: Watched, mon
 
 
 def test_a_damaged_table_is_told_of_and_not_taken_for_an_empty_one(watched: Watched) -> None:
-    (root_of(watched.lake) / "step_trainer" / "landing_table" / "_current.json").write_text("{")
-    assert "is damaged. Run `stedi repair`" in watched.why_not()
+    for file in (root_of(watched.lake) / "step_trainer" / "landing_table" / "metadata").glob("*.metadata.json"):
+        file.write_text("{")
+    assert "are damaged or gone. Run `stedi repair`" in watched.why_not()
     assert [subject for subject, _ in Recorder.told] == ["The landing folders cannot be watched"]
 
 

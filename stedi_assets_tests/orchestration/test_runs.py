@@ -9,13 +9,27 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from pyiceberg.table.refs import SnapshotRefType
 
-from stedi_assets.contracts import TABLES
+from stedi_assets.contracts import ALL_TABLES, TABLES
+from stedi_assets.orchestration.spark_resource import SparkResource
 from stedi_assets.privacy.suppression import Erased, change_suppressed, person_hash
 from stedi_assets.sample_data import write_sample
-from stedi_assets.tables.snapshots import current, snapshot_folder
-from stedi_assets_tests.support.lakes import CONSENTED, local_lake, root_of, write_ada_and_ben
+from stedi_assets.tables.catalog import load
+from stedi_assets.tables.retention import left_behind
+from stedi_assets.tables.snapshots import current
+from stedi_assets_tests.support.lakes import (
+    CONSENTED,
+    check,
+    failed_checks,
+    local_lake,
+    materialise,
+    stored_files,
+    write_ada_and_ben,
+)
 from stedi_assets_tests.support.malformed_cases import CASES
 
 JAVA_TRACES = re.compile(r"^\s+at (org|java|scala)\.|py4j\.protocol|Traceback", re.MULTILINE)
@@ -67,7 +81,7 @@ def test_a_fresh_clone_builds_all_tables_of_sample_data_without_java(
         pointer = current(local_lake(folder / "lake"), table)
         line = next(line for line in done.stdout.splitlines() if re.match(rf"{name}\s+[\d,]+ +\d+ of", line))
         assert f"{pointer.rows:,}" in line
-        assert pointer.snapshot in line
+        assert line.endswith(f"{folder}/lake/{table.path}")
     assert "dagster dev" in done.stdout
     assert (folder / ".env").read_text() == f"{EXAMPLE.read_text()}DAGSTER_HOME={folder}/.dagster\n"
     assert (folder / ".dagster" / "dagster.yaml").is_file()
@@ -85,9 +99,9 @@ def test_the_checks_pass_on_what_is_stored_and_fail_on_what_was_tampered_with(
     assert good.returncode == 0, good.stderr[-3000:]
 
     table = TABLES["customers_curated"]
-    stored = root_of(lake) / snapshot_folder(table, current(lake, table).snapshot)
-    part = next(stored.glob("*.parquet"))
-    (stored / f"again-{part.name}").write_bytes(part.read_bytes())
+    for file in stored_files(lake, table):
+        rows = pq.ParquetFile(file).read()
+        pq.write_table(pa.concat_tables([rows, rows]), file)
     tampered = run(check, folder, path_without_java, DAGSTER_HOME=home)
     assert tampered.returncode == 1
     printed = tampered.stdout + tampered.stderr
@@ -103,6 +117,37 @@ def test_the_checks_pass_on_what_is_stored_and_fail_on_what_was_tampered_with(
     assert set(blocks) == set(TABLES)
     assert blocks["customers_curated"] == "4 of 8"
     assert "Somebody has changed the stored files" in printed
+
+
+@pytest.mark.parametrize("built_before", [False, pytest.param(True, marks=pytest.mark.matrix)])
+def test_two_rebuilds_at_once_leave_tables_that_pass_every_check(
+    built_before: bool,  # noqa: FBT001  # a case
+    tmp_path: Path,
+    spark_resource: SparkResource,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who loses a table begins that anew."""
+    monkeypatch.setenv("STEDI_PSEUDONYM_KEY", "a pseudonym key for tests, 32 bytes and more")
+    lake = local_lake(tmp_path / "lake")
+    write_ada_and_ben(lake)
+    if built_before:
+        assert materialise(lake, spark_resource).success
+    rebuild = [str(BIN / "dagster"), "job", "execute", "-m", "stedi_assets.definitions", "-j", "rebuild_lakehouse"]
+    environment = {**os.environ, "STEDI_LAKE": lake.location}
+    processes = [
+        subprocess.Popen(rebuild, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    printed = [process.communicate(timeout=600)[1] for process in processes]
+    assert 0 in [process.returncode for process in processes], "\n\n".join(text[-3000:] for text in printed)
+    checked = check(lake, spark_resource)
+    assert checked.success
+    assert failed_checks(checked) == set()
+    for table in ALL_TABLES.values():
+        iceberg = load(lake, table)
+        assert iceberg
+        branches = {name for name, ref in iceberg.refs().items() if ref.snapshot_ref_type == SnapshotRefType.BRANCH}
+        assert branches == {"main"}, table.name
+        assert left_behind(lake, table) == [], table.name
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import DataFrame
 
@@ -28,6 +27,7 @@ from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.snapshots import current
 from stedi_assets.transforms import curated, trusted
 from stedi_assets.verification import engine
+from stedi_assets_tests.support.kept_lakes import KeptLake
 from stedi_assets_tests.support.lakes import (
     CONSENTED,
     INSTANTS,
@@ -42,6 +42,7 @@ from stedi_assets_tests.support.lakes import (
     root_of,
     write_ada_and_ben,
 )
+from stedi_assets_tests.support.unpacked import unpacked
 
 FAR_AWAY = 4_000_000_000_000
 # Part of every name, e-mail and serial number of a canary; its telephone number; its birthday.
@@ -106,14 +107,14 @@ def write_canaries(lake: Lake) -> None:
 
 
 @pytest.fixture(scope="module")
-def landed(tmp_path_factory: pytest.TempPathFactory, spark_resource: SparkResource) -> Path:
-    """The root of a lake in which the canaries have landed."""
+def landed(tmp_path_factory: pytest.TempPathFactory, spark_resource: SparkResource) -> KeptLake:
+    """A lake in which the canaries have landed."""
     lake = local_lake(tmp_path_factory.mktemp("landed") / "lake")
     write_canaries(lake)
     # Some of their files cannot be read, which fails a check of each table and publishes it all the same.
     materialise(lake, spark_resource, tables=dg.AssetSelection.groups("landing"))
     assert all(current(lake, source.landing).rows for source in SOURCES.values())
-    return root_of(lake)
+    return KeptLake.of(lake)
 
 
 Breaking = Callable[[Lake, pytest.MonkeyPatch], None]
@@ -292,12 +293,9 @@ def run(case: Case, lake: Lake, spark: SparkResource, instance: dg.DagsterInstan
 
 
 def contents(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield the path of each file below a folder, and its bytes, Parquet unpacked too."""
+    """Yield the path of each file below a folder, and what stands in it."""
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        content = file.read_bytes()
-        if file.suffix == ".parquet":
-            content += str(pq.read_table(file).to_pylist()).encode() + str(pq.ParquetFile(file).metadata).encode()
-        yield str(file.relative_to(folder)), content
+        yield str(file.relative_to(folder)), unpacked(file)
 
 
 def in_landing_zone(path: str) -> bool:
@@ -320,7 +318,7 @@ def test_whatever_goes_wrong_nobody_gets_out(
     if case.tables is _ALL:
         write_canaries(lake)
     else:
-        shutil.copytree(request.getfixturevalue("landed"), root_of(lake))
+        lake = request.getfixturevalue("landed").restored()
     home = tmp_path / "dagster"
     home.mkdir()
     case.breaks(lake, monkeypatch)
@@ -342,6 +340,7 @@ def test_whatever_goes_wrong_nobody_gets_out(
     assert [where for where, content in (*zones, *shown) if CANARY.search(content)] == []
     assert [where for where, content in shown if ANYBODY.search(content)] == []
     if not case.says:
-        assert {path.rpartition("/")[0].rpartition("/")[0] for path, _ in zones if path.endswith(".parquet")} == {
-            table.path for table in TABLES.values() if table.policy_applies
+        assert {path.split("/data/")[0] for path, _ in zones if path.endswith(".parquet")} == {
+            *(table.path for table in TABLES.values() if table.policy_applies),
+            *(source.files.path for source in SOURCES.values()),
         }

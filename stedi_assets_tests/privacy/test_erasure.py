@@ -12,20 +12,25 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
-import pyarrow.parquet as pq
 import pytest
+from pyspark.sql import SparkSession
 
 from stedi_assets.cli.main import main
-from stedi_assets.contracts import SOURCES, TABLES
+from stedi_assets.contracts import SOURCES, TABLES, Purpose
 from stedi_assets.orchestration.erasure_job import erase_person
 from stedi_assets.orchestration.spark_resource import SparkResource
 from stedi_assets.privacy import erasure
+from stedi_assets.privacy.erasure import Receipt
 from stedi_assets.privacy.known_keys import suppression_check
 from stedi_assets.privacy.suppression import change_suppressed, person_hash, read_suppressed
 from stedi_assets.storage.errors import LakeError
 from stedi_assets.storage.lake import Lake
+from stedi_assets.tables.catalog import forget
 from stedi_assets.tables.file_reports import read_file_reports
+from stedi_assets.tables.publishing import RunContext
 from stedi_assets.tables.snapshots import current
+from stedi_assets_tests.support.dying import living
+from stedi_assets_tests.support.kept_lakes import KeptLake
 from stedi_assets_tests.support.lakes import (
     CONSENTED,
     INSTANTS,
@@ -34,6 +39,7 @@ from stedi_assets_tests.support.lakes import (
     customer,
     device_reading,
     failed_checks,
+    land_customers,
     lines,
     local_lake,
     materialise,
@@ -43,12 +49,14 @@ from stedi_assets_tests.support.lakes import (
     root_of,
     write_ada_and_ben,
 )
+from stedi_assets_tests.support.unpacked import unpacked
 
 KEY = b"a suppression key for tests, 32 bytes and more"
 PSEUDONYM_KEY = b"a pseudonym key for tests, 32 bytes and more"
 ADA = person_hash("ada@example.com", KEY)
 NOBODY = person_hash("nobody@example.com", KEY)
 SHARED = "device-of-both"
+RUN = RunContext("a run", Purpose.PRODUCTION, CONSENTED + 1, key=lambda: PSEUDONYM_KEY)
 ENTRY = {"erased_at": CONSENTED, "back_since": None, "devices": (), "readings": ()}
 
 
@@ -61,7 +69,7 @@ def _keys() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory, spark_resource: SparkResource) -> Lake:
+def first(tmp_path_factory: pytest.TempPathFactory, spark_resource: SparkResource) -> KeptLake:
     """A lake with ada in every table and, in several ways, in the quarantine; ben and she have shared a device."""
     lake = local_lake(tmp_path_factory.mktemp("first") / "lake")
     write_ada_and_ben(lake)
@@ -80,30 +88,27 @@ def first(tmp_path_factory: pytest.TempPathFactory, spark_resource: SparkResourc
     # Twice, so that old snapshots are kept.
     for _ in range(2):
         assert materialise(lake, spark_resource).success
-    return lake
+    return KeptLake.of(lake)
 
 
 @pytest.fixture
-def built(first: Lake, lake: Lake) -> Lake:
-    """The test's own copy of that lake."""
-    shutil.copytree(root_of(first), root_of(lake))
-    return lake
+def built(first: KeptLake) -> Lake:
+    """That lake, as it was built."""
+    return first.restored()
 
 
 @pytest.fixture(scope="module")
-def without_ada(first: Lake, spark_resource: SparkResource, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The root of a copy of that lake from which ada was erased."""
-    lake = local_lake(tmp_path_factory.mktemp("without ada") / "lake")
-    shutil.copytree(root_of(first), root_of(lake))
+def without_ada(first: KeptLake, spark_resource: SparkResource, tmp_path_factory: pytest.TempPathFactory) -> KeptLake:
+    """That lake, once ada was erased."""
+    lake = first.restored()
     assert erase(lake, spark_resource, ADA, tmp_path_factory.mktemp("dagster")).success
-    return root_of(lake)
+    return KeptLake.of(lake)
 
 
 @pytest.fixture
-def erased(without_ada: Path, lake: Lake) -> Lake:
-    """The test's own copy of the lake from which ada was erased."""
-    shutil.copytree(without_ada, root_of(lake))
-    return lake
+def erased(without_ada: KeptLake) -> Lake:
+    """The lake from which ada was erased."""
+    return without_ada.restored()
 
 
 def erase(lake: Lake, spark: SparkResource, person: str, home: Path, **config: bool) -> dg.ExecuteInProcessResult:
@@ -117,8 +122,9 @@ def erase(lake: Lake, spark: SparkResource, person: str, home: Path, **config: b
 
 
 def content_of(lake: Lake) -> dict[str, bytes]:
-    """Return every file of a lake."""
-    return {str(path): path.read_bytes() for path in root_of(lake).rglob("*") if path.is_file()}
+    """Return every file of a lake, but for that in which SQLite's readers say that they are there."""
+    files = (path for path in root_of(lake).rglob("*") if path.is_file() and not path.name.endswith("-shm"))
+    return {str(path): path.read_bytes() for path in files}
 
 
 def people_on_the_list(lake: Lake) -> set[str]:
@@ -126,16 +132,14 @@ def people_on_the_list(lake: Lake) -> set[str]:
 
 
 def places_of_ada(*roots: Path) -> list[str]:
-    """Return the files that hold a trace of ada outside the raw files, Parquet pages unpacked."""
+    """Return the files that hold a trace of ada outside the raw files."""
     subject = hmac.new(PSEUDONYM_KEY, b"ada@example.com", hashlib.sha256).hexdigest().encode()
     found = []
     for file in (path for root in roots for path in root.rglob("*") if path.is_file()):
         if "/landing/" in str(file):
             continue
-        content = file.read_bytes()
-        if file.suffix == ".parquet":
-            content += str(pq.read_table(file).to_pylist()).encode()
-        if TRACES_OF_ADA.search(content) or subject in content:
+        content = unpacked(file)
+        if TRACES_OF_ADA.search(content + str(file).encode()) or subject in content:
             found.append(str(file))
     return found
 
@@ -288,6 +292,116 @@ def test_erasing_again_finishes_what_a_run_that_died_has_left(
     assert erase(built, spark_resource, ADA, tmp_path).success
     assert places_of_ada(root_of(built)) == []
     assert json.loads(next((root_of(built) / "_erasures").iterdir()).read_text())["erased_before"]
+
+
+def erase_directly(lake: Lake, spark: SparkSession) -> Receipt:
+    return erasure.erase(spark, lake, ADA, key=lambda: KEY, run=RUN)
+
+
+@pytest.fixture(scope="module")
+def commits_of_an_erasure(first: KeptLake, spark: SparkSession) -> int:
+    """How many commits the erasure of ada takes."""
+    with living() as life:
+        erase_directly(first.restored(), spark)
+    assert life.commits > 50
+    return life.commits
+
+
+def assert_an_erasure_is_finished(after: int, lake: Lake, spark: SparkSession) -> None:
+    with living(last=after) as life:
+        erase_directly(lake, spark)
+    assert life.is_over
+    assert places_of_ada(root_of(lake))
+    erase_directly(lake, spark)
+    assert places_of_ada(root_of(lake)) == [], f"killed after commit {after}"
+    assert current(lake, TABLES["machine_learning_curated"]).rows == 2
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_an_erasure_that_was_killed_is_finished_by_the_next(
+    share: float, commits_of_an_erasure: int, built: Lake, spark: SparkSession
+) -> None:
+    assert_an_erasure_is_finished(round(share * commits_of_an_erasure), built, spark)
+
+
+@pytest.mark.matrix
+def test_an_erasure_that_was_killed_after_any_commit_is_finished_by_the_next(
+    commits_of_an_erasure: int, first: KeptLake, spark: SparkSession
+) -> None:
+    for after in range(1, commits_of_an_erasure):
+        assert_an_erasure_is_finished(after, first.restored(), spark)
+
+
+@pytest.fixture(scope="module")
+def of_ben(tmp_path_factory: pytest.TempPathFactory, spark_resource: SparkResource) -> KeptLake:
+    """A lake with a customer who is not ada."""
+    lake = local_lake(tmp_path_factory.mktemp("of ben") / "lake")
+    deliver(lake, "ben")
+    assert materialise(lake, spark_resource, tables=dg.AssetSelection.assets("customer_landing")).success
+    return KeptLake.of(lake)
+
+
+def deliver(lake: Lake, person: str) -> None:
+    file = root_of(lake) / "customer" / "landing" / f"{person}@example.com.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    broken = customer(person, CONSENTED, CONSENTED) | {"phone": 5, "name of an unknown field": f"{person} lovelace"}
+    file.write_bytes(lines(customer(person, CONSENTED, CONSENTED), broken))
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_who_stands_only_in_what_a_dead_run_has_left_is_found_and_gone(
+    is_first: bool,  # noqa: FBT001  # a case
+    lake: Lake,
+    of_ben: KeptLake,
+    spark: SparkSession,
+) -> None:
+    """In its stage, on a branch, in what is tagged for a snapshot that never came, in a table never published."""
+    after, found = 0, 0
+    while True:
+        if is_first:
+            shutil.rmtree(root_of(lake), ignore_errors=True)
+            lake = local_lake(root_of(lake).with_name(f"lake-{after}"))
+        else:
+            lake = of_ben.restored()
+        deliver(lake, "ada")
+        with living(last=after + 1) as life:
+            land_customers(lake, spark, RUN)
+        after += 1
+        if not life.is_over:
+            break
+        found += bool(places_of_ada(root_of(lake)))
+        erase_directly(lake, spark)
+        # Nor does it hinder the next run.
+        land_customers(lake, spark, RUN)
+        assert places_of_ada(root_of(lake)) == [], f"killed after commit {after}"
+    assert after > found > 10
+
+
+def test_no_file_beside_the_rows_names_anybody(first: KeptLake) -> None:
+    """Not the manifests, nor the metadata, the catalog, or what files are called."""
+    beside = [place for place in places_of_ada(root_of(first.restored())) if not place.endswith(".parquet")]
+    assert beside == []
+
+
+def test_a_table_that_the_catalog_does_not_know_holds_an_erasure_up(
+    built: Lake, spark_resource: SparkResource, tmp_path: Path
+) -> None:
+    """Nobody could be found in it, nor removed from it."""
+    forget(built, TABLES["accelerometer_landing"])
+    before = content_of(built)
+    refused = erase(built, spark_resource, ADA, tmp_path)
+    assert not refused.success
+    assert re.search("accelerometer_landing lies in .* does not know it.* `stedi repair`", messages(refused))
+    assert content_of(built) == before
+
+
+def test_what_was_made_of_people_whom_nobody_knows_any_more_goes_whole(built: Lake, spark: SparkSession) -> None:
+    people = TABLES["customer_trusted"]
+    forget(built, people)
+    shutil.rmtree(root_of(built) / people.path)
+    erase_directly(built, spark)
+    assert places_of_ada(root_of(built)) == []
+    assert not (root_of(built) / "step_trainer" / "curated").exists()
 
 
 def test_somebody_in_nothing_but_an_old_snapshot_is_found(

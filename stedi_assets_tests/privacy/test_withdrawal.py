@@ -3,29 +3,32 @@
 Looked for as an intruder would: in the bytes of every file below the trusted and curated folders.
 """
 
+import contextlib
 import gzip
 import hashlib
 import hmac
-import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from stedi_assets.contracts import TABLES, Purpose, Table, Zone
 from stedi_assets.orchestration.spark_resource import SparkResource
 from stedi_assets.privacy import withdrawal
-from stedi_assets.privacy.withdrawal import Leaving, let_leave
-from stedi_assets.storage.errors import LakeError, LostRace
+from stedi_assets.privacy.withdrawal import _Removal, remove_withdrawn
+from stedi_assets.storage.errors import CommitConflictError, LakeError, VanishedFiles
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables import publishing
-from stedi_assets.tables.pointers import Pointer
-from stedi_assets.tables.publishing import Provenance, Retention, publish, republish
-from stedi_assets.tables.snapshots import current, read_pointer, read_snapshot
+from stedi_assets.tables.publishing import RunContext, publish, republish
+from stedi_assets.tables.retention import Retention, snapshot_rows
+from stedi_assets.tables.snapshots import Snapshot, current, read_snapshot, read_snapshot_of
 from stedi_assets.transforms import curated, trusted
+from stedi_assets.verification.rules import auditor
+from stedi_assets_tests.support.dying import living
+from stedi_assets_tests.support.kept_lakes import KeptLake
 from stedi_assets_tests.support.lakes import (
     CONSENTED,
     DEFAULT,
@@ -33,15 +36,18 @@ from stedi_assets_tests.support.lakes import (
     check,
     customer,
     failed_checks,
+    land_customers,
     lines,
     local_lake,
     materialise,
     root_of,
     write_ada_and_ben,
 )
+from stedi_assets_tests.support.unpacked import unpacked
 
 KEY = b"a pseudonym key for tests, 32 bytes and more"
 WITHDREW = 1_650_000_000_000
+RUN = RunContext("a run", Purpose.PRODUCTION, WITHDREW + 10**10, DEFAULT, lambda: KEY)
 MADE_OF_PEOPLE = [table for table in TABLES.values() if table.zone is not Zone.LANDING]
 
 
@@ -53,20 +59,25 @@ def _pseudonym_key() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory, spark_resource: SparkResource) -> Path:
-    """The root of a lake in which ada and ben consent and have readings, twice built: old snapshots are kept."""
+def built(tmp_path_factory: pytest.TempPathFactory, spark_resource: SparkResource) -> KeptLake:
+    """A lake in which ada and ben consent and have readings, twice built: old snapshots are kept."""
     lake = local_lake(tmp_path_factory.mktemp("built") / "lake")
     write_ada_and_ben(lake)
     for _ in range(2):
         assert materialise(lake, spark_resource).success
     assert holders_of_ada(lake) == {table.name for table in MADE_OF_PEOPLE}
-    return root_of(lake)
+    return KeptLake.of(lake)
 
 
 @pytest.fixture
-def folder(built: Path, lake: Lake) -> Path:
-    """The root of the test's own copy of that lake."""
-    shutil.copytree(built, root_of(lake))
+def lake(built: KeptLake) -> Lake:
+    """That lake, as it was built."""
+    return built.restored()
+
+
+@pytest.fixture
+def folder(lake: Lake) -> Path:
+    """The root of that lake."""
     return root_of(lake)
 
 
@@ -81,8 +92,7 @@ def holders_of_ada(lake: Lake) -> set[str]:
     for table in MADE_OF_PEOPLE:
         for file in (root_of(lake) / table.path).rglob("*"):
             if file.is_file():
-                is_data = file.suffix == ".parquet"
-                content = str(pq.read_table(file).to_pylist()).encode() if is_data else file.read_bytes()
+                content = unpacked(file)
                 if TRACES_OF_ADA.search(content) or subject in content:
                     found.add(table.name)
     return found
@@ -223,43 +233,155 @@ def test_a_withdrawal_that_dies_half_way_is_made_good_by_the_next_run(
     assert holders_of_ada(lake) == set()
 
 
+def assert_a_withdrawal_is_finished(after: int, lake: Lake, spark: SparkSession) -> None:
+    """Kill a run after a commit; the next one ends it, and a customers' file that is gone does not hold that up."""
+    withdraw(root_of(lake))
+    with living(last=after):
+        land_customers(lake, spark, RUN)
+    _gone(root_of(lake), "customer")
+    with pytest.raises(VanishedFiles):
+        land_customers(lake, spark, RUN)
+    assert holders_of_ada(lake) == set(), f"killed after commit {after}"
+    assert rows(lake) == ONLY_BEN
+
+
+@pytest.fixture(scope="module")
+def commits_of_a_withdrawal(built: KeptLake, spark: SparkSession) -> int:
+    """How many commits a run makes until all who withdrew have left."""
+    withdraw(root_of(lake := built.restored()))
+    _gone(root_of(lake), "customer")
+    with living() as life, pytest.raises(VanishedFiles):
+        land_customers(lake, spark, RUN)
+    assert holders_of_ada(lake) == set()
+    return life.commits
+
+
+@pytest.mark.parametrize("share", [0.3, 0.7])
+def test_a_withdrawal_that_was_killed_is_finished_by_the_next_run(
+    share: float, commits_of_a_withdrawal: int, lake: Lake, spark: SparkSession
+) -> None:
+    assert_a_withdrawal_is_finished(round(share * commits_of_a_withdrawal), lake, spark)
+
+
+@pytest.mark.matrix
+def test_a_withdrawal_that_was_killed_after_any_commit_is_finished_by_the_next_run(
+    commits_of_a_withdrawal: int, built: KeptLake, spark: SparkSession
+) -> None:
+    for after in range(1, commits_of_a_withdrawal + 1):
+        assert_a_withdrawal_is_finished(after, built.restored(), spark)
+
+
 def test_nothing_is_published_again_where_nobody_left(
     folder: Path, lake: Lake, spark: SparkSession, spark_resource: SparkResource
 ) -> None:
     (folder / "customer" / "landing" / "more.json").write_bytes(lines(customer("cleo", CONSENTED, CONSENTED)))
     assert materialise(lake, spark_resource).success
     for table in MADE_OF_PEOPLE:
-        pointer = read_pointer(lake, table)
-        assert pointer
-        assert len(pointer.replaced) == 2, "the snapshots before stay for their readers"
+        assert len(snapshot_rows(lake, table)) == 3, "the snapshots before stay for their readers"
+
+
+def publish_phones(lake: Lake, spark: SparkSession) -> None:
+    """Publish accelerometer_trusted from the people of now."""
+    phones, people, landing = (
+        TABLES[name] for name in ("accelerometer_trusted", "customer_trusted", "accelerometer_landing")
+    )
+    inputs = {table.name: current(lake, table) for table in (people, landing)}
+    consenting, readings = (read_snapshot(spark, lake, table, inputs[table.name].id) for table in (people, landing))
+    publish(
+        lake,
+        phones,
+        trusted.accelerometer_trusted(readings, consenting, DEFAULT),
+        run=RUN,
+        before=read_snapshot_of(lake, phones),
+        inputs=inputs,
+        audit=auditor(lake, phones, RUN),
+        retention=Retention(),
+    )
+
+
+def withdraw_ada(lake: Lake, spark: SparkSession) -> None:
+    """Do what a run does that finds ada's withdrawal."""
+    before = current(lake, TABLES["customer_trusted"])
+    people = read_snapshot(spark, lake, TABLES["customer_trusted"], before.id)
+    remove_withdrawn(lake, before, people.where("email LIKE 'ben%'"), RUN)
+
+
+Act = Callable[[Lake, SparkSession], None]
+STEPS = ("begin_branch", "seal", "require_unmoved", "fast_forward", "_is_whole", "expire")
+
+
+@pytest.mark.parametrize(
+    ("act", "other", "step"),
+    [
+        (publish_phones, withdraw_ada, "fast_forward"),
+        (withdraw_ada, publish_phones, "fast_forward"),
+        *(
+            pytest.param(act, other, step, marks=pytest.mark.matrix)
+            for act, other in ((publish_phones, withdraw_ada), (withdraw_ada, publish_phones))
+            for step in STEPS
+            if step != "fast_forward"
+        ),
+    ],
+)
+def test_a_withdrawal_wins_every_race(
+    act: Act, other: Act, step: str, built: KeptLake, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One stops before each of its calls of a step in turn, while the other begins and ends; then it goes on."""
+    original: Callable[..., Any] = getattr(publishing, step)
+
+    def go_on_after(stop_at: int, lake: Lake) -> int:
+        """Have one stop at a call of the step, and return how many calls there were."""
+        calls = 0
+
+        def interrupted(*arguments: Any, **options: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == stop_at:
+                with monkeypatch.context() as alone:
+                    alone.setattr(publishing, step, original)
+                    run(other, lake)
+            return original(*arguments, **options)
+
+        with monkeypatch.context() as interrupting:
+            interrupting.setattr(publishing, step, interrupted)
+            run(act, lake)
+        return calls
+
+    def run(one: Act, lake: Lake) -> None:
+        # Only the withdrawal must not lose.
+        with contextlib.suppress(*([CommitConflictError] if one is publish_phones else [])):
+            one(lake, spark)
+
+    calls = stop_at = 1
+    while stop_at <= calls:
+        lake = built.restored()
+        calls = go_on_after(stop_at, lake)
+        assert holders_of_ada(lake) == set(), f"stopped at call {stop_at} of {step}"
+        assert rows(lake) == ONLY_BEN
+        stop_at += 1
+    assert calls
 
 
 def test_a_run_that_has_read_the_people_of_before_loses_however_late_it_switches(
-    folder: Path, lake: Lake, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+    lake: Lake, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It begins when ada has left its table already, finds that nothing has moved, and switches when she is gone."""
-    phones, people = TABLES["accelerometer_trusted"], TABLES["customer_trusted"]
-    by = Provenance("a run", Purpose.PRODUCTION, CONSENTED + 1, DEFAULT, lambda: KEY)
     left_what_was_made, checked = threading.Event(), threading.Event()
-    leave, require_unmoved = Leaving.leave_what_was_made, publishing._require_unmoved
+    remove, require_unmoved = _Removal.remove, publishing.require_unmoved
 
-    def wait_before_the_switch(leaving: Leaving, people_that_stay: str) -> None:
-        leave(leaving, people_that_stay)
+    def wait_before_the_switch(removal: _Removal, people: Snapshot) -> None:
+        remove(removal, people)
         left_what_was_made.set()
         checked.wait()
 
-    monkeypatch.setattr(Leaving, "leave_what_was_made", wait_before_the_switch)
-    before = current(lake, people)
-    with_ada = read_snapshot(spark, lake, people, before.snapshot)
-    withdrawal_of_ada = threading.Thread(
-        target=let_leave, args=[lake, before, with_ada.where("email LIKE 'ben%'"), by], daemon=True
-    )
+    monkeypatch.setattr(_Removal, "remove", wait_before_the_switch)
+    withdrawal_of_ada = threading.Thread(target=withdraw_ada, args=[lake, spark], daemon=True)
     withdrawal_of_ada.start()
     left_what_was_made.wait()
 
     checks = []
 
-    def wait_after_the_last_check(lake: Lake, table: Table, inputs: Mapping[str, Pointer]) -> None:
+    def wait_after_the_last_check(lake: Lake, table: Table, inputs: Mapping[str, Snapshot]) -> None:
         require_unmoved(lake, table, inputs)
         if inputs:
             checks.append(table.name)
@@ -267,19 +389,8 @@ def test_a_run_that_has_read_the_people_of_before_loses_however_late_it_switches
                 checked.set()
                 withdrawal_of_ada.join()
 
-    monkeypatch.setattr(publishing, "_require_unmoved", wait_after_the_last_check)
-    landing = TABLES["accelerometer_landing"]
-    readings = read_snapshot(spark, lake, landing, current(lake, landing).snapshot)
-    rows = trusted.accelerometer_trusted(readings, with_ada, DEFAULT)
-    with pytest.raises(LostRace, match="another run has published accelerometer_trusted"):
-        publish(
-            lake,
-            phones,
-            rows,
-            by=by,
-            expected=read_pointer(lake, phones),
-            inputs={people.name: before},
-            retention=Retention(),
-        )
+    monkeypatch.setattr(publishing, "require_unmoved", wait_after_the_last_check)
+    with pytest.raises(CommitConflictError, match="another run has published accelerometer_trusted"):
+        publish_phones(lake, spark)
     assert checks == ["accelerometer_trusted"] * 2
     assert holders_of_ada(lake) == set()

@@ -1,4 +1,4 @@
-"""The data card of the ML table: with each snapshot, in Dagster, true, and with code that loads the table."""
+"""The data card of the ML table: in Dagster with each publication, true, and with code that loads the table."""
 
 import re
 
@@ -8,9 +8,9 @@ import pytest
 from stedi_assets.contracts import TABLES, ConsentRecord, Policy
 from stedi_assets.orchestration.spark_resource import SparkResource
 from stedi_assets.report import data_card
-from stedi_assets.storage.errors import NotWhole
+from stedi_assets.storage.errors import CorruptTableError
 from stedi_assets.storage.lake import Lake
-from stedi_assets.tables.snapshots import current, read_data_card
+from stedi_assets.tables.snapshots import current
 from stedi_assets.verification.engine import SecondEngineFailed
 from stedi_assets_tests.support.lakes import (
     CONSENTED,
@@ -28,9 +28,7 @@ ML = TABLES["machine_learning_curated"]
 
 
 def card_of(lake: Lake) -> str:
-    card = read_data_card(lake, ML, current(lake, ML).snapshot)
-    assert card
-    return card
+    return data_card.data_card(lake, ML, current(lake, ML))
 
 
 @pytest.fixture(scope="module")
@@ -50,15 +48,15 @@ def card(built: Lake) -> str:
 
 
 def test_it_says_what_the_table_is_and_may_be_used_for(built: Lake, card: str) -> None:
-    pointer = current(built, ML)
+    snapshot = current(built, ML)
     assert card.startswith(f"# machine_learning_curated\n\nA row is {ML.row}. {ML.description}\n")
     assert "- **Rows** 4, of **2 subjects**, from 2022-06-18 to 2022-06-18 (UTC)" in card
-    assert f"- **Snapshot** `{pointer.snapshot}`, made by run `{pointer.run_id}`" in card
+    assert f"- **Snapshot** `{snapshot.id}`, made by run `{snapshot.run_id}`" in card
     assert "left out: 1 of 5 (20.0%)" in card
     assert "- **Policy** the default: consent_record `latest`" in card
     assert "**For research, yes**" in card
     assert "**pseudonymised, not anonymous**" in card
-    assert f"To cite it: machine_learning_curated, snapshot {pointer.snapshot}, 4 rows." in card
+    assert f"To cite it: machine_learning_curated, snapshot {snapshot.id}, 4 rows." in card
     assert not TRACES_OF_ADA.search(card.encode())
 
 
@@ -68,13 +66,13 @@ def test_it_has_every_column_with_its_unit(card: str) -> None:
     assert found["timestamp"] == "epoch milliseconds"
 
 
-@pytest.mark.parametrize("library", ["pandas", "polars", "duckdb"])
+@pytest.mark.parametrize("library", ["pandas", "polars", "DuckDB"])
 def test_the_table_loads_in_two_lines(library: str, card: str) -> None:
     if library == "pandas":
         (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
     else:
-        (line,) = re.findall(rf"^- \w+: `(.*{library}.*)`$", card, re.MULTILINE)
-        code = f"import {library}\n{line}"
+        ((imports, line),) = re.findall(rf"^- {library}, after `(.*)`: `(.*)`$", card, re.MULTILINE)
+        code = f"{imports}\n{line}"
     names: dict[str, object] = {}
     exec(code, names)
     rows = names["rows"]
@@ -110,7 +108,7 @@ def test_no_publication_waits_for_it(
     lake: Lake, spark_resource: SparkResource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def is_damaged(*_: object) -> None:
-        raise NotWhole("damaged")
+        raise CorruptTableError("damaged")
 
     def cannot_count(*_: object) -> None:
         raise SecondEngineFailed(ML.name, "IOException")

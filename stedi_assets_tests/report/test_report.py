@@ -1,9 +1,9 @@
 """The report on demand: its numbers are those of the tables, its pictures go with the snapshot."""
 
 from datetime import date
+from pathlib import Path
 
 import dagster as dg
-import pyarrow.parquet as pq
 import pytest
 
 from stedi_assets.contracts import TABLES, MatchOn, Policy
@@ -11,9 +11,9 @@ from stedi_assets.orchestration import report_asset as report
 from stedi_assets.orchestration.report_asset import machine_learning_report
 from stedi_assets.orchestration.spark_resource import SparkResource
 from stedi_assets.report.numbers import MEASURES, count_for_pictures
-from stedi_assets.storage.errors import LakeError, LostRace
+from stedi_assets.report.pictures import keep_pictures
+from stedi_assets.storage.errors import CommitConflictError, LakeError
 from stedi_assets.storage.lake import Lake
-from stedi_assets.tables.publishing import keep_beside
 from stedi_assets.tables.snapshots import current, current_dataset
 from stedi_assets_tests.support.lakes import (
     CONSENTED,
@@ -31,11 +31,16 @@ from stedi_assets_tests.support.lakes import (
 )
 
 ML = TABLES["machine_learning_curated"]
-PICTURES = {"_funnel.png", "_measures.png", "_subjects.png", "_coverage.png"}
+PICTURES = {"funnel.png", "measures.png", "subjects.png", "coverage.png"}
 
 
 def key() -> bytes:
     return b"a pseudonym key for tests, 32 bytes and more"
+
+
+def pictures_of(lake: Lake) -> Path:
+    """Return the folder of the pictures of the table as it is now."""
+    return root_of(lake) / ML.path / "report" / str(current(lake, ML).id)
 
 
 @pytest.fixture(scope="module")
@@ -78,15 +83,13 @@ def test_the_pictures_lie_with_the_snapshot_and_are_shown(
     monkeypatch.setattr(report, "_ENOUGH", 2)
     given = {"lake": resources(built, spark_resource)["lake"]}
     result = dg.materialize([machine_learning_report], resources=given)
-    folder = root_of(built) / ML.path / current(built, ML).snapshot
+    folder = pictures_of(built)
     assert {path.name for path in folder.glob("*.png")} == PICTURES
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in folder.glob("*.png"))
     (shown,) = result.asset_materializations_for_node("machine_learning_report")
     assert shown.metadata["are in the ML table"].value == 2
     assert str(shown.metadata["funnel"].value).startswith("![funnel](data:image/png;base64,")
     assert not TRACES_OF_ADA.search(str(shown.metadata).encode())
-    # Who reads the folder as a table sees the data alone.
-    assert pq.read_table(folder).num_rows == 4
 
 
 def test_pictures_of_few_are_not_given_to_dagster(built: Lake, spark_resource: SparkResource) -> None:
@@ -95,7 +98,7 @@ def test_pictures_of_few_are_not_given_to_dagster(built: Lake, spark_resource: S
     (shown,) = result.asset_materializations_for_node("machine_learning_report")
     assert "of fewer than 20 subjects" in str(shown.metadata["pictures"].value)
     assert "base64" not in str(shown.metadata)
-    folder = root_of(built) / ML.path / current(built, ML).snapshot
+    folder = pictures_of(built)
     assert {path.name for path in folder.glob("*.png")} == PICTURES
 
 
@@ -118,9 +121,20 @@ def test_tables_of_two_moments_are_not_drawn_together(lake: Lake, spark_resource
 
 
 def test_pictures_of_a_snapshot_that_is_current_no_more_are_not_kept(built: Lake) -> None:
-    with pytest.raises(LostRace, match="another run has published machine_learning_curated"):
-        keep_beside(built, ML, "a-snapshot-that-was", {"_funnel.png": b""})
-    assert not (root_of(built) / ML.path / "a-snapshot-that-was").exists()
+    with pytest.raises(CommitConflictError, match="machine_learning_curated was published anew"):
+        keep_pictures(built, 1, {"funnel": b""})
+    assert not (root_of(built) / ML.path / "report" / "1").exists()
+
+
+def test_pictures_go_with_the_next_publication(lake: Lake, spark_resource: SparkResource) -> None:
+    """Who has left since may be in them, whatever snapshots are kept."""
+    write_ada_and_ben(lake)
+    assert materialise(lake, spark_resource).success
+    keep_pictures(lake, current(lake, ML).id, {"funnel": b"a picture"})
+    kept = pictures_of(lake) / "funnel.png"
+    assert kept.is_file()
+    assert materialise(lake, spark_resource, tables=dg.AssetSelection.assets(ML.name)).success
+    assert not kept.exists()
 
 
 def test_a_table_without_rows_is_drawn_all_the_same(lake: Lake, spark_resource: SparkResource) -> None:

@@ -16,8 +16,11 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from stedi_assets.contracts import TABLES
-from stedi_assets.tables.snapshots import data_files, dataset, read_pointer, rows_in
+from stedi_assets.contracts import TABLES, Purpose
+from stedi_assets.tables.catalog import session_of
+from stedi_assets.tables.publishing import RunContext, publish
+from stedi_assets.tables.retention import Retention
+from stedi_assets.tables.snapshots import data_files, dataset, read_current, read_snapshot_of
 from stedi_assets_tests.support.lakes import local_lake, write_ada_and_ben
 
 # Each of these two people has two readings of the phone, and as many of the device at the same instants.
@@ -94,7 +97,7 @@ class Machine:
 
     def rows(self, lake: str) -> dict[str, int]:
         """Return how many rows each published table has."""
-        pointers = {name: read_pointer(local_lake(self.folder / lake), table) for name, table in TABLES.items()}
+        pointers = {name: read_snapshot_of(local_lake(self.folder / lake), table) for name, table in TABLES.items()}
         return {name: pointer.rows for name, pointer in pointers.items() if pointer}
 
     def inside(self, name: str) -> Path:
@@ -224,12 +227,14 @@ def test_every_engine_takes_the_name_of_a_lake_to_the_letter(spark: SparkSession
     table, lake = TABLES["customers_curated"], local_lake(tmp_path / name)
     # What a pattern would find beside it.
     for other in ("lp", "a", "b", "backslash", "ab"):
-        (tmp_path / other / "t").mkdir(parents=True, exist_ok=True)
-    rows = spark.createDataFrame([], table.ddl).unionByName(spark.sql("SELECT 1 AS n").selectExpr(*_one_row(table.ddl)))
-    rows.write.parquet(lake.storage.url("t"))
-    assert rows_in(spark, lake, table, "t").count() == 1
-    assert sum(file.rows for file in data_files(lake, table, "t")) == 1
-    assert dataset(lake, table, "t").count_rows() == 1
+        (tmp_path / other / table.path).mkdir(parents=True, exist_ok=True)
+    run, session = RunContext("a run", Purpose.PRODUCTION), session_of(spark, lake)
+    rows = session.sql("SELECT 1 AS n").selectExpr(*_one_row(table.ddl))
+    publish(lake, table, rows, run=run, before=None, inputs={}, audit=lambda _: {}, retention=Retention())
+    snapshot, stored = read_current(spark, lake, table)
+    assert stored.count() == 1
+    assert sum(file.rows for file in data_files(lake, table, snapshot.id)) == 1
+    assert dataset(lake, table, snapshot.id).count_rows() == 1
 
 
 def _one_row(ddl: str) -> list[str]:
@@ -263,11 +268,11 @@ def test_python_workers_import_what_the_process_does_and_nothing_else(machine: M
 
 
 _MESSAGE = """
-from stedi_assets.orchestration.failures import explained
+from stedi_assets.orchestration.failures import as_dagster_failures
 from stedi_assets.spark.session import spark_session
 import dagster
 try:
-    with explained():
+    with as_dagster_failures():
         spark_session("local[1]", "off", {})
 except dagster.Failure as failure:
     print(failure.description)

@@ -427,7 +427,7 @@ except LakeError as error:
 def test_a_read_only_cache_is_used_where_it_holds_the_jars(cache: Path) -> None:
     if subprocess.run([*_UNPRIVILEGED, "true"], capture_output=True, check=False).returncode:
         pytest.skip("this machine lets nobody be somebody else (unshare)")
-    fill(cache, S3)
+    fill(cache, (*ICEBERG, *S3))
     for each in (cache / "jars", cache):
         each.chmod(0o500)
     command = [*_UNPRIVILEGED, sys.executable, "-c", _READ_ONLY]
@@ -436,7 +436,7 @@ def test_a_read_only_cache_is_used_where_it_holds_the_jars(cache: Path) -> None:
         each.chmod(0o700)
     assert done.returncode == 0, done.stderr
     found, said = done.stdout.splitlines()
-    assert found == ":".join(str(cache / "jars" / jar.file) for jar in S3)
+    assert found == ":".join(str(cache / "jars" / jar.file) for jar in (*ICEBERG, *S3))
     assert said == (
         f"There is nowhere to keep Spark's jars: {cache} cannot be written to. Set XDG_CACHE_HOME to a folder that can."
     )
@@ -448,10 +448,8 @@ def test_a_session_has_the_jars_it_needs_and_no_other(cache: Path) -> None:
     def names(path: str) -> list[str]:
         return [Path(jar).name for jar in path.split(":")] if path else []
 
-    assert class_path(_NOWHERE, on_s3=False) == ""
-    assert names(class_path(_NOWHERE, on_s3=True)) == [jar.file for jar in S3]
-    assert names(class_path(_NOWHERE, on_s3=False, iceberg=True)) == [jar.file for jar in ICEBERG]
-    assert names(class_path(_NOWHERE, on_s3=True, iceberg=True)) == [jar.file for jar in (*ICEBERG, *S3)]
+    assert names(class_path(_NOWHERE, on_s3=False)) == [jar.file for jar in ICEBERG]
+    assert names(class_path(_NOWHERE, on_s3=True)) == [jar.file for jar in (*ICEBERG, *S3)]
 
 
 def test_only_what_is_missing_or_cut_is_fetched(
@@ -459,6 +457,7 @@ def test_only_what_is_missing_or_cut_is_fetched(
 ) -> None:
     here = Artifact("org.example:here:1.0", 5, "not looked at")
     monkeypatch.setattr(jars, "S3", (here, ARTIFACT))
+    monkeypatch.setattr(jars, "ICEBERG", ())
     fill(cache, (here,))
     (cache / "jars" / ARTIFACT.file).write_bytes(JAR[:-1])
     assert class_path(trusted.address, on_s3=True).endswith(ARTIFACT.file)
@@ -482,35 +481,36 @@ def test_the_command_fetches_what_has_another_digest_and_says_where_it_is(
 
 def test_a_cache_that_cannot_stand_on_a_class_path_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "a:b"))
-    fill(tmp_path / "a:b" / "stedi", S3)
+    fill(tmp_path / "a:b" / "stedi", (*ICEBERG, *S3))
     with pytest.raises(LakeError, match=r"cannot stand on a class path, for it has a :\. Set XDG_CACHE_HOME"):
         class_path(_NOWHERE, on_s3=True)
 
 
 def test_s3a_is_of_the_hadoop_of_pyspark(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     require_same_hadoop()
-    fill(cache, S3)
+    fill(cache, (*ICEBERG, *S3))
     monkeypatch.setattr(jars, "_HADOOP", "3.4.1")
     said = r"brings Hadoop 3\.4\.2, and the way to S3 is of Hadoop 3\.4\.1: they must be the same\. Install the pyspark"
     with pytest.raises(LakeError, match=said):
         class_path(_NOWHERE, on_s3=True)
     with pytest.raises(LakeError, match=said):
-        cluster_settings()
+        cluster_settings(on_s3=True)
 
 
 def test_the_jars_are_few_and_a_cluster_has_the_same() -> None:
     without_sqlite = [jar for jar in (*ICEBERG, *S3) if "sqlite" not in jar.coordinates]
     assert sum(jar.size for jar in without_sqlite) < 130_000_000
-    assert cluster_settings()["spark.jars.packages"] == (
-        "org.apache.hadoop:hadoop-aws:3.4.2,org.apache.iceberg:iceberg-aws-bundle:1.12.0,"
+    iceberg = "org.apache.iceberg:iceberg-spark-runtime-4.1_2.13:1.12.0,org.xerial:sqlite-jdbc:3.50.3.0"
+    assert cluster_settings(on_s3=False)["spark.jars.packages"] == iceberg
+    assert cluster_settings(on_s3=True)["spark.jars.packages"] == (
+        f"{iceberg},org.apache.hadoop:hadoop-aws:3.4.2,org.apache.iceberg:iceberg-aws-bundle:1.12.0,"
         "software.amazon.awssdk:s3-transfer-manager:2.54.17,software.amazon.awssdk:apache-client:2.54.17"
     )
 
 
 _ICEBERG_TABLE = """
-import functools, sys
+import sys
 from stedi_assets.spark import session
-session.class_path = functools.partial(session.class_path, iceberg=True)
 catalog = {
     "spark.sql.catalog.lake": "org.apache.iceberg.spark.SparkCatalog",
     "spark.sql.catalog.lake.type": "jdbc",

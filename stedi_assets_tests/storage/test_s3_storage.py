@@ -131,7 +131,7 @@ def left(s3: Any, name: str) -> list[str]:
 
 
 def test_a_small_file_is_replaced_by_whoever_has_seen_it_last(storage: Storage) -> None:
-    path = "customer/trusted/_current.json"
+    path = "t/_keys.json"
     assert storage.read(path) is None
     assert storage.replace(path, b"0", '"never seen"') is None
     first = storage.replace(path, b"1", None)
@@ -150,16 +150,16 @@ def test_a_small_file_is_replaced_by_whoever_has_seen_it_last(storage: Storage) 
 
 
 def test_of_many_who_have_seen_the_same_one_succeeds(storage: Storage) -> None:
-    version = storage.replace("t/_current.json", b"", None)
+    version = storage.replace("t/_keys.json", b"", None)
     for race in range(10):
 
         def replaced(number: int, race: int = race, seen: str | None = version) -> str | None:
-            return storage.replace("t/_current.json", b"%d in race %d" % (number, race), seen)
+            return storage.replace("t/_keys.json", b"%d in race %d" % (number, race), seen)
 
         versions = at_once(6, replaced)
         (winner,) = [number for number, version in enumerate(versions) if version]
         version = versions[winner]
-        found = storage.read("t/_current.json")
+        found = storage.read("t/_keys.json")
         assert found
         assert (found.content, found.version) == (b"%d in race %d" % (winner, race), version)
 
@@ -194,15 +194,57 @@ def test_a_folder_holds_what_lies_below_it_and_nothing_of_its_neighbours(storage
     assert any(entry.path.startswith("_hidden") for entry in storage.entries("t"))
     assert storage.folders("t") == {"b", "_hidden"}
     assert set(storage.files("t")) == {"a.json"}
-    storage.purge("t/b")
+    storage.delete_permanently("t/b")
     assert {entry.path for entry in storage.entries("t") if entry.is_file} == {"a.json"}
-    storage.purge("t")
-    storage.purge("t")
+    storage.delete_permanently("t")
+    storage.delete_permanently("t")
     assert list(storage.entries("t")) == []
     assert storage.folders("t") == frozenset()
     assert {entry.path for entry in storage.entries("t2")} == {"g.json"}
     assert set(storage.files("t_landing")) == {"h.json"}
     assert storage.files("nowhere") == {}
+
+
+def test_the_size_of_a_file_is_known_and_none_where_there_is_none(storage: Storage) -> None:
+    assert storage.size("t/a.json") is None
+    storage.write("t/a.json", b"")
+    assert storage.size("t/a.json") == 0
+    storage.write("t/a.json", b"12345")
+    assert storage.size("t/a.json") == 5
+    storage.delete("t/a.json")
+    assert storage.size("t/a.json") is None
+
+
+def test_every_file_below_a_folder_is_found_hidden_or_not(storage: Storage) -> None:
+    for path in ("t/a", "t/_stage-1/b", "t/data/day=1/.c.crc", "t2/d", "t"):
+        if path != "t" or not isinstance(storage, LocalFolder):
+            storage.write(path, path.encode())
+    assert dict(storage.below("t")) == {"t/a": 3, "t/_stage-1/b": 12, "t/data/day=1/.c.crc": 19}
+    assert dict(storage.below("t/data")) == {"t/data/day=1/.c.crc": 19}
+    assert dict(storage.below("nowhere")) == {}
+
+
+def test_files_are_removed_for_good_by_name_and_nothing_else(storage: Storage) -> None:
+    for path in ("t/a", "t/b", "t/data/day=1/c", "t/data/day=1/d", "t/data/day=2/e", "t2/a"):
+        storage.write(path, b"1")
+    storage.delete_permanently("t", [])
+    assert len(storage.below("t")) == 5
+    storage.delete_permanently("t", ["t/a", "t/data/day=1/c", "t/data/day=2/e", "t/never was"])
+    assert set(storage.below("t")) == {"t/b", "t/data/day=1/d"}
+    # A folder goes with its last file, and not before.
+    assert storage.folders("t/data") == {"day=1"}
+    storage.delete_permanently("t", ["t/a", "t/b"])
+    assert set(storage.below("t")) == {"t/data/day=1/d"}
+    assert set(storage.below("t2")) == {"t2/a"}
+
+
+def test_what_was_written_is_made_to_last(storage: Storage) -> None:
+    storage.write("t/data/a", b"1")
+    storage.fsync(["t/data/a"])
+    storage.fsync([])
+    if isinstance(storage, LocalFolder):
+        with pytest.raises(FileNotFoundError):
+            storage.fsync(["t/data/b"])
 
 
 def test_a_file_that_is_replaced_or_gone_has_changed(storage: Storage) -> None:
@@ -217,13 +259,13 @@ def test_a_file_that_is_replaced_or_gone_has_changed(storage: Storage) -> None:
 # --- More, and odder, than a folder holds -----------------------------------------------------------------------------
 
 
-def test_more_than_a_page_is_listed_and_purged_whole(server: S3Server) -> None:
+def test_more_than_a_page_is_listed_and_removed_whole(server: S3Server) -> None:
     name, s3 = new_bucket(server, versioned=True)
     put_many(s3, name, [f"lake/t/s/{number:04}" for number in range(1_001)])
     storage = S3Bucket.at(f"s3://{name}/lake")
     assert len({entry.path for entry in storage.entries("t")}) == 1_001
     assert len(storage.files("t/s")) == 1_001
-    storage.purge("t/s")
+    storage.delete_permanently("t/s")
     assert left(s3, name) == []
 
 
@@ -252,7 +294,7 @@ def test_every_key_is_listed_once_and_read_by_its_name(server: S3Server) -> None
             assert stream.read() == key.encode()
     # Whatever ends like a folder, or has a hidden part, is not read.
     assert {path for path, entry in found.items() if not entry.is_file} == {"last/", "../a", "./a", "a/../b"}
-    storage.purge("t")
+    storage.delete_permanently("t")
     assert left(s3, name) == []
 
 
@@ -329,47 +371,47 @@ def test_a_location_that_tools_would_read_differently_is_refused(location: str) 
         S3Bucket.at(location)
 
 
-# --- The switch -------------------------------------------------------------------------------------------------------
+# --- The conditional write --------------------------------------------------------------------------------------------
 
 
-def _pointer_put(method: str, target: str) -> bool:
-    return method == "PUT" and "_current.json" in target
+def _keys_put(method: str, target: str) -> bool:
+    return method == "PUT" and "_keys.json" in target
 
 
 @pytest.mark.parametrize("seen", [False, True], ids=["the first", "a later one"])
 @pytest.mark.parametrize("kind", ["reset_after", "cut_short", "reset_before", "internal_error", "slow_down"])
-def test_a_pointer_whose_answer_is_lost_counts_as_written(
+def test_a_write_whose_answer_is_lost_counts_as_written(
     kind: Kind, *, seen: bool, s3: S3Bucket, proxy: FaultProxy
 ) -> None:
-    before = s3.replace("t/_current.json", b"before", None) if seen else None
+    before = s3.replace("t/_keys.json", b"before", None) if seen else None
     proxy.share, proxy.kinds = 1, (kind,)
     # The first time only.
-    proxy.only = lambda method, target: _pointer_put(method, target) and not proxy.injected
-    version = s3.replace("t/_current.json", b"ours", before)
+    proxy.only = lambda method, target: _keys_put(method, target) and not proxy.injected
+    version = s3.replace("t/_keys.json", b"ours", before)
     assert proxy.injected.total() == 1
-    found = s3.read("t/_current.json")
+    found = s3.read("t/_keys.json")
     assert found
     assert (found.content, found.version) == (b"ours", version)
 
 
 def test_who_loses_the_answer_and_the_race_has_lost(s3: S3Bucket, proxy: FaultProxy) -> None:
     """Another run writes before ours, whose first answer is lost: ours must not take theirs for its own."""
-    before = s3.replace("t/_current.json", b"before", None)
+    before = s3.replace("t/_keys.json", b"before", None)
 
     def only(method: str, target: str) -> bool:
-        if not _pointer_put(method, target) or proxy.injected:
+        if not _keys_put(method, target) or proxy.injected:
             return False
         proxy.only = None
         proxy.share = 0
-        assert s3.replace("t/_current.json", b"theirs", before)
+        assert s3.replace("t/_keys.json", b"theirs", before)
         proxy.share = 1
-        proxy.only = lambda method, target: _pointer_put(method, target) and not proxy.injected
+        proxy.only = lambda method, target: _keys_put(method, target) and not proxy.injected
         return True
 
     proxy.share, proxy.kinds, proxy.only = 1, ("reset_after",), only
-    assert s3.replace("t/_current.json", b"ours", before) is None
+    assert s3.replace("t/_keys.json", b"ours", before) is None
     assert proxy.injected == {"reset_after": 1}
-    found = s3.read("t/_current.json")
+    found = s3.read("t/_keys.json")
     assert found
     assert found.content == b"theirs"
 
@@ -378,23 +420,23 @@ def test_who_loses_the_answer_and_the_race_has_lost(s3: S3Bucket, proxy: FaultPr
 def test_a_conflict_is_tried_again(conflicts: int, s3: S3Bucket, proxy: FaultProxy) -> None:
     proxy.share, proxy.kinds = 1, ("conflict",)
     proxy.only = lambda *_: proxy.injected["conflict"] < conflicts
-    assert s3.replace("t/_current.json", b"ours", None)
+    assert s3.replace("t/_keys.json", b"ours", None)
     assert proxy.injected == {"conflict": conflicts}
 
 
 def test_who_meets_nothing_but_conflicts_has_lost(s3: S3Bucket, proxy: FaultProxy) -> None:
     proxy.share, proxy.kinds = 1, ("conflict",)
-    assert s3.replace("t/_current.json", b"ours", None) is None
-    assert s3.read("t/_current.json") is None
+    assert s3.replace("t/_keys.json", b"ours", None) is None
+    assert s3.read("t/_keys.json") is None
 
 
-def test_a_pointer_that_cannot_be_written_is_an_error_and_no_lost_race(
+def test_what_cannot_be_written_is_an_error_and_no_lost_race(
     s3: S3Bucket, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refuse(proxy, monkeypatch, _pointer_put)
+    refuse(proxy, monkeypatch, _keys_put)
     with pytest.raises(PermissionError, match=r"S3 denies PutObject \(AccessDenied\)"):
-        s3.replace("t/_current.json", b"ours", None)
-    assert s3.read("t/_current.json") is None
+        s3.replace("t/_keys.json", b"ours", None)
+    assert s3.read("t/_keys.json") is None
 
 
 # --- What goes wrong on the way ---------------------------------------------------------------------------------------
@@ -408,7 +450,7 @@ def test_what_may_be_repeated_is_repeated(seed: int, server: S3Server, monkeypat
         storage = S3Bucket.at(f"s3://{name}/lake")
         version, big = None, random.Random(seed).randbytes(IN_PARTS)
         for number in range(10):
-            version = storage.replace("t/_current.json", b"%d" % number, version)
+            version = storage.replace("t/_keys.json", b"%d" % number, version)
             assert version
             storage.write(f"t/s/{number}", b"%d" % number)
         with storage.writing("t/s/big") as file:
@@ -416,10 +458,10 @@ def test_what_may_be_repeated_is_repeated(seed: int, server: S3Server, monkeypat
         assert content_of(storage, "t/s/big") == big
         assert storage.files("t/s") == {**{f"{number}": 1 for number in range(10)}, "big": IN_PARTS}
         assert storage.folders("t") == {"s"}
-        current = storage.read("t/_current.json")
-        assert current
-        assert current.content == b"9"
-        storage.purge("t")
+        last = storage.read("t/_keys.json")
+        assert last
+        assert last.content == b"9"
+        storage.delete_permanently("t")
     assert proxy.injected.total() > 5
     assert left(client, name) == []
 
@@ -438,7 +480,12 @@ def test_what_breaks_off_is_read_again(s3: S3Bucket, proxy: FaultProxy) -> None:
 def test_a_missing_bucket_is_told_from_a_missing_object(s3: S3Bucket) -> None:
     assert s3.read("nothing") is None
     gone = S3Bucket.at("s3://gone/lake")
-    for call in (gone.require_writable, lambda: gone.read("x"), lambda: gone.files("x"), lambda: gone.purge("x")):
+    for call in (
+        gone.require_writable,
+        lambda: gone.read("x"),
+        lambda: gone.files("x"),
+        lambda: gone.delete_permanently("x"),
+    ):
         with pytest.raises(FileNotFoundError) as caught:
             call()
         assert caught.value.strerror == "there is no such bucket"
@@ -505,16 +552,16 @@ def test_whatever_is_written_is_encrypted(
     name, client = new_bucket(server)
     storage = S3Bucket.at(f"s3://{name}/lake", kms_key)
     storage.write("small", b"1")
-    storage.replace("pointer", b"2", storage.replace("pointer", b"1", None))
+    storage.replace("replaced", b"2", storage.replace("replaced", b"1", None))
     for path, size in (("one part", 10), ("parts", IN_PARTS)):
         with storage.writing(path) as file:
             file.write(b"1" * size)
-    for path in ("small", "pointer", "one part", "parts"):
+    for path in ("small", "replaced", "one part", "parts"):
         head = client.head_object(Bucket=name, Key=f"lake/{path}")
         assert (head.get("ServerSideEncryption"), head.get("SSEKMSKeyId")) == expected, path
 
 
-# --- Purging ----------------------------------------------------------------------------------------------------------
+# --- Removal for good -------------------------------------------------------------------------------------------------
 
 
 def _begin_upload(storage: S3Bucket, path: str) -> None:
@@ -525,7 +572,7 @@ def _begin_upload(storage: S3Bucket, path: str) -> None:
 
 
 def _fill(storage: S3Bucket) -> None:
-    """Put into the folder t what a purge could forget: old versions, a deleted object, an upload that was begun."""
+    """Put into the folder t what a removal could forget: old versions, a deleted object, an upload that was begun."""
     storage.write("t/s/a", b"ada@example.com")
     storage.write("t/s/a", b"ben@example.com")
     storage.write("t/s/deleted", b"ada@example.com")
@@ -534,24 +581,34 @@ def _fill(storage: S3Bucket) -> None:
     storage.write("t2/s/stays", b"1")
 
 
-def test_no_version_and_no_upload_outlives_a_purge(versioned: S3Bucket) -> None:
+def test_no_version_and_no_upload_outlives_a_removal(versioned: S3Bucket) -> None:
     _fill(versioned)
     _begin_upload(versioned, "t/only begun/x")
     versioned.write("t/only deleted/x", b"1")
     versioned.delete("t/only deleted/x")
-    # Also those are to be found, for somebody to purge them.
+    # Also those are to be found, for somebody to remove them.
     assert versioned.folders("t") == {"s", "only begun", "only deleted"}
     for folder in sorted(versioned.folders("t")):
-        versioned.purge(f"t/{folder}")
+        versioned.delete_permanently(f"t/{folder}")
     assert left(versioned.client, versioned.bucket) == ["lake/t2/s/stays"]
     assert versioned.folders("t") == frozenset()
+
+
+def test_of_a_file_that_is_removed_by_name_no_version_and_no_upload_stays(versioned: S3Bucket) -> None:
+    """And they are found by its name, though there may be nothing to see of it."""
+    _fill(versioned)
+    versioned.write("t/s/stays", b"12")
+    assert dict(versioned.below("t")) == {"t/s/a": 15, "t/s/deleted": 0, "t/s/begun": 0, "t/s/stays": 2}
+    versioned.delete_permanently("t", ["t/s/a", "t/s/deleted", "t/s/begun"])
+    assert dict(versioned.below("t")) == {"t/s/stays": 2}
+    assert sorted(left(versioned.client, versioned.bucket)) == ["lake/t/s/stays", "lake/t2/s/stays"]
 
 
 def test_an_upload_that_another_has_aborted_is_no_error(s3: S3Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     _begin_upload(s3, "t/s/x")
     abort = s3.client.abort_multipart_upload
     monkeypatch.setattr(s3.client, "abort_multipart_upload", lambda **upload: (abort(**upload), abort(**upload)))
-    s3.purge("t/s")
+    s3.delete_permanently("t/s")
     assert left(s3.client, s3.bucket) == []
 
 
@@ -570,7 +627,7 @@ def test_who_may_not_remove_everything_is_told_so(
     _fill(versioned)
     refuse(proxy, monkeypatch, lambda m, target: m == method and query in target.partition("?")[2])
     with pytest.raises(PermissionError, match=rf"S3 denies {operation} \(AccessDenied\)"):
-        versioned.purge("t/s")
+        versioned.delete_permanently("t/s")
     assert proxy.injected
 
 
@@ -587,5 +644,5 @@ def test_a_version_that_may_not_be_deleted_among_those_that_may_is_an_error(
     said = botocore.awsrequest.AWSResponse("http://s3", 200, {}, raw)
     versioned.client.meta.events.register("before-send.s3.DeleteObjects", lambda **_: said)
     with pytest.raises(PermissionError, match=r"S3 denies DeleteObjectVersion \(AccessDenied\)") as caught:
-        versioned.purge("t/s")
+        versioned.delete_permanently("t/s")
     assert KEY_ID not in str(caught.value)

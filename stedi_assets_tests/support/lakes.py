@@ -7,14 +7,19 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import dagster as dg
+from pyspark.sql import SparkSession
 
-from stedi_assets.contracts import Policy, Purpose
+from stedi_assets.contracts import SOURCES, Policy, Purpose, Table
 from stedi_assets.orchestration.alerts import MessageNotSent, Notifier
 from stedi_assets.orchestration.assets import ASSETS, LANDING_IO, PARQUET_IO
 from stedi_assets.orchestration.checks import CHECKS, ThresholdsResource
 from stedi_assets.orchestration.io_managers import LakeResource, LandingIOManager, ParquetIOManager
 from stedi_assets.orchestration.spark_resource import SparkResource
+from stedi_assets.privacy.deliveries import land_without_erased, publish_landing
 from stedi_assets.storage.lake import Lake
+from stedi_assets.tables.publishing import RunContext
+from stedi_assets.tables.retention import Retention
+from stedi_assets.tables.snapshots import current, data_paths
 
 
 def local_lake(folder: Path) -> Lake:
@@ -25,6 +30,11 @@ def local_lake(folder: Path) -> Lake:
 def root_of(lake: Lake) -> Path:
     """Return the folder of a local lake."""
     return Path(lake.location)
+
+
+def stored_files(lake: Lake, table: Table) -> list[Path]:
+    """Return the data files of a table of a local lake, as it is published now, in order."""
+    return sorted(root_of(lake) / path for path in data_paths(lake, table, current(lake, table).id))
 
 
 DEFAULT = Policy()
@@ -118,6 +128,16 @@ def materialise(
         instance=instance,
         raise_on_error=False,
     )
+
+
+def land_customers(lake: Lake, spark: SparkSession, run: RunContext) -> None:
+    """Land the files of customers, without Dagster: whoever withdrew in them leaves first."""
+    source = SOURCES["customer"]
+    landing = land_without_erased(spark, lake, source, suppression_key=lambda: b"a key for tests of 32 bytes and more")
+    try:
+        publish_landing(spark, lake, source, landing, run, Retention())
+    finally:
+        landing.stage.discard()
 
 
 def check(lake: Lake, spark: SparkResource, policy: Policy = DEFAULT, **options: Any) -> dg.ExecuteInProcessResult:

@@ -1,64 +1,84 @@
 """Publishing under torture: writers in processes of their own that meet a fault, and readers that poll meanwhile.
 
-A writer publishes one generation of a table by `publish` itself; only Spark's part is played by Arrow. The rows of a
-generation say whether they are whole: each carries its generation, how many there are of it, and which of those it is.
-A table of two generations, with a row too few or one twice, gives itself away to whoever reads it.
+A writer publishes one generation of a table, alone, or of a landing table with what belongs to it, by the product's own
+functions; only Spark's part is played by Arrow. The rows of a generation say whether they are whole: each carries its
+generation, how many there are of it, and which of those it is. A table of two generations, with a row too few or one
+twice, gives itself away to whoever reads it.
 
 A writer is told at which point to meet which fault. The points are found by wrapping the product's functions in the
 writer's process. A disk that is full stays full, and a right that is denied stays denied, until that process ends.
 """
 
 import errno
-import io
 import multiprocessing
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from functools import partial, wraps
+from functools import wraps
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Barrier, Event
-from pathlib import Path
 from typing import Any, Literal, cast
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from botocore.exceptions import ClientError
-from pyspark.sql import DataFrame
+from pyiceberg.catalog import MetastoreCatalog
+from pyspark.sql import DataFrame, SparkSession
 
 from stedi_assets.contracts import SOURCES, TABLES, Policy, Purpose, Table
+from stedi_assets.contracts.tables import companions_of
+from stedi_assets.ingest.landing import Landing
+from stedi_assets.ingest.landing_files import Listing
+from stedi_assets.privacy.deliveries import publish_landing
 from stedi_assets.storage import local, s3
-from stedi_assets.storage.errors import NotWhole
+from stedi_assets.storage.errors import CorruptTableError
 from stedi_assets.storage.interface import Storage
-from stedi_assets.storage.lake import POINTER, PURPOSE, Lake
+from stedi_assets.storage.lake import PURPOSE, Lake
 from stedi_assets.storage.local import LocalFolder
 from stedi_assets.storage.s3 import S3Bucket
-from stedi_assets.tables import publishing
+from stedi_assets.tables import publishing, retention
 from stedi_assets.tables.arrow_types import ARROW_TYPES
-from stedi_assets.tables.publishing import Provenance, Retention, publish
-from stedi_assets.tables.snapshots import current, current_dataset, read_pointer
+from stedi_assets.tables.branches import MAIN
+from stedi_assets.tables.catalog import DATABASE, load
+from stedi_assets.tables.file_reports import FileReport, read_file_reports
+from stedi_assets.tables.publishing import RunContext, Stage, publish
+from stedi_assets.tables.retention import Retention, referenced
+from stedi_assets.tables.snapshots import as_published, current, dataset, published, read_snapshot_of
+from stedi_assets.verification.rules import auditor
 
 Kind = Literal["SIGKILL", "SIGTERM", "exception", "disk full", "denied"]
 KINDS: tuple[Kind, ...] = ("SIGKILL", "SIGTERM", "exception", "disk full", "denied")
 
-# The points before the pointer is switched, and those after. At `during pointer` a folder has the pointer's draft, and
-# S3 the pointer itself, but its answer has not arrived.
-BEFORE = (
-    *("before stage", "during stage", "during commit", "after stage", "after read back", "after rules"),
-    *("before settle", "after settle", "before pointer"),
+# The points before `main` has moved, and those after. `during` a commit, its metadata are written, and the catalog does
+# not name them yet.
+_WRITTEN = (
+    *("before branch", "during branch", "after branch", "during write", "after write", "after read back"),
+    *("after rules", "after fsync", "during seal", "after seal"),
 )
-AFTER = ("after pointer", "before purge", "during purge", "after purge")
-POINTS = (*BEFORE, "during pointer", *AFTER)
+_CLEANED = ("before expire", "during expire", "after expire")
+BEFORE = (*_WRITTEN, "before fast-forward", "during fast-forward")
+AFTER = ("after fast-forward", *_CLEANED, "before removal", "during removal", "after removal")
+# Those of a landing table's companions: written before it, and moved after it.
+COMPANION_BEFORE = tuple(f"companion {point}" for point in (*_WRITTEN, "before tag", "during tag", "after tag"))
+COMPANION_AFTER = tuple(
+    f"companion {point}" for point in ("before fast-forward", "during fast-forward", "after fast-forward", *_CLEANED)
+)
+POINTS = (*BEFORE, *AFTER)
+LANDING_POINTS = (*COMPANION_BEFORE, *POINTS, *COMPANION_AFTER)
 
-# Without the rules that look at other tables; and without those that DuckDB counts.
-JUDGED = replace(TABLES["accelerometer_trusted"], own_rules=())
+# Without days, where only Spark could write it; without the rules that look at other tables; and those DuckDB counts.
+JUDGED = replace(TABLES["accelerometer_trusted"], own_rules=(), instant=None)
 UNJUDGED = replace(JUDGED, key=())
+# A table with companions.
+LANDED = SOURCES["customer"].landing
 AT_ONCE = Retention(snapshots=2, readers=timedelta(0))
 FOR_READERS = Retention(snapshots=2, readers=timedelta(minutes=10))
 
-_FILES = 3
+_FILE = "one.json"
 # In seconds: a writer that meets nobody by then never will.
 _PATIENCE = 60
 _PAUSE = 0.002
@@ -84,61 +104,112 @@ class Generation:
     number: int
 
     @property
-    def dtypes(self) -> list[tuple[str, str]]:
-        """The columns, as a data frame names them."""
-        return [(column.name, column.type.value) for column in JUDGED.columns]
+    def count(self) -> int:
+        """How many rows there are: not as many as in the next generation."""
+        return 6 + self.number % 7
 
     @property
-    def rows(self) -> int:
-        """How many rows there are: not as many as in the next generation."""
-        return 2 * _FILES + self.number % 7
+    def quarantined_count(self) -> int:
+        """How many records of it are in quarantine; sometimes none."""
+        return self.number % 3
 
-    def files(self) -> Iterator[bytes]:
-        """Yield its Parquet files."""
-        schema = pa.schema([(column.name, ARROW_TYPES[column.type]) for column in JUDGED.columns])
-        for first in range(_FILES):
-            places = range(first, self.rows, _FILES)
-            values = {"user": "p@example.com", "timestamp": self.number, "y": self.rows, "z": 0}
-            rows = [{**values, "x": place} for place in places]
-            file = io.BytesIO()
-            pq.write_table(pa.Table.from_pylist(rows, schema), file)
-            yield file.getvalue()
+    def rows(self, table: Table) -> pa.Table:
+        """Return its rows of a table."""
+        return _table(table, [_row(table, self.number, self.count, place) for place in range(self.count)])
+
+    def quarantined(self) -> pa.Table | None:
+        """Return its quarantine."""
+        row = {
+            "_source_file": _FILE,
+            "reasons": ["malformed"],
+            "raw": b"{",
+            "_offset": self.number,
+            "_superseded": False,
+        }
+        rows = [
+            {**row, "_length": place, "_people": [], "_devices": [], "_digest": f"{place}"}
+            for place in range(self.quarantined_count)
+        ]
+        return _table(SOURCES["customer"].quarantine, rows) if rows else None
+
+    def report(self) -> FileReport:
+        """Return what became of its raw file."""
+        count, bad = self.count, self.quarantined_count
+        return FileReport(_FILE, self.number, f"{self.number}", records=count + bad, accepted=count, quarantined=bad)
+
+
+def _row(table: Table, number: int, count: int, place: int) -> dict[str, object]:
+    if table.name != LANDED.name:
+        return {"user": "p@example.com", "timestamp": number, "y": count, "z": 0, "x": place}
+    texts = {"email": f"{place}", "_person": f"{place}", "serialNumber": "1", "_device": "1", "_source_file": _FILE}
+    return {**texts, "lastUpdateDate": number, "registrationDate": count, "_superseded": False}
+
+
+def _table(table: Table, rows: list[dict[str, object]]) -> pa.Table:
+    names = [(column.name, ARROW_TYPES[column.type]) for column in table.columns]
+    return pa.Table.from_pylist([{name: row.get(name) for name, _ in names} for row in rows], pa.schema(names))
 
 
 def generation_of(rows: pa.Table) -> int:
     """Return the generation that rows are. Raises `Torn` unless they are one, all of it, and once."""
-    numbers, counts = sorted(set(rows["timestamp"].to_pylist())), sorted(set(rows["y"].to_pylist()))
-    if len(numbers) != 1 or sorted(rows["x"].to_pylist()) != list(range(int(counts[0]))):
+    landed = "lastUpdateDate" in rows.column_names
+    number, count, place = ("lastUpdateDate", "registrationDate", "email") if landed else ("timestamp", "y", "x")
+    numbers, counts = sorted(set(rows[number].to_pylist())), sorted(set(rows[count].to_pylist()))
+    if len(numbers) != 1 or sorted(map(int, rows[place].to_pylist())) != list(range(int(counts[0]))):
         raise Torn(f"{rows.num_rows} rows of the generations {numbers}, which have {counts} rows")
     return int(numbers[0])
 
 
-def read_generation(lake: Lake) -> int:
-    """Return the generation that is read through the pointer; again if it was replaced and removed meanwhile.
+def read_generation(lake: Lake, table: Table) -> int:
+    """Return the generation that is published; again if it was replaced and removed meanwhile.
 
-    Nothing else is forgiven: what can be read has to be whole, and what the pointer still names has to be readable.
+    Nothing else is forgiven: what can be read has to be whole, and what is current has to be readable. So does what
+    belongs to a landing table, and it has to be of the same generation.
     """
     while True:
-        before = current(lake, JUDGED)
+        before = current(lake, table)
         try:
-            return generation_of(current_dataset(lake, JUDGED.name).to_table())
-        except (OSError, NotWhole):
-            if current(lake, JUDGED).snapshot == before.snapshot:
+            found = generation_of(dataset(lake, table, before.id).to_table())
+            if table == LANDED:
+                _require_companions(lake, found)
+        except (OSError, CorruptTableError):
+            if current(lake, table).id == before.id:
                 raise
+        else:
+            return found
+
+
+def _require_companions(lake: Lake, found: int) -> None:
+    source, snapshot = SOURCES["customer"], current(lake, LANDED)
+    files = read_file_reports(lake, source, snapshot)
+    quarantined = dataset(lake, source.quarantine, snapshot.inputs[source.quarantine.name]).to_table()
+    newer = generation_of(dataset(lake, LANDED, snapshot.id).to_table())
+    expected = Generation(newer)
+    if files != (expected.report(),) or quarantined["_offset"].to_pylist() != [newer] * expected.quarantined_count:
+        raise Torn(f"generation {found}, or {newer} since, has files and quarantine of another")
 
 
 def litter(lake: Lake, *tables: Table) -> list[str]:
-    """Return what lies in a lake and is neither raw, nor a pointer or a lock, nor in a snapshot that a pointer names.
+    """Return what lies in a lake and is neither raw nor named by a table, and branches and snapshots too many.
 
     On S3 also what only lies there for those who look for old versions, deletions and unfinished uploads.
     """
-    kept = {PURPOSE, _LOCK, *(f"{table.path}/{name}" for table in tables for name in (POINTER, _LOCK))}
-    folders = [f"{source.raw_path}/" for source in SOURCES.values()]
-    for table in tables:
-        pointer = current(lake, table)
-        named = (pointer.snapshot, *(old.snapshot for old in pointer.replaced))
-        folders += [f"{table.path}/{snapshot}/" for snapshot in named]
-    return sorted(path for path in _everything(lake.storage) - kept if not path.startswith(tuple(folders)))
+    kept = {PURPOSE, _LOCK, *(f"{DATABASE}{end}" for end in ("", "-wal", "-shm"))}
+    folders = tuple(f"{source.raw_path}/" for source in SOURCES.values())
+    too_many = []
+    for table in [*tables, *(companion for owner in tables for companion in companions_of(owner))]:
+        iceberg = load(lake, table)
+        assert iceberg
+        kept |= referenced(lake, iceberg, with_old_metadata=True)
+        named = {f"landed_{snapshot.snapshot_id}" for snapshot in iceberg.metadata.snapshots}
+        too_many += [f"{table.name}: {name}" for name in iceberg.metadata.refs if name != MAIN and name not in named]
+        too_many += [
+            f"{table.name}: {found.snapshot_id}"
+            for found in iceberg.metadata.snapshots
+            if not as_published(lake, table, found)
+        ]
+        assert published(lake, table, iceberg), table.name
+    return sorted(path for path in _everything(lake.storage) - kept if not path.startswith(folders)) + too_many
 
 
 def _everything(storage: Storage) -> set[str]:
@@ -200,7 +271,7 @@ class Outcome:
 
 
 class Writer:
-    """A process that publishes once. It has read the pointer already, but for one of two that are to meet."""
+    """A process that publishes once. It has seen what is current already, but for one of two that are to meet."""
 
     def __init__(self, order: Order, meeting: Barrier | None = None) -> None:
         self._told, tell = FORK.Pipe(duplex=False)
@@ -232,11 +303,11 @@ class Writer:
 class Reader:
     """A process that reads a table over and over, and notes every generation that is torn, unreadable or older."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, table: Table) -> None:
         self._stop: Event = FORK.Event()
         self._polls = FORK.Value("L", lock=False)
         self._told, tell = FORK.Pipe(duplex=False)
-        self._process = FORK.Process(target=_poll, args=(place, self._stop, self._polls, tell))
+        self._process = FORK.Process(target=_poll, args=(place, table, self._stop, self._polls, tell))
         self._process.start()
         tell.close()
 
@@ -253,13 +324,13 @@ class Reader:
         return bad
 
 
-def _poll(place: Place, stop: Event, polls: Any, told: Connection) -> None:
+def _poll(place: Place, table: Table, stop: Event, polls: Any, told: Connection) -> None:
     lake, last, bad = place.enter(), 0, []
     tests = multiprocessing.parent_process()
     # Should the tests be killed, nobody says stop.
     while not stop.is_set() and tests and tests.is_alive():
         try:
-            found = read_generation(lake)
+            found = read_generation(lake, table)
             if found < last:
                 bad.append(f"generation {found} after {last}")
             last = found
@@ -274,18 +345,43 @@ def _poll(place: Place, stop: Event, polls: Any, told: Connection) -> None:
 def _write(order: Order, tell: Connection, meeting: Barrier | None) -> None:
     signal.signal(signal.SIGTERM, _raise_terminated)
     lake = order.place.enter()
-    _arm(_Trap(order.fault, tell, meeting), lake.storage)
-    by = Provenance(f"run-{order.generation}", Purpose.PRODUCTION, 1_700_000_000_000, Policy())
-    expected = read_pointer(lake, order.table)
+    _arm(_Trap(order, tell, meeting), lake.storage)
+    run = RunContext(f"run-{order.generation}", Purpose.PRODUCTION, 1_700_000_000_000, Policy())
+    before = read_snapshot_of(lake, order.table)
     if meeting:
         meeting.wait(_PATIENCE)
     tell.send("begun")
     try:
-        rows = cast("DataFrame", Generation(order.generation))
-        publish(lake, order.table, rows, by=by, expected=expected, inputs={}, retention=order.retention)
+        if order.table == LANDED:
+            _land(lake, order, run, before)
+        else:
+            rows, audit = Generation(order.generation).rows(order.table), auditor(lake, order.table, run)
+            publish(
+                *(lake, order.table, rows), run=run, before=before, inputs={}, audit=audit, retention=order.retention
+            )
         tell.send("published")
     except BaseException as error:  # noqa: BLE001  (the process ends, and has said why)
         tell.send(f"failed: {type(error).__name__}: {error}")
+
+
+def _land(lake: Lake, order: Order, run: RunContext, before: Any) -> None:
+    generation, stage = Generation(order.generation), Stage.begin(lake, LANDED)
+    lake.storage.write(f"{stage.folder}/part-0", b"{")
+    landing = Landing(
+        accepted=cast("DataFrame", generation.rows(LANDED)),
+        quarantined=cast("DataFrame", generation.quarantined()),
+        files=(generation.report(),),
+        listing=Listing((), (), ()),
+        previous=before,
+        gone=(),
+        new_files=1,
+        stage=stage,
+        began=0,
+    )
+    try:
+        publish_landing(cast("SparkSession", None), lake, SOURCES["customer"], landing, run, order.retention)
+    finally:
+        stage.discard()
 
 
 def _raise_terminated(*_: object) -> None:
@@ -295,14 +391,18 @@ def _raise_terminated(*_: object) -> None:
 class _Trap:
     """Waits for its writer at a point, once, and does to it what the fault says."""
 
-    def __init__(self, fault: Fault | None, tell: Connection, meeting: Barrier | None) -> None:
-        self._fault, self._tell, self._meeting = fault, tell, meeting
+    def __init__(self, order: Order, tell: Connection, meeting: Barrier | None) -> None:
+        self._fault, self._path, self._tell, self._meeting = order.fault, order.table.path, tell, meeting
+        self._companions = tuple(companion.path for companion in companions_of(order.table))
         self._met = False
-        self.purges = False
+        self._steps: list[str] = []
 
-    def at(self, point: str, operation: str | None = None) -> None:
-        """Say that the writer is at a point; S3's own operation, if it is within one."""
-        self.purges |= point == "before purge"
+    def at(self, point: str, path: str, operation: str | None = None) -> None:
+        """Say that the writer is at a point, with a path of the table; S3's own operation, if it is within one."""
+        if path.startswith(self._companions):
+            point = f"companion {point}"
+        elif not path.startswith(self._path):
+            return
         if self._met or self._fault is None or self._fault.point != point:
             return
         self._met = True
@@ -319,11 +419,27 @@ class _Trap:
         elif self._meeting:
             self._meeting.wait(_PATIENCE)
 
+    @contextmanager
+    def step(self, word: str, path: str) -> Iterator[None]:
+        """Say that the writer takes a step."""
+        self.at(f"before {word}", path)
+        self._steps.append(word)
+        try:
+            yield
+        finally:
+            self._steps.pop()
+        self.at(f"after {word}", path)
+
+    def within(self, path: str, operation: str | None = None) -> None:
+        """Say that the writer is in the middle of the step that it takes."""
+        if self._steps:
+            self.at(f"during {self._steps[-1]}", path, operation)
+
     def pass_if_allowed(self, operation: str) -> None:
         """Refuse what the fault that was met does not allow any more."""
         kind = self._fault.kind if self._fault and self._met else None
         # What is full can still be emptied.
-        if kind == "denied" or (kind == "disk full" and operation != "purge"):
+        if kind == "denied" or (kind == "disk full" and operation != "delete_permanently"):
             raise _refusal(kind)
 
 
@@ -333,93 +449,88 @@ def _refusal(kind: Kind) -> OSError:
 
 
 def _arm(trap: _Trap, storage: Storage) -> None:
-    """Have a writer's process come by its trap, and have Arrow write in place of Spark."""
-    publishing._write = partial(_write_by_arrow, trap)
+    """Have a writer's process come by its trap."""
     kind: Any = type(storage)
-    for name in ("write", "writing", "replace", "settle", "purge"):
-        _wrap(kind, name, before=partial(trap.pass_if_allowed, name))
-    for owner, name, word in (
-        (publishing, "_write", "stage"),
+    for name in ("write", "writing", "replace", "fsync", "delete_permanently"):
+        _wrap(kind, name, lambda *_, name=name: trap.pass_if_allowed(name))
+    steps: tuple[tuple[Any, str, str], ...] = (
+        (publishing, "begin_branch", "branch"),
+        (publishing, "_write", "write"),
         (publishing, "_read_back", "read back"),
-        (publishing, "count_breaches", "rules"),
-        (kind, "settle", "settle"),
-        (publishing, "point_at", "pointer"),
-        (kind, "purge", "purge"),
-    ):
-        _wrap(owner, name, before=partial(trap.at, f"before {word}"), after=partial(trap.at, f"after {word}"))
+        (publishing, "_require_rules", "rules"),
+        (publishing, "seal", "seal"),
+        (publishing, "tag", "tag"),
+        (publishing, "fast_forward", "fast-forward"),
+        (publishing, "expire", "expire"),
+        (retention, "remove", "removal"),
+    )
+    for owner, name, word in steps:
+        _wrap_step(trap, owner, name, word)
+    _wrap(kind, "fsync", after=lambda _, paths: trap.at("after fsync", next(iter(paths), "")))
+    # Its metadata are written, and the catalog does not name them yet.
+    write_metadata = MetastoreCatalog._write_metadata
+
+    def metadata_written(metadata: Any, io: Any, metadata_path: str) -> None:
+        write_metadata(metadata, io, metadata_path)
+        trap.within(_below(storage, metadata_path))
+
+    MetastoreCatalog._write_metadata = staticmethod(metadata_written)  # type: ignore[method-assign]
+    writing = kind.writing
+
+    @contextmanager
+    def writing_rows(self: Storage, path: str) -> Iterator[Any]:
+        with writing(self, path) as file:
+            yield file
+        if "/data/" in path:
+            trap.within(path)
+
+    kind.writing = writing_rows
     if isinstance(storage, S3Bucket):
         s3._KEYS_AT_ONCE = 1
-        _wrap(storage.client, "delete_objects", after=partial(trap.at, "during purge", "DeleteObjects"))
-        put = storage.client.put_object
-
-        def put_object(**arguments: Any) -> Any:
-            answer = put(**arguments)
-            if arguments["Key"].endswith(POINTER):
-                trap.at("during pointer", "PutObject")
-            return answer
-
-        storage.client.put_object = put_object
+        _wrap(
+            storage.client,
+            "delete_objects",
+            after=lambda **deleted: trap.within(
+                deleted["Delete"]["Objects"][0]["Key"].removeprefix(f"{storage.prefix}/"), "DeleteObjects"
+            ),
+        )
         return
-    sync, unlink = local._sync, os.unlink
+    _wrap(os, "unlink", after=lambda path, **_: trap.within(_below(storage, str(path))))
 
-    def sync_draft(path: Path) -> None:
-        if path.name.startswith(POINTER) and path.name != POINTER:
-            trap.at("during pointer")
-        sync(path)
 
-    def unlink_one(*arguments: Any, **options: Any) -> None:
-        unlink(*arguments, **options)
-        # Others remove files too, before.
-        if trap.purges:
-            trap.at("during purge")
+def _below(storage: Storage, location: str) -> str:
+    return location.removeprefix(storage.shown("").rstrip("/") + "/")
 
-    local._sync, os.unlink = sync_draft, unlink_one
+
+def _wrap_step(trap: _Trap, owner: Any, name: str, word: str) -> None:
+    wrapped = getattr(owner, name)
+
+    @wraps(wrapped)
+    def wrapping(*arguments: Any, **options: Any) -> Any:
+        table = next(argument for argument in arguments if isinstance(argument, Table))
+        with trap.step(word, table.path):
+            return wrapped(*arguments, **options)
+
+    setattr(owner, name, wrapping)
 
 
 def _wrap(
-    owner: Any, name: str, before: Callable[[], None] = lambda: None, after: Callable[[], None] = lambda: None
+    owner: Any,
+    name: str,
+    before: Callable[..., object] = lambda *_, **__: None,
+    after: Callable[..., object] | None = None,
 ) -> None:
     wrapped = getattr(owner, name)
 
     @wraps(wrapped)
     def wrapping(*arguments: Any, **options: Any) -> Any:
-        before()
+        before(*arguments, **options)
         result = wrapped(*arguments, **options)
-        after()
+        if after:
+            after(*arguments, **options)
         return result
 
     setattr(owner, name, wrapping)
-
-
-def _write_by_arrow(
-    trap: _Trap, lake: Lake, table: Table, rows: Generation, folder: str, as_of: int | None
-) -> dict[str, int]:
-    """Play Spark's part: files that lie aside until all of them are there, and become the folder's one by one."""
-    commits = []
-    for number, content in enumerate(rows.files()):
-        commits.append(_lay_aside(lake.storage, folder, f"part-{number}.parquet", content))
-        trap.at("during stage")
-    for commit in commits:
-        commit()
-        trap.at("during commit")
-    if isinstance(lake.storage, LocalFolder):
-        (lake.storage.root / folder / "_temporary").rmdir()
-    return {"rows": rows.rows, **{rule.name: 0 for rule in table.rules if rule.holds}}
-
-
-def _lay_aside(storage: Storage, folder: str, name: str, content: bytes) -> Callable[[], object]:
-    """Write a file where it is none of the data, and return what makes it a part of them."""
-    if isinstance(storage, LocalFolder):
-        aside = f"{folder}/_temporary/{name}"
-        with storage.writing(aside) as file:
-            file.write(content)
-        return partial(os.replace, storage.root / aside, storage.root / folder / name)
-    assert isinstance(storage, S3Bucket)
-    place = {"Bucket": storage.bucket, "Key": storage._key(f"{folder}/{name}")}
-    upload = {**place, "UploadId": storage.client.create_multipart_upload(**place)["UploadId"]}
-    part = storage.client.upload_part(**upload, PartNumber=1, Body=content)
-    parts = {"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]}
-    return partial(storage.client.complete_multipart_upload, **upload, MultipartUpload=parts)
 
 
 class Arena:
@@ -435,11 +546,11 @@ class Arena:
     @property
     def current(self) -> int | None:
         """The generation that is published; None before the first."""
-        return read_generation(self.lake) if read_pointer(self.lake, self.table) else None
+        return read_generation(self.lake, self.table) if read_snapshot_of(self.lake, self.table) else None
 
     def publish(self) -> None:
         """Have the next generation published by a writer whom nothing befalls, and find it, and nothing else."""
-        order = self._order()
+        order = self.order()
         writer, began = Writer(order), time.monotonic()
         outcome = writer.outcome()
         self._usual = time.monotonic() - began
@@ -449,13 +560,13 @@ class Arena:
         assert left == [], left
 
     def suffer(self, fault: Fault) -> None:
-        """Have a fault befall a writer: the table is the old one or, from the switch on, the new one. Publish again."""
-        # So that there always is something to purge.
+        """Have a fault befall a writer: the table is the old one, or the new one once `main` has moved. Again."""
+        # So that there always is something to remove.
         for name in ("part-0.parquet", "part-1.parquet"):
-            self.lake.storage.write(f"{self.table.path}/~left/{name}", b"")
-        before, order = self.current, self._order(fault)
+            self.lake.storage.write(f"{self.table.path}/data/left/{name}", b"")
+        before, order = self.current, self.order(fault)
         outcome = Writer(order).outcome()
-        is_new = fault.point in AFTER or (fault.point == "during pointer" and isinstance(self.lake.storage, S3Bucket))
+        is_new = fault.point in (*AFTER, *COMPANION_AFTER)
         assert outcome.met, (fault, outcome)
         assert self.current == (order.generation if is_new else before), (fault, outcome)
         if fault.kind == "SIGKILL":
@@ -463,12 +574,12 @@ class Arena:
         else:
             # It says what has happened, if it cannot do without what was refused.
             assert outcome.error or (outcome.published and is_new), (fault, outcome)
-            assert "LostRace" not in (outcome.error or ""), (fault, outcome)
+            assert "CommitConflictError" not in (outcome.error or ""), (fault, outcome)
         self.publish()
 
     def suffer_at(self, instant: float, kind: Kind) -> bool:
         """Kill a writer at an instant, as a share of what it usually takes. Publish again. Return whether it died."""
-        before, order = self.current, self._order()
+        before, order = self.current, self.order()
         writer = Writer(order)
         time.sleep(instant * self._usual)
         writer.kill(kind)
@@ -479,7 +590,7 @@ class Arena:
 
     def suffer_whatever_comes(self) -> bool:
         """Publish where it may fail, find the old table whole if it does, and return whether it did."""
-        before, order = self.current, self._order()
+        before, order = self.current, self.order()
         outcome = Writer(order).outcome()
         assert outcome.published or outcome.error, outcome
         assert self.current == (order.generation if outcome.published else before), outcome
@@ -488,16 +599,16 @@ class Arena:
     def race(self, point: str | None) -> None:
         """Have two writers publish what they both see; they wait for each other at a point. Exactly one may win."""
         meeting = FORK.Barrier(2)
-        orders = [self._order(Fault(point, None) if point else None) for _ in range(2)]
+        orders = [self.order(Fault(point, None) if point else None) for _ in range(2)]
         outcomes = [writer.outcome() for writer in [Writer(order, meeting) for order in orders]]
         winners = [order.generation for order, outcome in zip(orders, outcomes, strict=True) if outcome.published]
         assert len(winners) == 1, outcomes
         (lost,) = [outcome.error or "" for outcome in outcomes if not outcome.published]
         assert [self.current] == winners, (outcomes, winners)
-        name = self.table.name
-        assert lost.startswith(f"LostRace: {name} was not published: another run has published {name} since"), lost
+        assert re.match(r"CommitConflictError: \w+ was not published: another run has published ", lost), lost
         self.publish()
 
-    def _order(self, fault: Fault | None = None) -> Order:
+    def order(self, fault: Fault | None = None) -> Order:
+        """Return an order for the next generation."""
         self._last += 1
         return Order(self.place, self._last, self.retention, self.table, fault)

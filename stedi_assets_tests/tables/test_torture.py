@@ -20,23 +20,25 @@ from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 
-from stedi_assets.contracts import QUARANTINE_TABLES, TABLES, Table
+from stedi_assets.contracts import TABLES, Table
 from stedi_assets.storage.lake import Lake
-from stedi_assets.storage.local import LocalFolder
 from stedi_assets.tables import snapshots
-from stedi_assets.tables.publishing import NOTHING_OLD, Retention
+from stedi_assets.tables.retention import NOTHING_OLD, Retention
 from stedi_assets.tables.snapshots import current, current_dataset, read_current, require_whole
 from stedi_assets_tests.support.lakes import CONSENTED, INSTANTS, customer, device_reading, lines, phone_reading
 from stedi_assets_tests.support.s3_server import REGION, S3Server, bucket
 from stedi_assets_tests.support.torture import (
     AT_ONCE,
+    COMPANION_AFTER,
+    COMPANION_BEFORE,
     FOR_READERS,
     JUDGED,
     KINDS,
+    LANDED,
+    LANDING_POINTS,
     POINTS,
     UNJUDGED,
     Arena,
@@ -46,9 +48,9 @@ from stedi_assets_tests.support.torture import (
     Place,
     Reader,
     Torn,
+    Writer,
     generation_of,
     litter,
-    read_generation,
 )
 
 Where = Literal["local", "s3"]
@@ -59,8 +61,8 @@ KILLS: dict[Where, int] = {"local": 80, "s3": 30}
 POLLS: dict[Where, int] = {"local": 2_000, "s3": 100}
 RACES = 60
 JOBS: dict[Where, int] = {"local": 17, "s3": 3}
-# Where two writers wait for each other. None: they do not, once both have read the pointer.
-MEETINGS = ("before stage", "after stage", "before settle", "before pointer", None)
+# Where two writers wait for each other. None: they do not, once both have seen what is current.
+MEETINGS = ("before branch", "after write", "before fast-forward", "during fast-forward", None)
 FIRST_TIME, RANDOM, FULL = "first time", "random instant", "full disk"
 
 AT_EACH = pytest.mark.parametrize(
@@ -69,12 +71,13 @@ AT_EACH = pytest.mark.parametrize(
         pytest.param("local", AT_ONCE, JUDGED, id="local-at_once"),
         pytest.param("local", FOR_READERS, UNJUDGED, id="local-for_readers"),
         pytest.param("local", NOTHING_OLD, UNJUDGED, id="local-nothing_old"),
+        pytest.param("local", AT_ONCE, LANDED, id="local-landing"),
         pytest.param("s3", AT_ONCE, JUDGED, id="s3-at_once"),
+        pytest.param("s3", AT_ONCE, LANDED, id="s3-landing"),
     ],
 )
 ANYWHERE = pytest.mark.parametrize("where", ["local", "s3"])
 
-ALL_TABLES = (*TABLES.values(), *QUARANTINE_TABLES.values())
 ROWS_OF_A_PERSON = {
     "customer_landing": 1,
     "accelerometer_landing": 2,
@@ -102,9 +105,9 @@ class Score:
         rows = [("", *(where for where, _ in columns)), ("faults of a publication", *(kind for _, kind in columns))]
         rows += [
             (point, *(str(self.faults[where, point, kind] or "") for where, kind in columns))
-            for point in (*POINTS, FIRST_TIME, RANDOM, FULL)
+            for point in (*LANDING_POINTS, FIRST_TIME, RANDOM, FULL)
         ]
-        table = [f"{first:23}" + "".join(f"{cell:>10}" for cell in cells) for first, *cells in rows]
+        table = [f"{first:32}" + "".join(f"{cell:>10}" for cell in cells) for first, *cells in rows]
         counts = {
             "faults of a publication": dict(Counter(where for where, _, _ in self.faults.elements())),
             "kills of the whole job": self.jobs,
@@ -156,9 +159,9 @@ def place_at(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Where]
 
 
 @contextlib.contextmanager
-def polled(place: Place, where: Where, score: Score) -> Iterator[Reader]:
+def polled(place: Place, table: Table, where: Where, score: Score) -> Iterator[Reader]:
     """Have a reader poll a table meanwhile; it must have seen nothing bad."""
-    reader = Reader(place)
+    reader = Reader(place, table)
     try:
         yield reader
     finally:
@@ -183,11 +186,9 @@ def race_all(arena: Arena, where: Where, races: int, score: Score) -> None:
         score.races[where] += 1
 
 
-def test_rows_that_are_not_one_whole_generation_give_themselves_away() -> None:
-    old, new = (
-        pa.concat_tables(pq.read_table(pa.BufferReader(file)) for file in Generation(number).files())
-        for number in (1, 2)
-    )
+@pytest.mark.parametrize("table", [JUDGED, LANDED], ids=["alone", "landing"])
+def test_rows_that_are_not_one_whole_generation_give_themselves_away(table: Table) -> None:
+    old, new = (Generation(number).rows(table) for number in (1, 2))
     assert (generation_of(old), generation_of(new)) == (1, 2)
     for torn in (
         pa.concat_tables([old, new]),
@@ -204,7 +205,7 @@ def test_rows_that_are_not_one_whole_generation_give_themselves_away() -> None:
     ("point", "kind"),
     [
         *((point, "SIGKILL") for point in POINTS),
-        *(("before pointer", kind) for kind in KINDS[1:]),
+        *(("before fast-forward", kind) for kind in KINDS[1:]),
     ],
 )
 def test_a_writer_that_dies_or_fails_leaves_the_old_table_or_the_new_one(
@@ -215,56 +216,56 @@ def test_a_writer_that_dies_or_fails_leaves_the_old_table_or_the_new_one(
     suffer_all(arena, "local", (point,), (kind,), score)
 
 
-def test_a_writer_that_dies_leaves_no_unfinished_upload_on_s3(place_at: Callable[[Where], Place], score: Score) -> None:
+@pytest.mark.parametrize("point", [*COMPANION_BEFORE, "before fast-forward", "after fast-forward", *COMPANION_AFTER])
+def test_a_landing_table_and_what_it_names_are_of_one_run_wherever_that_died(
+    point: str, place_at: Callable[[Where], Place], score: Score
+) -> None:
+    arena = Arena(place_at("local"), table=LANDED)
+    arena.publish()
+    suffer_all(arena, "local", (point,), ("SIGKILL",), score)
+
+
+def test_a_writer_that_dies_leaves_nothing_on_s3_that_stays(place_at: Callable[[Where], Place], score: Score) -> None:
     arena = Arena(place_at("s3"))
-    suffer_all(arena, "s3", ("during commit",), ("SIGKILL",), score)
+    suffer_all(arena, "s3", ("after write", "before removal"), ("SIGKILL",), score)
 
 
-def test_of_two_writers_at_once_exactly_one_wins(place_at: Callable[[Where], Place], score: Score) -> None:
-    arena = Arena(place_at("local"), table=JUDGED)
+@pytest.mark.parametrize("table", [JUDGED, LANDED], ids=["alone", "landing"])
+def test_of_two_writers_at_once_exactly_one_wins(
+    table: Table, place_at: Callable[[Where], Place], score: Score
+) -> None:
+    arena = Arena(place_at("local"), table=table)
+    arena.publish()
     race_all(arena, "local", len(MEETINGS), score)
 
 
 @pytest.fixture
 def overtaken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
-    """A lake whose next reader is overtaken: once it has listed its files, they are replaced and removed."""
-    arena, files = Arena(Place(str(tmp_path / "lake")), NOTHING_OLD), LocalFolder.files
-    seen: list[str] = []
+    """A lake whose next reader is overtaken: once it knows the files, they are replaced and removed."""
+    arena, data_paths = Arena(Place(str(tmp_path / "lake")), NOTHING_OLD, JUDGED), snapshots.data_paths
+    seen: list[int] = []
     arena.publish()
 
-    def files_before_they_go(storage: LocalFolder, folder: str) -> Mapping[str, int]:
-        found = files(storage, folder)
+    def known_before_they_go(lake: Lake, table: Table, snapshot: int) -> dict[str, int]:
+        found = data_paths(lake, table, snapshot)
         if not seen:
-            seen.append(folder)
-            arena.publish()
+            seen.append(snapshot)
+            # By a process of its own, which knows nothing of this.
+            assert Writer(arena.order()).outcome().published
         return found
 
-    monkeypatch.setattr(LocalFolder, "files", files_before_they_go)
+    monkeypatch.setattr(snapshots, "data_paths", known_before_they_go)
     return arena.lake
 
 
 def test_a_reader_reads_what_came_instead_of_what_is_removed_meanwhile(overtaken: Lake) -> None:
-    assert read_generation(overtaken) == 2
+    assert generation_of(current_dataset(overtaken, JUDGED.name).to_table()) == 2
 
 
-def test_spark_reads_what_came_instead_of_what_is_removed_meanwhile(
-    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    arena, rows_in = Arena(Place(str(tmp_path / "lake")), NOTHING_OLD, JUDGED), snapshots.rows_in
-    seen: list[str] = []
-    arena.publish()
-
-    def listed_before_they_go(spark: SparkSession, lake: Lake, table: Table, folder: str) -> DataFrame:
-        rows = rows_in(spark, lake, table, folder)
-        if not seen:
-            seen.append(folder)
-            arena.publish()
-        return rows
-
-    monkeypatch.setattr(snapshots, "rows_in", listed_before_they_go)
-    pointer, rows = read_current(spark, arena.lake, JUDGED)
-    assert pointer == current(arena.lake, JUDGED)
-    assert rows.count() == pointer.rows
+def test_spark_reads_what_came_instead_of_what_is_removed_meanwhile(spark: SparkSession, overtaken: Lake) -> None:
+    snapshot, rows = read_current(spark, overtaken, JUDGED)
+    assert snapshot == current(overtaken, JUDGED)
+    assert rows.count() == snapshot.rows == Generation(2).count
 
 
 @pytest.mark.torture
@@ -274,8 +275,8 @@ def test_faults_at_each_point(
 ) -> None:
     arena = Arena(place_at(where), retention, table)
     arena.publish()
-    with polled(arena.place, where, score) as reader:
-        suffer_all(arena, where, POINTS, KINDS, score)
+    with polled(arena.place, table, where, score) as reader:
+        suffer_all(arena, where, LANDING_POINTS if table == LANDED else POINTS, KINDS, score)
         while reader.polls < POLLS[where]:
             arena.publish()
 
@@ -287,7 +288,7 @@ def test_kills_at_random_instants(
 ) -> None:
     arena, chance = Arena(place_at(where), retention, table), random.Random(SEED)
     arena.publish()
-    with polled(arena.place, where, score) as reader:
+    with polled(arena.place, table, where, score) as reader:
         killed = 0
         while killed < KILLS[where] or reader.polls < POLLS[where]:
             kind: Kind = "SIGKILL" if chance.random() < 0.7 else "SIGTERM"
@@ -329,9 +330,9 @@ def test_a_disk_that_really_is_full(tmp_path: Path, score: Score) -> None:
 
 
 @pytest.mark.torture
-@ANYWHERE
-def test_races(where: Where, place_at: Callable[[Where], Place], score: Score) -> None:
-    race_all(Arena(place_at(where), table=JUDGED), where, RACES, score)
+@pytest.mark.parametrize("table", [JUDGED, LANDED], ids=["alone", "landing"])
+def test_races(table: Table, place_at: Callable[[Where], Place], score: Score) -> None:
+    race_all(Arena(place_at("local"), table=table), "local", RACES, score)
 
 
 class Job:
@@ -369,13 +370,13 @@ class Job:
         assert self.start().wait() == 0, self._log.read_text()[-5_000:]
         seconds = time.monotonic() - began
         assert [self.people_in(table) for table in TABLES.values()] == [self.people] * len(TABLES)
-        assert litter(self.lake, *ALL_TABLES) == []
+        assert litter(self.lake, *TABLES.values()) == []
         return seconds
 
     def people_in(self, table: Table) -> int:
         """Return how many people a table is of. It must be whole, each with as many rows as everybody has."""
-        pointer, rows = current(self.lake, table), current_dataset(self.lake, table.name).to_table()
-        require_whole(self.lake, table, pointer.snapshot)
+        snapshot, rows = current(self.lake, table), current_dataset(self.lake, table.name).to_table()
+        require_whole(self.lake, table, snapshot.id)
         person = next(name for name in ("email", "user", "subject_id", "serialNumber") if name in rows.column_names)
         people = Counter(rows[person].to_pylist())
         assert set(people.values()) == {ROWS_OF_A_PERSON[table.name]}, (table.name, people)

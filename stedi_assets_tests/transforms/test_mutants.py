@@ -8,18 +8,15 @@ import inspect
 import json
 import random
 import re
-import shutil
 import sys
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import dagster as dg
-import pyarrow.parquet as pq
 import pytest
 
-from stedi_assets.contracts import ConsentRecord, MatchOn, Policy, PublishedTime, Readings
+from stedi_assets.contracts import ALL_TABLES, ConsentRecord, MatchOn, Policy, PublishedTime, Readings
 from stedi_assets.ingest import evidence, identity
 from stedi_assets.orchestration.erasure_job import erase_person
 from stedi_assets.orchestration.spark_resource import SparkResource
@@ -27,6 +24,7 @@ from stedi_assets.privacy.suppression import person_hash
 from stedi_assets.storage.lake import Lake
 from stedi_assets.transforms import curated, people, pseudonyms, suppression, trusted
 from stedi_assets_tests.ingest import test_judging
+from stedi_assets_tests.support.kept_lakes import KeptLake
 from stedi_assets_tests.support.lakes import (
     CONSENTED,
     DEFAULT,
@@ -42,6 +40,7 @@ from stedi_assets_tests.support.lakes import (
     root_of,
     write_ada_and_ben,
 )
+from stedi_assets_tests.support.unpacked import unpacked
 from stedi_assets_tests.support.worlds import AS_OF, write_worlds
 
 PSEUDONYM_KEY = b"a pseudonym key for tests, 32 bytes and more"
@@ -340,18 +339,18 @@ def _write_rare_cases(lake: Lake) -> None:
 
 
 @pytest.fixture(scope="module")
-def landed(tmp_path_factory: pytest.TempPathFactory, spark_resource: SparkResource) -> Callable[[Policy], Path]:
-    """Returns the root of a lake for a policy's purpose, in which random worlds have landed."""
-    roots: dict[bool, Path] = {}
+def landed(tmp_path_factory: pytest.TempPathFactory, spark_resource: SparkResource) -> Callable[[Policy], Lake]:
+    """Returns a lake for a policy's purpose, in which random worlds have landed and nothing else has happened."""
+    kept: dict[bool, KeptLake] = {}
 
-    def of(policy: Policy) -> Path:
-        if policy.needs_comparison not in roots:
+    def of(policy: Policy) -> Lake:
+        if policy.needs_comparison not in kept:
             lake = local_lake(tmp_path_factory.mktemp("landed") / "lake")
             write_worlds(lake, random.Random("mutants"), count=300)
             _write_rare_cases(lake)
             assert materialise(lake, spark_resource, policy, tables=_LANDING).success
-            roots[policy.needs_comparison] = root_of(lake)
-        return roots[policy.needs_comparison]
+            kept[policy.needs_comparison] = KeptLake.of(lake)
+        return kept[policy.needs_comparison].restored()
 
     return of
 
@@ -366,10 +365,9 @@ def test_a_mutant_is_another_program(mutant: Mutant) -> None:
 @pytest.mark.matrix
 @pytest.mark.parametrize("policy", [DEFAULT, SINCE_CONSENT, BY_HOUR, PUBLISHED], ids=str)
 def test_without_a_fault_nothing_is_stopped(
-    policy: Policy, landed: Callable[[Policy], Path], lake: Lake, spark_resource: SparkResource
+    policy: Policy, landed: Callable[[Policy], Lake], spark_resource: SparkResource
 ) -> None:
-    shutil.copytree(landed(policy), root_of(lake))
-    result = materialise(lake, spark_resource, policy, as_of=AS_OF, tables=_MADE_OF_IT)
+    result = materialise(landed(policy), spark_resource, policy, as_of=AS_OF, tables=_MADE_OF_IT)
     assert result.success
     assert killer(result) is None
 
@@ -378,12 +376,11 @@ def test_without_a_fault_nothing_is_stopped(
 @pytest.mark.parametrize("mutant", [pytest.param(mutant, id=mutant.what) for mutant in MUTANTS])
 def test_a_fault_is_stopped(
     mutant: Mutant,
-    landed: Callable[[Policy], Path],
-    lake: Lake,
+    landed: Callable[[Policy], Lake],
     spark_resource: SparkResource,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    shutil.copytree(landed(mutant.policy), root_of(lake))
+    lake = landed(mutant.policy)
     mutate(mutant, monkeypatch)
     result = materialise(lake, spark_resource, mutant.policy, as_of=AS_OF, tables=_MADE_OF_IT)
     stopped_by = killer(result)
@@ -453,14 +450,14 @@ SUPPRESSION_MUTANTS = [
 
 
 @pytest.fixture(scope="module")
-def with_ada(tmp_path_factory: pytest.TempPathFactory, spark_resource: SparkResource) -> Path:
-    """The root of a lake in which ada has landed in every way: accepted, spelled otherwise, and quarantined."""
+def with_ada(tmp_path_factory: pytest.TempPathFactory, spark_resource: SparkResource) -> KeptLake:
+    """A lake in which ada has landed in every way: accepted, spelled otherwise, and quarantined."""
     lake = local_lake(tmp_path_factory.mktemp("with_ada") / "lake")
     write_ada_and_ben(lake)
     # So many addresses that hers is not told apart any more.
     crowd = json.dumps({"contacts": [f"a{number}@example.com" for number in range(10_001)] + ["ada@example.com"]})
     for source, content in {
-        "customer": b'{"name": "x" "contact" ada@example.com\n{"email": "ada@example.com", "serialNumber": 5}\n'
+        "customer": b'{"name": "x" "contact" ada@example.com}\n{"email": "ada@example.com", "serialNumber": 5}\n'
         + crowd.encode()
         + b"\n"
         + lines(customer("ada", CONSENTED - 1, CONSENTED)),
@@ -470,17 +467,13 @@ def with_ada(tmp_path_factory: pytest.TempPathFactory, spark_resource: SparkReso
         (root_of(lake) / source / "landing" / "more.json").write_bytes(content)
     assert materialise(lake, spark_resource, tables=_LANDING).success
     assert left_of_ada(lake)
-    return root_of(lake)
+    return KeptLake.of(lake)
 
 
 def left_of_ada(lake: Lake) -> list[str]:
-    """Return the tables that hold a trace of ada, Parquet pages unpacked, with how many of their rows do."""
-    found = []
-    for file in sorted(root_of(lake).glob("*/*/*/*.parquet")):
-        rows = [str(row).encode() for row in pq.read_table(file).to_pylist()]
-        if traces := sum(bool(TRACES_OF_ADA.search(row)) for row in rows):
-            found.append(f"{file.parents[1].relative_to(root_of(lake))}: {traces}")
-    return found
+    """Return the tables of whose files any holds a trace of ada, what is packed in them unpacked."""
+    files = ((name, file) for name, table in ALL_TABLES.items() for file in (root_of(lake) / table.path).rglob("*"))
+    return sorted({name for name, file in files if file.is_file() and TRACES_OF_ADA.search(unpacked(file))})
 
 
 def _erased(lake: Lake, spark: SparkResource) -> None:
@@ -495,8 +488,8 @@ def _erased(lake: Lake, spark: SparkResource) -> None:
 
 
 @pytest.mark.matrix
-def test_an_erasure_without_a_fault_leaves_nothing(with_ada: Path, lake: Lake, spark_resource: SparkResource) -> None:
-    shutil.copytree(with_ada, root_of(lake))
+def test_an_erasure_without_a_fault_leaves_nothing(with_ada: KeptLake, spark_resource: SparkResource) -> None:
+    lake = with_ada.restored()
     _erased(lake, spark_resource)
     assert left_of_ada(lake) == []
 
@@ -504,9 +497,9 @@ def test_an_erasure_without_a_fault_leaves_nothing(with_ada: Path, lake: Lake, s
 @pytest.mark.matrix
 @pytest.mark.parametrize("mutant", [pytest.param(mutant, id=mutant.what) for mutant in SUPPRESSION_MUTANTS])
 def test_an_erasure_with_a_fault_leaves_traces(
-    mutant: Mutant, with_ada: Path, lake: Lake, spark_resource: SparkResource, monkeypatch: pytest.MonkeyPatch
+    mutant: Mutant, with_ada: KeptLake, spark_resource: SparkResource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.copytree(with_ada, root_of(lake))
+    lake = with_ada.restored()
     mutate(mutant, monkeypatch)
     _erased(lake, spark_resource)
     left = left_of_ada(lake)

@@ -46,7 +46,7 @@ def stored_rows(spark: SparkSession, lake: Lake, name: str) -> list[tuple[Any, .
     """Return the rows of a published table, plain values all, in the oracle's columns where it has others."""
     table = TABLES.get(name) or QUARANTINE_TABLES[name]
     columns = table.column_names if table.policy_applies else oracle.COLUMNS[name]
-    rows = read_snapshot(spark, lake, table, current(lake, table).snapshot).select(*columns).collect()
+    rows = read_snapshot(spark, lake, table, current(lake, table).id).select(*columns).collect()
     return [tuple(map(_plain, row)) for row in rows]
 
 

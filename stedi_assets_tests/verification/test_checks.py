@@ -2,10 +2,11 @@
 
 import os
 import re
-import shutil
 from pathlib import Path
 
 import dagster as dg
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import sqlglot
 
@@ -14,8 +15,8 @@ from stedi_assets.orchestration.assets import ASSETS
 from stedi_assets.orchestration.checks import CHECKS
 from stedi_assets.orchestration.spark_resource import SparkResource
 from stedi_assets.storage.lake import Lake
-from stedi_assets.tables.snapshots import current, snapshot_folder
 from stedi_assets.verification.findings import _MEASURES
+from stedi_assets_tests.support.kept_lakes import KeptLake
 from stedi_assets_tests.support.lakes import (
     check,
     failed_checks,
@@ -24,6 +25,7 @@ from stedi_assets_tests.support.lakes import (
     materialise,
     phone_reading,
     root_of,
+    stored_files,
     write_ada_and_ben,
 )
 
@@ -32,21 +34,20 @@ DECLARED = {rule.name: rule for rule in RULES.values()}
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory, spark_resource: SparkResource) -> Lake:
+def built(tmp_path_factory: pytest.TempPathFactory, spark_resource: SparkResource) -> KeptLake:
     """A good lake."""
     lake = local_lake(tmp_path_factory.mktemp("built") / "lake")
     write_ada_and_ben(lake)
     result = materialise(lake, spark_resource)
     assert result.success
     assert failed_checks(result) == set()
-    return lake
+    return KeptLake.of(lake)
 
 
 @pytest.fixture
-def copy(built: Lake, lake: Lake) -> Lake:
-    """The test's own copy of that lake."""
-    shutil.copytree(root_of(built), root_of(lake))
-    return lake
+def lake(built: KeptLake) -> Lake:
+    """That lake, as it was built."""
+    return built.restored()
 
 
 def test_every_column_says_whose_data_it_holds() -> None:
@@ -62,7 +63,7 @@ def test_every_column_says_whose_data_it_holds() -> None:
 def test_there_are_some_thirty_rules_and_each_is_found_in_one_way() -> None:
     assert 25 <= len(DECLARED) <= 35
     for rule in DECLARED.values():
-        ways = [rule.holds, rule.breaches]
+        ways = [rule.row_predicate, rule.violations_sql]
         assert sum(way is not None for way in ways) <= 1, rule.name
         assert any(ways) or rule.name in _MEASURES, rule.name
     assert set(_MEASURES) <= set(DECLARED)
@@ -80,25 +81,25 @@ def test_every_rule_is_a_check_and_error_blocks() -> None:
     for place, spec in specs.items():
         rule = RULES[place]
         assert spec.blocking == (rule.severity is Severity.ERROR), place
-        assert spec.description == rule.says
+        assert spec.description == rule.description
         assert spec.metadata["if it fails"] == rule.what_to_do
         # With a dependency, a check would not be executed where a blocking one fails on the other table.
         assert not spec.additional_deps
 
 
 @pytest.mark.parametrize("dialect", ["athena", "duckdb"])
-@pytest.mark.parametrize("rule", [rule for rule in DECLARED.values() if rule.holds or rule.breaches])
+@pytest.mark.parametrize("rule", [rule for rule in DECLARED.values() if rule.row_predicate or rule.violations_sql])
 def test_what_is_counted_is_sql_that_athena_runs(rule: Rule, dialect: str) -> None:
-    holds = (rule.holds or "").replace("`", '"')
-    query = rule.breaches or f"SELECT 1 FROM stored WHERE {holds}"
+    holds = (rule.row_predicate or "").replace("`", '"')
+    query = rule.violations_sql or f"SELECT 1 FROM stored WHERE {holds}"
     sqlglot.parse_one(query.replace("{as_of}", "1700000000000"), read=dialect)
 
 
-def test_a_result_says_what_was_found_and_what_to_do(copy: Lake, spark_resource: SparkResource) -> None:
-    (root_of(copy) / "accelerometer" / "landing" / "more.json").write_bytes(
+def test_a_result_says_what_was_found_and_what_to_do(lake: Lake, spark_resource: SparkResource) -> None:
+    (root_of(lake) / "accelerometer" / "landing" / "more.json").write_bytes(
         lines(phone_reading("ada", 1_655_564_376_900) | {"x": 99.5}, phone_reading("ben", 1_655_564_376_900))
     )
-    result = materialise(copy, spark_resource)
+    result = materialise(lake, spark_resource)
     assert result.success
     found = {(c.asset_key.path[-1], c.check_name): c for c in result.get_asset_check_evaluations()}
     failed = found["accelerometer_trusted", "values_in_range"]
@@ -111,23 +112,21 @@ def test_a_result_says_what_was_found_and_what_to_do(copy: Lake, spark_resource:
     assert passed.metadata["looked at"].value == 6
 
 
-def test_every_check_reports_where_customer_landing_is_broken(copy: Lake, spark_resource: SparkResource) -> None:
-    table = TABLES["customer_landing"]
-    folder = root_of(copy) / snapshot_folder(table, current(copy, table).snapshot)
-    file = next(folder.glob("*.parquet"))
-    shutil.copy(file, folder / f"again-{file.name}")
-    result = check(copy, spark_resource)
+def test_every_check_reports_where_customer_landing_is_broken(lake: Lake, spark_resource: SparkResource) -> None:
+    (file,) = stored_files(lake, TABLES["customer_landing"])
+    rows = pq.read_table(file)
+    pq.write_table(pa.concat_tables([rows, rows]), file)
+    result = check(lake, spark_resource)
     assert not result.success
     reported = {(c.asset_key.path[-1], c.check_name) for c in result.get_asset_check_evaluations()}
     assert reported == set(RULES)
     assert {("customer_landing", "as_published"), ("customer_landing", "rows_accounted_for")} <= failed_checks(result)
 
 
-def test_what_cannot_be_computed_is_an_error_and_no_finding(copy: Lake, spark_resource: SparkResource) -> None:
+def test_what_cannot_be_computed_is_an_error_and_no_finding(lake: Lake, spark_resource: SparkResource) -> None:
     table = TABLES["customers_curated"]
-    folder = root_of(copy) / snapshot_folder(table, current(copy, table).snapshot)
-    next(folder.glob("*.parquet")).write_bytes(b"PAR1 and nothing more")
-    result = check(copy, spark_resource)
+    stored_files(lake, table)[0].write_bytes(b"PAR1 and nothing more")
+    result = check(lake, spark_resource)
     assert not result.success
     data = result.failure_data_for_node("customers_curated_checks")
     assert data
@@ -137,10 +136,10 @@ def test_what_cannot_be_computed_is_an_error_and_no_finding(copy: Lake, spark_re
     assert not any(c.asset_key.path[-1] == table.name for c in result.get_asset_check_evaluations())
 
 
-def test_the_second_engine_does_not_judge_by_inputs_that_are_newer(copy: Lake, spark_resource: SparkResource) -> None:
-    again = materialise(copy, spark_resource, tables=dg.AssetSelection.assets("accelerometer_landing"))
+def test_the_second_engine_does_not_judge_by_inputs_that_are_newer(lake: Lake, spark_resource: SparkResource) -> None:
+    again = materialise(lake, spark_resource, tables=dg.AssetSelection.assets("accelerometer_landing"))
     assert again.success
-    result = check(copy, spark_resource)
+    result = check(lake, spark_resource)
     assert result.success
     not_run = [c for c in result.get_asset_check_evaluations() if not c.passed]
     assert {c.check_name for c in not_run} == {"agrees_with_second_engine"}
@@ -154,12 +153,12 @@ def test_the_second_engine_does_not_judge_by_inputs_that_are_newer(copy: Lake, s
         assert "_landing is newer than this table" in str(found.metadata["not run"].value)
 
 
-def test_all_that_is_written_is_private(built: Lake) -> None:
-    raw = {root_of(built) / source / "landing" for source in ("customer", "accelerometer", "step_trainer")}
+def test_all_that_is_written_is_private(lake: Lake) -> None:
+    raw = {root_of(lake) / source / "landing" for source in ("customer", "accelerometer", "step_trainer")}
     folders, files = set(), set()
-    for parent, _, names in os.walk(root_of(built)):
+    for parent, _, names in os.walk(root_of(lake)):
         if Path(parent) not in raw and Path(parent).name not in {"customer", "accelerometer", "step_trainer"}:
-            folders |= {oct(os.stat(parent).st_mode & 0o777)} if Path(parent) != root_of(built) else set()
+            folders |= {oct(os.stat(parent).st_mode & 0o777)} if Path(parent) != root_of(lake) else set()
             files |= {oct(os.stat(Path(parent) / name).st_mode & 0o777) for name in names}
     assert folders == {"0o700"}
     assert files == {"0o600"}

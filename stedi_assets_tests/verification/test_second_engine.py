@@ -34,9 +34,9 @@ from stedi_assets.contracts import (
     Type,
 )
 from stedi_assets.verification import engine as module
-from stedi_assets.verification.breaches import count_breaches
 from stedi_assets.verification.compare import Comparison, compare, inputs_of
 from stedi_assets.verification.engine import Given, SecondEngineFailed
+from stedi_assets.verification.rules import count_violations
 from stedi_assets_tests.support import oracle
 from stedi_assets_tests.support.lakes import local_lake, root_of
 from stedi_assets_tests.support.worlds import AS_OF, write_worlds
@@ -360,10 +360,10 @@ PORTABLE = {path.stem: path.read_text("utf-8") for path in FOLDER.glob("*.sql") 
 QUERIES = {
     **PORTABLE,
     **{
-        f"{rule.name} of {table.name}": rule.breaches.replace("{as_of}", f"{AS_OF}")
+        f"{rule.name} of {table.name}": rule.violations_sql.replace("{as_of}", f"{AS_OF}")
         for table in TABLES.values()
         for rule in table.rules
-        if rule.breaches
+        if rule.violations_sql
     },
 }
 # Of one name and meaning in both, as they are used here.
@@ -417,7 +417,7 @@ def test_nothing_is_given_to_duckdb_that_the_sql_does_not_use() -> None:
             "SELECT DISTINCT function_name FROM duckdb_functions() WHERE function_type = 'macro' AND NOT internal"
         ).fetchall()
     assert {macro for (macro,) in macros} == FROM_US
-    held = [rule.holds for table in TABLES.values() for rule in table.rules if rule.holds]
+    held = [rule.row_predicate for table in TABLES.values() for rule in table.rules if rule.row_predicate]
     assert all(any(f"{macro}(" in text for text in (*QUERIES.values(), *held)) for macro in FROM_US)
 
 
@@ -425,7 +425,7 @@ def test_a_customer_record_that_names_nobody_is_counted() -> None:
     doubtful = (line(email=ADA), b"null", b'{"email": "ada@exa', line(email="ada", serialNumber="device"))
     tables = tables_of(landings_of(consenting(), *doubtful), DEFAULT)
     stored = dataset("customer_landing", tables["customer_landing"])
-    broken = count_breaches(TABLES["customer_landing"], stored, given(tables))
+    broken = count_violations(TABLES["customer_landing"], stored, given(tables))
     assert broken["quarantined_people_known"] == 3
 
 

@@ -1,16 +1,42 @@
-"""Count how often the rules of a table are broken, in the files that hold it."""
+"""How often the rules of a table are violated, in the files that hold it: one way for publishing, checks and repair."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import pyarrow.dataset as ds
 
 from stedi_assets.contracts import QUARANTINE_TABLES, TABLES, Policy, Rule, Table
+from stedi_assets.storage.lake import Lake
+from stedi_assets.tables.publishing import Audit, RunContext
+from stedi_assets.tables.snapshots import current_dataset, dataset, table_named
 from stedi_assets.verification.engine import Given, engine_for, provide
 
 STORED = "stored"
 
 
-def count_breaches(table: Table, stored: ds.Dataset, given: Given) -> dict[str, int]:
+def auditor(lake: Lake, table: Table, run: RunContext, staged: Mapping[str, int] | None = None) -> Audit:
+    """Return what counts the violations of a table's rules in what a run has written of it, by the rules' names.
+
+    `staged` are snapshots of other tables that are to be looked at before they are current. What it does raises
+    `SecondEngineFailed` where DuckDB stops.
+    """
+    given = given_of(lake, run.policy or Policy(), run.as_of, run.key, staged)
+    return lambda stored: count_violations(table, stored, given)
+
+
+def given_of(
+    lake: Lake, policy: Policy, as_of: int | None, key: Callable[[], bytes], staged: Mapping[str, int] | None = None
+) -> Given:
+    """Return what the second engine is given: the tables of a lake as they are published now, or as they are staged."""
+
+    def table(name: str) -> ds.Dataset:
+        if staged and name in staged:
+            return dataset(lake, table_named(name), staged[name])
+        return current_dataset(lake, name)
+
+    return Given(table, policy, as_of, key)
+
+
+def count_violations(table: Table, stored: ds.Dataset, given: Given) -> dict[str, int]:
     """Count the breaches of each rule that has a query, in rows, by the rule's name.
 
     `stored`: the rows to judge. `given.table` gives the other tables as they are published now.
@@ -23,12 +49,12 @@ def count_breaches(table: Table, stored: ds.Dataset, given: Given) -> dict[str, 
 def recount(table: Table, stored: ds.Dataset, given: Given) -> dict[str, int]:
     """Count all that is counted of a table: `rows`, and under its name how often each rule is broken.
 
-    In and raised: as for `count_breaches`.
+    In and raised: as for `count_violations`.
     """
     broken = {
-        rule.name: f"SELECT 1 FROM {STORED} WHERE NOT coalesce({_in_sql(rule.holds, given)}, FALSE)"
+        rule.name: f"SELECT 1 FROM {STORED} WHERE NOT coalesce({_in_sql(rule.row_predicate, given)}, FALSE)"
         for rule in table.rules
-        if rule.holds
+        if rule.row_predicate
     }
     rows = {"rows": f"SELECT 1 FROM {STORED}"}
     queried = {rule.name: _rows(rule, given) for rule in _queried(table, given.policy)}
@@ -57,15 +83,15 @@ def count_missing(table: str, column: str, before: ds.Dataset, after: ds.Dataset
 
 def applies(rule: Rule, policy: Policy) -> bool:
     """Whether a rule is one under a policy."""
-    return rule.unless is None or not policy.has(rule.unless)
+    return rule.skipped_under is None or not policy.has(rule.skipped_under)
 
 
 def _queried(table: Table, policy: Policy) -> Iterable[Rule]:
-    return [rule for rule in table.rules if rule.breaches and applies(rule, policy)]
+    return [rule for rule in table.rules if rule.violations_sql and applies(rule, policy)]
 
 
 def _rows(rule: Rule, given: Given) -> str:
-    return _in_sql(rule.breaches or "", given)
+    return _in_sql(rule.violations_sql or "", given)
 
 
 def _in_sql(rule: str, given: Given) -> str:

@@ -1,0 +1,20 @@
+"""`stedi path TABLE`."""
+
+import sys
+
+from stedi_assets.cli.lake import lake_of
+from stedi_assets.contracts import ALL_TABLES
+from stedi_assets.settings import Settings
+from stedi_assets.tables.catalog import load
+
+
+def run(settings: Settings, name: str) -> int:
+    """Print the metadata file of a table as it is published now: what Iceberg's readers are given."""
+    lake = lake_of(settings)
+    table = load(lake, ALL_TABLES[name]) if name in ALL_TABLES else None
+    if table is None:
+        known = "it has not been published yet" if name in ALL_TABLES else f"the tables are {', '.join(ALL_TABLES)}"
+        print(f"There is no table {name} in {lake.location}: {known}.", file=sys.stderr)
+        return 1
+    print(table.metadata_location)
+    return 0

@@ -1,0 +1,16 @@
+"""`stedi upgrade`."""
+
+from stedi_assets.cli.lake import lake_of
+from stedi_assets.privacy.old_layout import upgrade
+from stedi_assets.settings import Settings
+
+
+def run(settings: Settings) -> int:
+    """Take over a lake whose tables were made before they were Iceberg tables, and remove its old tables."""
+    lake = lake_of(settings)
+    if not (removed := upgrade(lake)):
+        print(f"The tables of {lake.location} are Iceberg tables already, or there are none.")
+        return 0
+    print(f"{removed} tables of the old layout were taken over and removed from {lake.location}. To make them anew:")
+    print("  .venv/bin/dagster job execute -m stedi_assets.definitions -j rebuild_lakehouse")
+    return 0

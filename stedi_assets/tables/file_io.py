@@ -1,0 +1,143 @@
+"""PyIceberg's way to the lake's files: its own storage, so that they are as private and encrypted as all else."""
+
+import contextlib
+from collections.abc import Iterator
+from types import TracebackType
+from typing import cast
+
+from pyiceberg.io import FileIO, InputFile, InputStream, OutputFile, OutputStream
+from typing_extensions import Self
+
+from stedi_assets.storage.errors import CatalogError
+from stedi_assets.storage.interface import Storage
+from stedi_assets.storage.lake import Lake
+
+
+def path_of(lake: Lake, location: str) -> str:
+    """Return the path, below the lake, of what Iceberg's metadata name by a location.
+
+    Raises `CatalogError` where that is not in the lake, as in one that was moved by hand.
+    """
+    top = lake.storage.shown("").rstrip("/") + "/"
+    plain = location.removeprefix("file://").removeprefix("file:").replace("s3a://", "s3://", 1)
+    if not plain.startswith(top):
+        msg = (
+            f"The tables of {lake.location} name files that lie elsewhere: the lake was moved or copied, or another "
+            f"lake has the same namespace, {lake.namespace}, in the same catalog. Move it back, or set STEDI_NAMESPACE."
+        )
+        raise CatalogError(msg)
+    return plain.removeprefix(top)
+
+
+def cannot_be_reached(error: Exception) -> bool:
+    """Whether a file could not be got at at all. What Arrow finds and cannot make out, it gives no error number."""
+    if isinstance(error, FileNotFoundError):
+        return False
+    return isinstance(error, OSError) and (error.errno is not None or "AWS Error" in str(error))
+
+
+class LakeFileIO(FileIO):
+    """The files of a lake, by the locations that Iceberg's metadata name."""
+
+    def __init__(self, lake: Lake, properties: dict[str, str]) -> None:
+        super().__init__(properties)
+        self._lake = lake
+
+    def new_input(self, location: str) -> "_Input":
+        """Return a file to read."""
+        return _Input(self._lake, location)
+
+    def new_output(self, location: str) -> "_Output":
+        """Return a file to write."""
+        return _Output(self._lake, location)
+
+    def delete(self, location: str | InputFile | OutputFile) -> None:
+        """Remove a file."""
+        place = location if isinstance(location, str) else location.location
+        self._lake.storage.delete(path_of(self._lake, place))
+
+
+class _Input(InputFile):
+    def __init__(self, lake: Lake, location: str) -> None:
+        super().__init__(location)
+        self._storage, self._path = lake.storage, path_of(lake, location)
+
+    def __len__(self) -> int:
+        if (size := self._storage.size(self._path)) is None:
+            raise FileNotFoundError(self.location)
+        return size
+
+    def exists(self) -> bool:
+        """Whether the file is there."""
+        return self._storage.size(self._path) is not None
+
+    def open(self, seekable: bool = True) -> InputStream:  # noqa: ARG002, FBT001, FBT002  (as PyIceberg has it)
+        """Open it."""
+        return cast("InputStream", self._storage.open(self._path))
+
+
+class _Output(OutputFile):
+    def __init__(self, lake: Lake, location: str) -> None:
+        super().__init__(location)
+        self._lake, self._storage, self._path = lake, lake.storage, path_of(lake, location)
+
+    def __len__(self) -> int:
+        return len(self.to_input_file())
+
+    def exists(self) -> bool:
+        """Whether the file is there."""
+        return self._storage.size(self._path) is not None
+
+    def to_input_file(self) -> _Input:
+        """Return it to read."""
+        return _Input(self._lake, self.location)
+
+    def create(self, overwrite: bool = False) -> OutputStream:  # noqa: ARG002, FBT001, FBT002  (as PyIceberg has it)
+        """Open it to write. Iceberg names no two files alike."""
+        return cast("OutputStream", _Stream(self._storage, self._path))
+
+
+class _Stream:
+    """What is being written, closed as a stream or as a context."""
+
+    def __init__(self, storage: Storage, path: str) -> None:
+        self._left = contextlib.ExitStack()
+        # Once it is written, and before anything names it.
+        self._left.callback(storage.fsync, [path])
+        self._file = self._left.enter_context(storage.writing(path))
+
+    @property
+    def closed(self) -> bool:
+        return self._file.closed
+
+    def writable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return False
+
+    def seekable(self) -> bool:
+        return False
+
+    def write(self, content: bytes) -> int:
+        return self._file.write(content)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        self._left.close()
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._left.__exit__(kind, error, trace)

@@ -1,0 +1,221 @@
+"""Which old snapshots of a table stay, and the removal of all else: expired snapshots, branches, files nobody names."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+
+from pyiceberg.table import Table as IcebergTable
+from pyiceberg.table.refs import SnapshotRef, SnapshotRefType
+from pyiceberg.table.snapshots import Snapshot as IcebergSnapshot
+from pyiceberg.table.update import AssertRefSnapshotId
+
+from stedi_assets.contracts import Table
+from stedi_assets.storage.errors import LakeError
+from stedi_assets.storage.lake import Lake
+from stedi_assets.tables.branches import MAIN, commit, descends, tag_of
+from stedi_assets.tables.catalog import load
+from stedi_assets.tables.file_io import cannot_be_reached, path_of
+from stedi_assets.tables.snapshots import as_published
+
+
+@dataclass(frozen=True)
+class Retention:
+    """Which old snapshots stay: the last ones, and whatever was current not long ago, for those still reading it."""
+
+    snapshots: int = 2
+    readers: timedelta = timedelta(hours=1)
+
+
+NOTHING_OLD = Retention(snapshots=1, readers=timedelta(0))
+
+
+def kept_ids(lake: Lake, table: Table, retention: Retention) -> set[int]:
+    """Return the published snapshots of a table that stay."""
+    iceberg = load(lake, table)
+    if iceberg is None:
+        return set()
+    now, until, kept = datetime.now(timezone.utc), None, set()
+    for place, entry in enumerate(reversed(iceberg.history()), start=1):
+        found = iceberg.snapshot_by_id(entry.snapshot_id)
+        replaced = datetime.fromtimestamp(until / 1000, timezone.utc) if until else now
+        until = entry.timestamp_ms
+        if found is None or (place > retention.snapshots and now - replaced >= retention.readers):
+            continue
+        if as_published(lake, table, found):
+            kept.add(entry.snapshot_id)
+    return kept
+
+
+def snapshot_rows(lake: Lake, table: Table) -> dict[int, int]:
+    """Return every snapshot that a table's metadata know, those of branches included, with its number of rows."""
+    iceberg = load(lake, table)
+    found = iceberg.metadata.snapshots if iceberg else []
+    return {s.snapshot_id: int(s.summary.additional_properties.get("total-records", 0)) for s in found if s.summary}
+
+
+def named_by(lake: Lake, table: Table, companion: Table) -> set[int]:
+    """Return the snapshots of a companion that any snapshot of a table names."""
+    iceberg = load(lake, table)
+    found = (as_published(lake, table, snapshot) for snapshot in (iceberg.metadata.snapshots if iceberg else []))
+    return {snapshot.inputs[companion.name] for snapshot in found if snapshot and companion.name in snapshot.inputs}
+
+
+def expire(
+    lake: Lake,
+    table: Table,
+    kept: Callable[[], set[int]],
+    found: Mapping[str, int],
+    *,
+    purge: bool,
+    with_branches: bool = False,
+) -> int:
+    """Expire every snapshot of a table but its current one and those that are kept; return how many.
+
+    `kept` is asked for those once the table is loaded, and so knows of all that stands in it. The branches of runs that
+    began from the current snapshot stay, unless `with_branches`; those of others are dropped. Of the files that were
+    `found` below the table's folder before its last commit, those go that nothing names any more: a run that still
+    writes one of them began from the `main` of before, and has lost. With `purge`, old metadata files go as well.
+    """
+    dropped = 0
+
+    def change(iceberg: IcebergTable) -> None:
+        nonlocal dropped
+        current = iceberg.current_snapshot()
+        if current is None:
+            return
+        main = current.snapshot_id
+        begun = set() if with_branches else _made_from(iceberg, main)
+        stay = {*kept(), main, *begun}
+        _drop_refs(iceberg, lambda name, ref: _goes(name, ref, stay, begun))
+        dropped = _remove_snapshots(iceberg, lambda snapshot: snapshot not in stay)
+
+    commit(lake, table, change)
+    if iceberg := load(lake, table):
+        stay = referenced(lake, iceberg, with_old_metadata=not purge)
+        remove(lake, table, [path for path in found if path not in stay])
+    return dropped
+
+
+def discard(lake: Lake, table: Table, branch: str, start: int, written: Iterable[str] = ()) -> bool:
+    """Drop a branch that began with a snapshot, and what it alone holds; return whether it was still there.
+
+    Whoever was removed from the table meanwhile may stand in that. `written` are files that are known to be the
+    branch's: another run may have expired it already. Of one that was published, or whose snapshot another table names,
+    nothing is removed.
+    """
+    was_there, alone = False, {*written}
+
+    def change(iceberg: IcebergTable) -> None:
+        nonlocal was_there
+        refs = iceberg.metadata.refs
+        was_there = branch in refs and descends(iceberg, refs[branch].snapshot_id, start)
+        _drop_refs(iceberg, lambda name, _: name == branch)
+        held = {ref.snapshot_id for ref in iceberg.metadata.refs.values()}
+        if any(descends(iceberg, snapshot, start) for snapshot in held):
+            return
+        alone.update(referenced(lake, iceberg, with_old_metadata=False))
+        _remove_snapshots(iceberg, lambda snapshot: descends(iceberg, snapshot, start))
+
+    commit(lake, table, change)
+    if alone and (iceberg := load(lake, table)):
+        going = alone - referenced(lake, iceberg, with_old_metadata=True)
+        remove(lake, table, [*going, *map(_checksum, going)])
+    return was_there
+
+
+def _checksum(path: str) -> str:
+    """Return the file that Spark writes beside another in a local folder."""
+    folder, name = path.rsplit("/", 1)
+    return f"{folder}/.{name}.crc"
+
+
+def _drop_refs(iceberg: IcebergTable, goes: Callable[[str, SnapshotRef], bool]) -> None:
+    change = iceberg.manage_snapshots()
+    going = {name: ref for name, ref in iceberg.metadata.refs.items() if goes(name, ref)}
+    for name, ref in going.items():
+        is_tag = ref.snapshot_ref_type is SnapshotRefType.TAG
+        change = change.remove_tag(name) if is_tag else change.remove_branch(name)
+    if going:
+        change.commit()
+
+
+def _remove_snapshots(iceberg: IcebergTable, goes: Callable[[int], bool]) -> int:
+    snapshots = [snapshot.snapshot_id for snapshot in iceberg.metadata.snapshots]
+    going = [snapshot for snapshot in snapshots if goes(snapshot)]
+    if going:
+        expiry = iceberg.maintenance.expire_snapshots().by_ids(going)
+        # Whoever has tagged one meanwhile names it: PyIceberg would remove the tag with the snapshot.
+        expiry._requirements += tuple(AssertRefSnapshotId(ref=tag_of(snapshot)) for snapshot in going)  # noqa: SLF001
+        expiry.commit()
+    return len(going)
+
+
+def referenced(lake: Lake, iceberg: IcebergTable, *, with_old_metadata: bool) -> set[str]:
+    """Return the paths of all files that a table's metadata name."""
+    named = {iceberg.metadata_location}
+    if with_old_metadata:
+        named |= {entry.metadata_file for entry in iceberg.metadata.metadata_log}
+    for snapshot in iceberg.metadata.snapshots:
+        named.update(_named_by_snapshot(iceberg, snapshot))
+    return {path_of(lake, location) for location in named}
+
+
+def files_of_snapshot(lake: Lake, table: Table, snapshot: int) -> Iterator[str]:
+    """Yield the paths of all files of a snapshot: its manifests, and those that hold its rows."""
+    iceberg = load(lake, table)
+    found = iceberg.snapshot_by_id(snapshot) if iceberg else None
+    if iceberg and found:
+        for location in _named_by_snapshot(iceberg, found):
+            yield path_of(lake, location)
+
+
+def _named_by_snapshot(iceberg: IcebergTable, snapshot: IcebergSnapshot) -> Iterator[str]:
+    """Yield the files of a snapshot; of one that is damaged, what can still be read of it."""
+    yield snapshot.manifest_list
+    try:
+        for manifest in snapshot.manifests(iceberg.io):
+            yield manifest.manifest_path
+            for entry in manifest.fetch_manifest_entry(iceberg.io, discard_deleted=True):
+                yield entry.data_file.file_path
+    except Exception as error:
+        # PyIceberg has no error of its own for what it cannot make out.
+        if cannot_be_reached(error):
+            raise
+
+
+def left_behind(lake: Lake, table: Table) -> list[str]:
+    """Return the files below a table's folder that can hold rows, and that no snapshot names.
+
+    A run that died has left them, or one is writing them.
+    """
+    iceberg = load(lake, table)
+    named = referenced(lake, iceberg, with_old_metadata=False) if iceberg else set[str]()
+    found = lake.storage.below(table.path)
+    return [path for path in found if path not in named and not path.startswith(f"{table.path}/metadata/")]
+
+
+def remove(lake: Lake, table: Table, paths: Iterable[str]) -> None:
+    """Remove files of a table for good. Raises `LakeError` where that is refused."""
+    try:
+        if going := list(paths):
+            lake.storage.delete_permanently(table.path, going)
+    except OSError as error:
+        msg = (
+            f"{table.name} was published, but older files of it could not be removed: {error.strerror} in "
+            f"{lake.storage.shown(table.path)}. People who left may stand in them. Give the run the right to remove "
+            "them, all versions included, and materialise the table again."
+        )
+        raise LakeError(msg) from error
+
+
+def _made_from(iceberg: IcebergTable, snapshot: int) -> set[int]:
+    """Return the snapshots that descend from another."""
+    found = {each.snapshot_id for each in iceberg.metadata.snapshots}
+    return {each for each in found if each != snapshot and descends(iceberg, each, snapshot)}
+
+
+def _goes(name: str, ref: SnapshotRef, stay: set[int], begun: set[int]) -> bool:
+    """Whether a branch or tag goes: all but `main`, the tags of what stays, and the branches that were begun since."""
+    if ref.snapshot_ref_type is SnapshotRefType.TAG:
+        return name != tag_of(ref.snapshot_id) or ref.snapshot_id not in stay
+    return name != MAIN and ref.snapshot_id not in begun
