@@ -54,9 +54,10 @@ from stedi_assets.storage.names import alias
 from stedi_assets.storage.s3 import S3Bucket
 from stedi_assets.tables import branches, publishing
 from stedi_assets.tables.catalog import forget, load, session_of
-from stedi_assets.tables.publishing import RunContext, publish
+from stedi_assets.tables.publishing import publish
 from stedi_assets.tables.retention import Retention, referenced
 from stedi_assets.tables.snapshots import Snapshot, current, current_dataset, read_current, read_snapshot_of
+from stedi_assets.tables.staging import RunContext
 from stedi_assets.verification.engine import SecondEngineFailed
 from stedi_assets_tests.storage.test_s3_server import ODD_KEYS
 from stedi_assets_tests.support import fault_proxy

@@ -23,8 +23,8 @@ from stedi_assets.storage.lake import Lake
 from stedi_assets.storage.names import alias, no_key
 from stedi_assets.tables.catalog import session_of
 from stedi_assets.tables.file_reports import FileReport, read_file_reports
-from stedi_assets.tables.publishing import Stage
 from stedi_assets.tables.snapshots import Snapshot, dataset, read_quarantine, read_snapshot, read_snapshot_of
+from stedi_assets.tables.staging import Stage
 
 _NAMES_SHOWN = 3
 

@@ -33,7 +33,7 @@ from stedi_assets.orchestration.spark_resource import SparkResource
 from stedi_assets.privacy.deliveries import customers_first, land_without_erased
 from stedi_assets.privacy.keys import hmac_pads
 from stedi_assets.storage.errors import LakeError
-from stedi_assets.tables.publishing import RunContext
+from stedi_assets.tables.staging import RunContext
 from stedi_assets.transforms import curated, people, pseudonyms, trusted
 
 OWNER = "team:stedi"

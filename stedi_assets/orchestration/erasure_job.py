@@ -10,7 +10,7 @@ from stedi_assets.orchestration.failures import as_dagster_failures
 from stedi_assets.orchestration.io_managers import LakeResource
 from stedi_assets.orchestration.spark_resource import SparkResource
 from stedi_assets.privacy.erasure import Receipt, erase
-from stedi_assets.tables.publishing import RunContext
+from stedi_assets.tables.staging import RunContext
 
 _NAMES_SHOWN = 20
 

@@ -24,9 +24,10 @@ from stedi_assets.report.data_card import data_card
 from stedi_assets.settings import read_settings
 from stedi_assets.storage.errors import LakeError
 from stedi_assets.storage.lake import NAMESPACE, Lake
-from stedi_assets.tables.publishing import Published, RunContext, publish
+from stedi_assets.tables.publishing import Published, publish
 from stedi_assets.tables.retention import Retention
 from stedi_assets.tables.snapshots import Snapshot, read_current, read_quarantine, read_snapshot_of
+from stedi_assets.tables.staging import RunContext
 from stedi_assets.verification.rules import auditor
 
 

@@ -18,10 +18,11 @@ from stedi_assets.privacy.withdrawal import Withdrawn, withdraw_first
 from stedi_assets.storage.errors import LakeError
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.file_reports import FileReport, as_rows, read_file_reports
-from stedi_assets.tables.publishing import Published, RunContext, make_current, stage_companion, staging
+from stedi_assets.tables.publishing import Published, make_current
 from stedi_assets.tables.purpose import claim_purpose
 from stedi_assets.tables.retention import NOTHING_OLD, Retention
 from stedi_assets.tables.snapshots import Snapshot, read_snapshot_of
+from stedi_assets.tables.staging import RunContext, stage_companion, staging
 from stedi_assets.verification.rules import auditor
 
 _CUSTOMERS = SOURCES["customer"]

@@ -25,9 +25,10 @@ from stedi_assets.storage.errors import CorruptTableError, LakeError, NobodyFoun
 from stedi_assets.storage.lake import RECEIPTS, Lake
 from stedi_assets.tables.catalog import forget
 from stedi_assets.tables.file_reports import read_file_reports
-from stedi_assets.tables.publishing import RunContext, drop_old
+from stedi_assets.tables.publishing import drop_old
 from stedi_assets.tables.retention import left_behind, snapshot_rows
 from stedi_assets.tables.snapshots import Snapshot, read_quarantine, read_snapshot, read_snapshot_of
+from stedi_assets.tables.staging import RunContext
 from stedi_assets.transforms.pseudonyms import keyed_hash
 from stedi_assets.transforms.suppression import hashes_of_devices, hashes_of_readings
 

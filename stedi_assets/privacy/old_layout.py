@@ -20,9 +20,10 @@ from stedi_assets.storage.lake import PURPOSE, Lake
 from stedi_assets.tables.arrow_types import ARROW_TYPES
 from stedi_assets.tables.catalog import load
 from stedi_assets.tables.file_reports import FileReport, as_rows
-from stedi_assets.tables.publishing import RunContext, make_current, stage_companion, staging
+from stedi_assets.tables.publishing import make_current
 from stedi_assets.tables.retention import NOTHING_OLD, referenced
 from stedi_assets.tables.snapshots import OLD_POINTER, published
+from stedi_assets.tables.staging import RunContext, stage_companion, staging
 
 _RUN = "upgrade"
 # From this one on, customers' records outlive their files.

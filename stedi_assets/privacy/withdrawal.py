@@ -19,9 +19,10 @@ from stedi_assets.privacy.keys import hmac_pads
 from stedi_assets.storage.errors import CommitConflictError, CorruptTableError
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.file_reports import read_file_reports
-from stedi_assets.tables.publishing import Published, RunContext, mark, publish, republish
+from stedi_assets.tables.publishing import Published, mark, publish, republish
 from stedi_assets.tables.retention import Retention, snapshot_rows
 from stedi_assets.tables.snapshots import Snapshot, current, dataset, read_snapshot, read_snapshot_of
+from stedi_assets.tables.staging import RunContext
 from stedi_assets.transforms.people import chosen_records
 from stedi_assets.transforms.pseudonyms import with_subjects
 from stedi_assets.verification.rules import auditor, count_missing

@@ -6,8 +6,8 @@ import pyarrow.dataset as ds
 
 from stedi_assets.contracts import QUARANTINE_TABLES, TABLES, Policy, Rule, Table
 from stedi_assets.storage.lake import Lake
-from stedi_assets.tables.publishing import Audit, RunContext
 from stedi_assets.tables.snapshots import current_dataset, dataset, table_named
+from stedi_assets.tables.staging import Audit, RunContext
 from stedi_assets.verification.engine import Given, engine_for, provide
 
 STORED = "stored"

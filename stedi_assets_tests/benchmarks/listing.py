@@ -24,8 +24,9 @@ from stedi_assets.contracts import SOURCES, Purpose
 from stedi_assets.ingest.arrivals import MOST_FILES, find_arrivals
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.file_reports import FileReport, as_rows
-from stedi_assets.tables.publishing import RunContext, make_current, stage_companion, staging
+from stedi_assets.tables.publishing import make_current
 from stedi_assets.tables.retention import NOTHING_OLD
+from stedi_assets.tables.staging import RunContext, stage_companion, staging
 from stedi_assets_tests.support.s3_server import REGION, S3Server, bucket
 
 _PAGE = 1_000

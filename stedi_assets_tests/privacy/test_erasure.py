@@ -27,8 +27,8 @@ from stedi_assets.storage.errors import LakeError
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.catalog import forget
 from stedi_assets.tables.file_reports import read_file_reports
-from stedi_assets.tables.publishing import RunContext
 from stedi_assets.tables.snapshots import current
+from stedi_assets.tables.staging import RunContext
 from stedi_assets_tests.support.dying import living
 from stedi_assets_tests.support.kept_lakes import KeptLake
 from stedi_assets_tests.support.lakes import (

@@ -29,8 +29,9 @@ from stedi_assets.storage.errors import CommitConflictError, LakeError, WrongKey
 from stedi_assets.storage.lake import Lake
 from stedi_assets.storage.local import LocalFolder
 from stedi_assets.tables.catalog import forget, load
-from stedi_assets.tables.publishing import RunContext, mark
+from stedi_assets.tables.publishing import mark
 from stedi_assets.tables.snapshots import current, current_dataset, read_snapshot_of
+from stedi_assets.tables.staging import RunContext
 from stedi_assets_tests.support.lakes import (
     CONSENTED,
     check,

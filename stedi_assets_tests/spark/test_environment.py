@@ -18,9 +18,10 @@ from pyspark.sql import SparkSession
 
 from stedi_assets.contracts import TABLES, Purpose
 from stedi_assets.tables.catalog import session_of
-from stedi_assets.tables.publishing import RunContext, publish
+from stedi_assets.tables.publishing import publish
 from stedi_assets.tables.retention import Retention
 from stedi_assets.tables.snapshots import data_files, dataset, read_current, read_snapshot_of
+from stedi_assets.tables.staging import RunContext
 from stedi_assets_tests.support.lakes import local_lake, write_ada_and_ben
 
 # Each of these two people has two readings of the phone, and as many of the device at the same instants.

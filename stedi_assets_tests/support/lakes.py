@@ -17,9 +17,9 @@ from stedi_assets.orchestration.io_managers import LakeResource, LandingIOManage
 from stedi_assets.orchestration.spark_resource import SparkResource
 from stedi_assets.privacy.deliveries import land_without_erased, publish_landing
 from stedi_assets.storage.lake import Lake
-from stedi_assets.tables.publishing import RunContext
 from stedi_assets.tables.retention import Retention
 from stedi_assets.tables.snapshots import current, data_paths
+from stedi_assets.tables.staging import RunContext
 
 
 def local_lake(folder: Path) -> Lake:

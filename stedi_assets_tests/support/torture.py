@@ -40,14 +40,15 @@ from stedi_assets.storage.interface import Storage
 from stedi_assets.storage.lake import PURPOSE, Lake
 from stedi_assets.storage.local import LocalFolder
 from stedi_assets.storage.s3 import S3Bucket
-from stedi_assets.tables import publishing, retention
+from stedi_assets.tables import publishing, retention, staging
 from stedi_assets.tables.arrow_types import ARROW_TYPES
 from stedi_assets.tables.branches import MAIN
 from stedi_assets.tables.catalog import DATABASE, load
 from stedi_assets.tables.file_reports import FileReport, read_file_reports
-from stedi_assets.tables.publishing import RunContext, Stage, publish
+from stedi_assets.tables.publishing import publish
 from stedi_assets.tables.retention import Retention, referenced
 from stedi_assets.tables.snapshots import as_published, current, dataset, published, read_snapshot_of
+from stedi_assets.tables.staging import RunContext, Stage
 from stedi_assets.verification.rules import auditor
 
 Kind = Literal["SIGKILL", "SIGTERM", "exception", "disk full", "denied"]
@@ -454,11 +455,11 @@ def _arm(trap: _Trap, storage: Storage) -> None:
     for name in ("write", "writing", "replace", "fsync", "delete_permanently"):
         _wrap(kind, name, lambda *_, name=name: trap.pass_if_allowed(name))
     steps: tuple[tuple[Any, str, str], ...] = (
-        (publishing, "begin_branch", "branch"),
-        (publishing, "_write", "write"),
-        (publishing, "_read_back", "read back"),
-        (publishing, "_require_rules", "rules"),
-        (publishing, "seal", "seal"),
+        (staging, "begin_branch", "branch"),
+        (staging, "_write", "write"),
+        (staging, "_read_back", "read back"),
+        (staging, "_require_rules", "rules"),
+        (staging, "seal", "seal"),
         (publishing, "tag", "tag"),
         (publishing, "fast_forward", "fast-forward"),
         (publishing, "expire", "expire"),

@@ -20,9 +20,10 @@ from stedi_assets.tables import opening, snapshots
 from stedi_assets.tables.arrow_types import ARROW_TYPES
 from stedi_assets.tables.catalog import create
 from stedi_assets.tables.file_io import path_of
-from stedi_assets.tables.publishing import RunContext, make_current, staging
+from stedi_assets.tables.publishing import make_current
 from stedi_assets.tables.retention import NOTHING_OLD, Retention
 from stedi_assets.tables.snapshots import Snapshot, read_snapshot_of
+from stedi_assets.tables.staging import RunContext, staging
 from stedi_assets_tests.support.lakes import root_of, stored_files
 from stedi_assets_tests.support.s3_server import REGION, S3Server, bucket
 

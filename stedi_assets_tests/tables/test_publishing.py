@@ -21,12 +21,12 @@ from stedi_assets.contracts.rules import EVERY_ROW_CONSENTS
 from stedi_assets.storage.errors import CatalogError, CommitConflictError, ContractBroken, CorruptTableError, LakeError
 from stedi_assets.storage.lake import Lake
 from stedi_assets.storage.local import LocalFolder
-from stedi_assets.tables import publishing
+from stedi_assets.tables import publishing, staging
 from stedi_assets.tables.arrow_types import ARROW_TYPES
 from stedi_assets.tables.branches import MAIN, begin_branch
 from stedi_assets.tables.catalog import create, load, session_of
 from stedi_assets.tables.file_io import path_of
-from stedi_assets.tables.publishing import Published, RunContext, Stage, drop_old, publish, republish
+from stedi_assets.tables.publishing import Published, drop_old, publish, republish
 from stedi_assets.tables.retention import NOTHING_OLD, Retention, referenced
 from stedi_assets.tables.snapshots import (
     FORMAT,
@@ -39,6 +39,7 @@ from stedi_assets.tables.snapshots import (
     read_snapshot,
     read_snapshot_of,
 )
+from stedi_assets.tables.staging import RunContext, Stage
 from stedi_assets.verification.rules import auditor
 from stedi_assets_tests.support.lakes import local_lake, root_of, stored_files
 
@@ -200,13 +201,13 @@ def test_a_row_rule_of_the_contract_is_enforced(spark: SparkSession, lake: Lake)
 def test_rows_that_cannot_be_read_back_are_not_published(
     spark: SparkSession, lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = publishing._write
+    write = staging._write
 
     def counting_one_more(*arguments: Any) -> dict[str, int]:
         counts = write(*arguments)
         return {**counts, "rows": counts["rows"] + 1}
 
-    monkeypatch.setattr(publishing, "_write", counting_one_more)
+    monkeypatch.setattr(staging, "_write", counting_one_more)
     with pytest.raises(ContractBroken, match=r"as_published.*6 rows were written and 5 can be read back"):
         publish_readings(lake, readings(spark, lake, 5))
     assert litter(lake) == []
@@ -456,7 +457,7 @@ def test_with_nothing_old_no_file_of_old_metadata_stays(lake: Lake) -> None:
 def test_what_dead_writers_left_is_removed_by_the_next_one(spark: SparkSession, lake: Lake) -> None:
     """Branches, what was written on them, stages, and files of which nothing tells."""
     publish_readings(lake, few(1))
-    dead = publishing.staging(
+    dead = staging.staging(
         lake,
         PHONE,
         readings(spark, lake, 2),

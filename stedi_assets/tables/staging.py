@@ -1,0 +1,312 @@
+"""Staging a table: its rows are written on a branch of its own, counted meanwhile, read back and audited, and sealed.
+
+Nobody reads the branch until `stedi_assets.tables.publishing` moves `main` to it. A run that dies or fails here leaves
+the table as it was.
+"""
+
+import re
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from typing import NoReturn
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+from pyiceberg.table import Table as IcebergTable
+from pyspark.sql import Column, DataFrame, Observation
+from pyspark.sql import functions as F
+
+from stedi_assets.contracts import Policy, Purpose, Severity, Table
+from stedi_assets.contracts.rules import AS_PUBLISHED
+from stedi_assets.storage.errors import CommitConflictError, ContractBroken, CorruptTableError, LakeError
+from stedi_assets.storage.interface import Storage
+from stedi_assets.storage.lake import Lake
+from stedi_assets.storage.names import no_key
+from stedi_assets.tables.arrow_types import ARROW_TYPES
+from stedi_assets.tables.branches import (
+    MAIN,
+    begin_branch,
+    commit,
+    descends,
+    require_descent,
+    seal,
+)
+from stedi_assets.tables.catalog import load, load_or_create, name_of, require_session_of
+from stedi_assets.tables.retention import (
+    discard,
+    files_of_snapshot,
+)
+from stedi_assets.tables.snapshots import (
+    DataFile,
+    Snapshot,
+    data_files,
+    data_paths,
+    dataset,
+    published,
+    read_snapshot_of,
+)
+
+Audit = Callable[[ds.Dataset], Mapping[str, int]]
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What a run says about the tables it makes.
+
+    `key` gives the pseudonym key, to those rules that need it. `warn` is told what does not stop the run.
+    """
+
+    run_id: str
+    purpose: Purpose
+    as_of: int | None = None
+    policy: Policy | None = None
+    key: Callable[[], bytes] = field(default=no_key, repr=False)
+    warn: Callable[[str], None] = field(default=lambda _: None, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A folder inside a table's folder to work in. If its run dies, the next one to publish the table removes it.
+
+    To be begun after the table's snapshot is read, or another run would not know it for one that has lost.
+    """
+
+    storage: Storage
+    folder: str
+
+    @classmethod
+    def begin(cls, lake: Lake, table: Table) -> "Stage":
+        """Return a new stage; the folder is there from its first file on."""
+        return cls(lake.storage, f"{table.path}/_stage-{secrets.token_hex(8)}")
+
+    def discard(self) -> None:
+        """Remove it with all that is in it."""
+        self.storage.delete_permanently(self.folder)
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A table that is written on a branch, and sealed: `base` is what the branch began from."""
+
+    table: Table
+    branch: str
+    base: int
+    snapshot: Snapshot
+    bytes: int
+    files: int
+
+
+def stage_companion(
+    lake: Lake, table: Table, rows: DataFrame | pa.Table | None, named: int | None, run: RunContext
+) -> AbstractContextManager[Staged]:
+    """Stage the whole of a table that another one's snapshot will name; `named` is the snapshot that it names now.
+
+    Where a run died after the other's commit, the table's `main` is behind what is named: it is moved there first.
+    """
+    iceberg = load_or_create(lake, table)
+    if named is not None and iceberg.metadata.refs[MAIN].snapshot_id != named:
+        commit(lake, table, lambda found: found.manage_snapshots().create_branch(named, MAIN).commit())
+        iceberg.refresh()
+    before = published(lake, table, iceberg)
+    return staging(lake, table, rows, run=run, before=before, inputs={}, audit=_no_rules)
+
+
+def _no_rules(_: ds.Dataset) -> Mapping[str, int]:
+    return {}
+
+
+@contextmanager
+def staging(
+    lake: Lake,
+    table: Table,
+    rows: DataFrame | pa.Table | None,
+    *,
+    run: RunContext,
+    before: Snapshot | None,
+    inputs: Mapping[str, int],
+    audit: Audit | None,
+    delivery: Mapping[str, object] | None = None,
+) -> Iterator[Staged]:
+    """Write rows on a branch of a table, audit them and seal the branch; give it, and drop it where anything fails.
+
+    Without `audit`, these are fewer rows of `before`, with what its summary says of them. `delivery` is what else
+    is known of what a landing table was made from. Raises as `publish` does.
+    """
+    if isinstance(rows, DataFrame):
+        _require_contract_columns(table, rows)
+    iceberg = load_or_create(lake, table)
+    main = iceberg.current_snapshot()
+    if main is None or published(lake, table, iceberg) != before:
+        raise_conflict(table, table)
+    # Nothing can be made from a snapshot whose manifests are damaged.
+    data_paths(lake, table, main.snapshot_id)
+    branch, files = branch_name(run), list[DataFile]()
+    start = begin_branch(lake, table, branch, main.snapshot_id)
+    try:
+        as_of = run.as_of if audit else before.as_of if before else None
+        counts = _write(lake, table, rows, branch, as_of)
+        tip = require_descent(lake, table, branch, start)
+        files += _read_back(lake, table, tip, counts["rows"])
+        if audit:
+            counts |= audit(dataset(lake, table, tip))
+            _require_rules(table, counts)
+            described = _snapshot_of_run(table, counts, run, before, inputs, delivery)
+        else:
+            described = _snapshot_of_fewer_rows(before, counts, run, inputs, delivery)
+        lake.storage.fsync(files_of_snapshot(lake, table, tip))
+        snapshot = replace(described, id=seal(lake, table, branch, tip, described.summary()))
+        yield Staged(table, branch, main.snapshot_id, snapshot, sum(file.bytes for file in files), len(files))
+    except BaseException as error:  # noqa: BLE001  (raised again, or as what it comes of)
+        written = [file.path for file in files]
+        _give_up(lake, table, before, start, error, lambda: discard(lake, table, branch, start, written))
+
+
+def _give_up(
+    lake: Lake, table: Table, before: Snapshot | None, start: int, error: BaseException, discard: Callable[[], bool]
+) -> NoReturn:
+    """Remove what a publication that has failed has written, and say why it did."""
+    try:
+        iceberg = load(lake, table)
+        is_published = iceberg is not None and descends(iceberg, iceberg.metadata.refs[MAIN].snapshot_id, start)
+        has_moved = read_snapshot_of(lake, table) != before
+        has_lost = (not discard() or has_moved) and not is_published
+    except (OSError, LakeError):
+        # Nobody knows whether it was published. If not, the next run removes it.
+        raise error from None
+    if has_lost and isinstance(error, Exception) and not _says_itself(error):
+        # Whatever went wrong, its cause may be that whoever was faster has removed the files.
+        raise_conflict(table, table)
+    raise error
+
+
+def _says_itself(error: Exception) -> bool:
+    """Whether an error is one to be told even by a run that has lost."""
+    return isinstance(error, LakeError) and not isinstance(error, CorruptTableError)
+
+
+def _snapshot_of_run(
+    table: Table,
+    counts: Mapping[str, int],
+    run: RunContext,
+    before: Snapshot | None,
+    inputs: Mapping[str, int],
+    delivery: Mapping[str, object] | None,
+) -> Snapshot:
+    return Snapshot(
+        rows=counts["rows"],
+        run_id=run.run_id,
+        published_at=_now().isoformat(),
+        purpose=run.purpose.value,
+        as_of=run.as_of if table.policy_applies else None,
+        policy=run.policy.as_dict() if run.policy and table.policy_applies else None,
+        inputs=dict(inputs),
+        previous_rows=before.rows_of_run if before else None,
+        rows_of_run=counts["rows"],
+        counts=dict(counts),
+        delivery=dict(delivery or {}),
+    )
+
+
+def _snapshot_of_fewer_rows(
+    before: Snapshot | None,
+    counts: Mapping[str, int],
+    run: RunContext,
+    inputs: Mapping[str, int],
+    delivery: Mapping[str, object] | None,
+) -> Snapshot:
+    if before is None:
+        msg = "There is nothing to make fewer rows of."
+        raise CorruptTableError(msg)
+    return replace(
+        before,
+        rows=counts["rows"],
+        run_id=run.run_id,
+        published_at=_now().isoformat(),
+        inputs=dict(inputs),
+        counts=dict(counts),
+        delivery=before.delivery if delivery is None else dict(delivery),
+    )
+
+
+def _require_contract_columns(table: Table, rows: DataFrame) -> None:
+    found = [(name, kind) for name, kind in rows.dtypes]
+    wanted = [(column.name, column.type.value) for column in table.columns]
+    if found != wanted:
+        differing = sorted({name for name, _ in set(found) ^ set(wanted)}) or ["their order"]
+        what_to_do = f"Not as in the contract: {', '.join(differing)}."
+        raise ContractBroken(table.name, AS_PUBLISHED.name, len(wanted), len(differing), what_to_do)
+
+
+def _write(
+    lake: Lake, table: Table, rows: DataFrame | pa.Table | None, branch: str, as_of: int | None
+) -> dict[str, int]:
+    """Write the rows on a branch, in place of those there, and return what was counted on the way.
+
+    That is `rows`, and the violations of each row rule.
+    """
+    if not isinstance(rows, DataFrame):
+        return _write_arrow(lake, table, rows, branch)
+    require_session_of(rows.sparkSession, lake)
+    observation = Observation()
+    observed = rows.observe(observation, F.count(F.lit(1)).alias("rows"), *_broken(table, as_of))
+    observed.writeTo(f"{name_of(lake, table)}.branch_{branch}").overwrite(F.lit(True))
+    return {name: int(count) for name, count in observation.get.items()}
+
+
+def _broken(table: Table, as_of: int | None) -> Iterator[Column]:
+    """Yield how many rows break each row rule."""
+    for rule in table.rules:
+        if rule.row_predicate:
+            holds = rule.row_predicate.replace("{as_of}", str(as_of))
+            yield F.count_if(F.expr(f"NOT coalesce({holds}, false)")).alias(rule.name)
+
+
+def _write_arrow(lake: Lake, table: Table, rows: pa.Table | None, branch: str) -> dict[str, int]:
+    """Write a few rows, or none, without Spark."""
+    schema = pa.schema([(column.name, ARROW_TYPES[column.type]) for column in table.columns])
+    rows = rows if rows is not None else schema.empty_table()
+
+    def replace_rows(iceberg: IcebergTable) -> None:
+        tip = iceberg.snapshot_by_name(branch)
+        held = tip.summary.additional_properties.get("total-records", "0") if tip and tip.summary else "0"
+        # Of a table that holds nothing, PyIceberg warns that there is nothing to replace.
+        (iceberg.append if held == "0" else iceberg.overwrite)(rows, branch=branch)
+
+    commit(lake, table, replace_rows)
+    return {"rows": rows.num_rows, **dict.fromkeys((rule.name for rule in table.rules if rule.row_predicate), 0)}
+
+
+def _read_back(lake: Lake, table: Table, snapshot: int, rows: int) -> list[DataFile]:
+    """Return the data files, once their footers agree with what was written."""
+    files = data_files(lake, table, snapshot)
+    found = sum(file.rows for file in files)
+    if found != rows or not all(file.as_in_contract for file in files):
+        what_to_do = f"{rows:,} rows were written and {found:,} can be read back. Materialise it again."
+        raise ContractBroken(table.name, AS_PUBLISHED.name, rows, abs(rows - found), what_to_do)
+    return files
+
+
+def _require_rules(table: Table, counts: Mapping[str, int]) -> None:
+    for rule in table.rules:
+        if rule.severity is Severity.ERROR and counts.get(rule.name):
+            raise ContractBroken(table.name, rule.name, counts["rows"], counts[rule.name], rule.what_to_do)
+
+
+def raise_conflict(table: Table, moved: Table) -> NoReturn:
+    """Raise `CommitConflictError`: a table is not published, for another run has published one since it began."""
+    msg = (
+        f"{table.name} was not published: another run has published {moved.name} since this one began. "
+        "The newer tables stay. Materialise it again."
+    )
+    raise CommitConflictError(msg) from None
+
+
+def branch_name(run: RunContext) -> str:
+    """Return a new name for a branch of a run."""
+    return f"run_{re.sub('[^0-9A-Za-z]', '_', run.run_id)}_{secrets.token_hex(4)}"
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
