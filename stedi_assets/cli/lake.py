@@ -6,4 +6,9 @@ from stedi_assets.storage.lake import Lake
 
 def lake_of(settings: Settings) -> Lake:
     """Return the lake that the settings name. Raises `LakeError` where that cannot be one."""
-    return Lake.at(settings.lake, kms_key=settings.s3_kms_key, namespace=settings.namespace)
+    return Lake.at(
+        settings.lake,
+        kms_key=settings.s3_kms_key,
+        namespace=settings.namespace,
+        catalog=settings.catalog_address,
+    )

@@ -48,6 +48,7 @@ def _start_spark(settings: Settings) -> None:
             {},
             lake=settings.lake,
             kms_key=settings.s3_kms_key,
+            catalog=settings.catalog_address.kind,
             maven=settings.maven,
         )
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cached_property
 
@@ -22,6 +22,7 @@ from stedi_assets.privacy.known_keys import require_pseudonym_key, require_suppr
 from stedi_assets.privacy.withdrawal import publish_people
 from stedi_assets.report.data_card import data_card
 from stedi_assets.settings import read_settings
+from stedi_assets.storage.catalog_address import CatalogAddress
 from stedi_assets.storage.errors import LakeError
 from stedi_assets.storage.lake import NAMESPACE, Lake
 from stedi_assets.tables.publishing import Published, publish
@@ -64,6 +65,7 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     location: str = Field(description="The folder of the lake, or s3://bucket/prefix.")
     namespace: str = Field(default=NAMESPACE, description="That of the tables in the Iceberg catalog.")
+    catalog: str | None = Field(default=None, description="The Iceberg catalog, as STEDI_CATALOG says it.")
     consent_record: ConsentRecord = Field(default=ConsentRecord.LATEST)
     readings: Readings = Field(default=Readings.ALL)
     match_on: MatchOn = Field(default=MatchOn.CUSTOMER_AND_TIMESTAMP)
@@ -75,7 +77,12 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     @cached_property
     def lake(self) -> Lake:
         """Where the tables lie."""
-        return Lake.at(self.location, namespace=self.namespace)
+        return Lake.at(self.location, namespace=self.namespace, catalog=self._catalog_address)
+
+    @property
+    def _catalog_address(self) -> CatalogAddress | None:
+        # User and password are no fields, whose values Dagster would show.
+        return replace(read_settings().catalog_address, uri=self.catalog) if self.catalog else None
 
     @property
     def policy(self) -> Policy:

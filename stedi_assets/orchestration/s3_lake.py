@@ -22,4 +22,10 @@ class S3LakeResource(LakeResource):
     @cached_property
     def lake(self) -> Lake:
         """Where the tables lie."""
-        return Lake.at(self.location, kms_key=self.kms_key, namespace=self.namespace, s3=self.s3.get_client)
+        return Lake.at(
+            self.location,
+            kms_key=self.kms_key,
+            namespace=self.namespace,
+            catalog=self._catalog_address,
+            s3=self.s3.get_client,
+        )

@@ -5,6 +5,7 @@ from pydantic import Field
 
 from stedi_assets.settings import read_settings
 from stedi_assets.spark.session import spark_session
+from stedi_assets.storage.catalog_address import CatalogKind
 
 
 class SparkResource(LazyPySparkResource):
@@ -15,6 +16,7 @@ class SparkResource(LazyPySparkResource):
     log_level: str = Field(default="off", description="How much of Spark's own log reaches the terminal.")
     spark_config: dict[str, str] = Field(default_factory=dict, description="Further Spark settings, by name.")
     lake: str = Field(default="", description="Where the lake lies. If that is on S3, Spark is told the way.")
+    catalog: CatalogKind = Field(default=CatalogKind.SQLITE, description="What kind of Iceberg catalog the lake has.")
     s3_kms_key: str | None = Field(default=None, description="The KMS key that encrypts what is written to S3.")
 
     def _init_session(self) -> None:
@@ -25,6 +27,7 @@ class SparkResource(LazyPySparkResource):
                 self.spark_config,
                 lake=self.lake,
                 kms_key=self.s3_kms_key,
+                catalog=self.catalog,
                 # Not a field, whose value Dagster would show: the address may hold a password.
                 maven=read_settings().maven,
             )

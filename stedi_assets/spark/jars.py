@@ -32,6 +32,14 @@ ICEBERG = (
         "a3f53a2aa15ae9425a9e793bbe9c8e5288febeb4b65ef5c1a4e80d4c2045cf08",
     ),
 )
+# The driver of a catalog in PostgreSQL.
+POSTGRESQL = (
+    Artifact(
+        "org.postgresql:postgresql:42.7.14",
+        1_221_004,
+        "73914527305a40cce504b0d3d90b23caf565136912d607ae8ae7c5895512332c",
+    ),
+)
 # Hadoop's way to S3, S3A, and what it uses of the AWS SDK.
 S3 = (
     Artifact(
@@ -57,14 +65,16 @@ S3 = (
 )
 
 
-def class_path(maven: str, *, on_s3: bool) -> str:
+def class_path(maven: str, *, on_s3: bool, on_postgresql: bool = False) -> str:
     """Return the class path of what a session needs; fetch from the repository `maven` what is not there.
+
+    `on_s3` is for a lake that lies there, `on_postgresql` for one whose catalog does.
 
     Raises `LakeError` where that cannot be, or where pyspark's Hadoop is of another version than S3A.
     """
     if on_s3:
         require_same_hadoop()
-    wanted = (*ICEBERG, *(S3 if on_s3 else ()))
+    wanted = _needed(on_s3=on_s3, on_postgresql=on_postgresql)
     folder = _folder_with(wanted, maven)
     if os.pathsep in str(folder):
         msg = f"{folder} cannot stand on a class path, for it has a {os.pathsep}. Set XDG_CACHE_HOME to another folder."
@@ -85,22 +95,28 @@ def fetch_jars(maven: str) -> Path:
         )
         raise LakeError(msg)
     folder = cache / "jars"
-    _fetch([jar for jar in (*ICEBERG, *S3) if not _is_right(folder / jar.file, jar)], maven, folder)
+    _fetch(
+        [jar for jar in _needed(on_s3=True, on_postgresql=True) if not _is_right(folder / jar.file, jar)], maven, folder
+    )
     return folder
 
 
-def cluster_settings(*, on_s3: bool) -> dict[str, str]:
-    """Return the settings by which a cluster's Spark fetches them for itself, in the same versions.
+def cluster_settings(*, on_s3: bool, on_postgresql: bool = False) -> dict[str, str]:
+    """Return the settings by which a cluster's Spark fetches them for itself, in the same versions. Needs as above.
 
     Raises `LakeError` where pyspark's Hadoop is of another version.
     """
     if on_s3:
         require_same_hadoop()
     return {
-        "spark.jars.packages": ",".join(jar.coordinates for jar in (*ICEBERG, *(S3 if on_s3 else ()))),
+        "spark.jars.packages": ",".join(jar.coordinates for jar in _needed(on_s3=on_s3, on_postgresql=on_postgresql)),
         # The whole SDK, which hadoop-aws asks for.
         "spark.jars.excludes": "software.amazon.awssdk:bundle",
     }
+
+
+def _needed(*, on_s3: bool, on_postgresql: bool) -> tuple[Artifact, ...]:
+    return (*ICEBERG, *(POSTGRESQL if on_postgresql else ()), *(S3 if on_s3 else ()))
 
 
 def require_same_hadoop() -> None:

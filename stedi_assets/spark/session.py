@@ -30,6 +30,7 @@ from stedi_assets.spark.surroundings import (
     start_context,
     workers_environment,
 )
+from stedi_assets.storage.catalog_address import CatalogKind
 from stedi_assets.storage.errors import LakeError
 from stedi_assets.storage.lake import is_on_s3
 
@@ -81,15 +82,16 @@ def spark_session(
     *,
     lake: str = "",
     kms_key: str | None = None,
+    catalog: CatalogKind = CatalogKind.SQLITE,
     maven: str = MAVEN_CENTRAL,
 ) -> SparkSession:
     """Return the process's Spark session; start it, and a Java for it, if there is none.
 
     A session that is there already, as on a cluster's driver, is given this project's SQL settings and used. A Java of
     our own, for a local master, is shielded from its surroundings.
-    `further` are Spark settings by name, which win over those from here. `lake` is where the lake lies: of
-    one on S3, Spark is told the way, and `kms_key`. `maven` is the repository from which jars are fetched that are
-    needed and not there; a cluster fetches them as its operator has set it.
+    `further` are Spark settings by name, which win over those from here. `lake` is where the lake lies: of one on S3,
+    Spark is told the way, and `kms_key`. `catalog` is what kind it has. `maven` is the repository from which jars are
+    fetched that are needed and not there; a cluster fetches them as its operator has set it.
 
     Raises `NoJavaError` where there is no Java that Spark runs on, and `LakeError` where jars cannot be fetched.
     """
@@ -97,15 +99,16 @@ def spark_session(
         for name in _QUOTING_LOGGERS:
             PySparkLogger.getLogger(name).disabled = log_level == "off"
         settings = _MEANING | _WRITING | (_on_s3(lake, kms_key) if is_on_s3(lake) else {})
+        needs = {"on_s3": is_on_s3(lake), "on_postgresql": catalog is CatalogKind.POSTGRESQL}
         if _is_running():
             # There, Hadoop's settings go by their own names.
             settings = {name.removeprefix("spark.hadoop."): value for name, value in settings.items()}
             return _session({**settings, **further})
         settings |= {"spark.app.name": "stedi", "spark.master": master}
         if master.startswith("local") and "PYSPARK_GATEWAY_PORT" not in os.environ:
-            jars = class_path(maven, on_s3=is_on_s3(lake))
+            jars = class_path(maven, **needs)
             return _private_session(_LAPTOP | settings, further, log_level, jars)
-        settings |= cluster_settings(on_s3=is_on_s3(lake))
+        settings |= cluster_settings(**needs)
         return _session({**settings, **further})
 
 

@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from stedi_assets.storage.catalog_address import CatalogAddress, CatalogKind
 from stedi_assets.storage.errors import LakeError
 from stedi_assets.storage.interface import Storage
 from stedi_assets.storage.local import LocalFolder
@@ -16,6 +17,8 @@ PURPOSE = "_purpose.json"
 KEYS = "_keys.json"
 SUPPRESSED = "_suppressed.json"
 RECEIPTS = "_erasures"
+# The catalog of a lake that has it in SQLite.
+DATABASE = "catalog.db"
 
 POSSIBLE_LOCATIONS = "Use a folder, or s3://bucket/prefix."
 _SCHEME = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*:/")
@@ -25,11 +28,12 @@ _SCHEME = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*:/")
 class Lake:
     """A lake: tables and raw files in the folders that the contracts name, in one place.
 
-    `namespace` is that of its tables in the Iceberg catalog.
+    `namespace` is that of its tables in the Iceberg catalog, `catalog`.
     """
 
     storage: Storage
     namespace: str = NAMESPACE
+    catalog: CatalogAddress = field(default_factory=CatalogAddress)
 
     @classmethod
     def at(
@@ -38,12 +42,14 @@ class Lake:
         *,
         kms_key: str | None = None,
         namespace: str = NAMESPACE,
+        catalog: CatalogAddress | None = None,
         s3: Callable[[], Any] | None = None,
     ) -> "Lake":
         """Return the lake at a folder, made absolute, or at `s3://bucket/prefix`.
 
         Of one on S3: `kms_key` encrypts what is written, and `s3` makes the boto3 client, left out by the standard
-        chain. `namespace` is that of its tables in the catalog; in Glue, the database.
+        chain. `namespace` is that of its tables in the catalog; in Glue, the database. `catalog` is by default a file
+        in the folder, and Glue for a lake on S3.
 
         Raises `LakeError` where the location cannot be a lake.
         """
@@ -54,17 +60,22 @@ class Lake:
             # Loaded for lakes on S3 alone: boto3 takes a second.
             from stedi_assets.storage.s3 import S3Bucket, s3_client  # noqa: PLC0415  (loads boto3)
 
-            return cls(S3Bucket.at(location, kms_key, s3 or s3_client), namespace)
+            return cls(S3Bucket.at(location, kms_key, s3 or s3_client), namespace, catalog or default_catalog(location))
         root = Path(location).expanduser().absolute()
         if root.exists() and not root.is_dir():
             msg = f"STEDI_LAKE={location} is a file, not a folder. Set STEDI_LAKE to the folder that holds the lake."
             raise LakeError(msg)
-        return cls(LocalFolder(root), namespace)
+        return cls(LocalFolder(root), namespace, catalog or default_catalog(location))
 
     @property
     def location(self) -> str:
         """Where the lake lies, for people."""
         return self.storage.location
+
+
+def default_catalog(location: str) -> CatalogAddress:
+    """Return the catalog that a lake has where nothing is said of it."""
+    return CatalogAddress(CatalogKind.GLUE.value if is_on_s3(location) else CatalogKind.SQLITE.value)
 
 
 def is_on_s3(location: str) -> bool:

@@ -1,7 +1,7 @@
 """The Iceberg catalog of a lake: where each table's metadata are found, by Python and by Spark.
 
-A local lake has a SQLite file, `catalog.db`, that PyIceberg and Spark's JDBC catalog both open; one on S3 has the Glue
-Data Catalog. Tables are made here, from their contracts.
+Python and Spark open the same one, of a kind that the settings name (`stedi_assets.tables.catalogs`). Tables are made
+here, from their contracts.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any
+from typing import Protocol
 
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import (
@@ -23,60 +23,25 @@ from pyiceberg.exceptions import (
     ValidationError,
 )
 from pyiceberg.io import FileIO
-from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC, PartitionField, PartitionSpec
-from pyiceberg.schema import Schema
 from pyiceberg.table import Table as IcebergTable
-from pyiceberg.transforms import TruncateTransform
-from pyiceberg.types import (
-    BinaryType,
-    BooleanType,
-    DoubleType,
-    IcebergType,
-    ListType,
-    LongType,
-    NestedField,
-    StringType,
-)
 from pyspark.sql import SparkSession
 
 from stedi_assets.contracts import Table
-from stedi_assets.contracts.tables import Type
+from stedi_assets.storage.catalog_address import CatalogKind
 from stedi_assets.storage.errors import CatalogError, CorruptTableError, LakeError
-from stedi_assets.storage.lake import Lake, is_on_s3
+from stedi_assets.storage.lake import DATABASE, Lake, is_on_s3
+from stedi_assets.tables.ddl import FORMAT, PROPERTIES, partitions_of, schema_of
 from stedi_assets.tables.file_io import LakeFileIO, cannot_be_reached
 
 NAME = "lake"
-DATABASE = "catalog.db"
 # How the names of metadata files end.
 METADATA = ".metadata.json"
 _SPARK_NAME = f"spark.sql.catalog.{NAME}"
-_WAREHOUSE = f"{_SPARK_NAME}.warehouse"
-# In seconds: how long one waits for another who is writing the SQLite file.
-_PATIENCE = 60
-_DAY_IN_MILLISECONDS = 86_400_000
-_FIRST_PARTITION_FIELD = 1000
-# What Athena, Glue and Trino read.
-_FORMAT = 2
+# Nothing to Spark: whose tables a session writes.
+_LAKE = f"{_SPARK_NAME}.lake"
 # What PyIceberg raises of metadata that are gone, cut, or something else.
 _UNREADABLE = (OSError, ValueError, KeyError, ValidationError)
 _METADATA = re.compile(r"/(?P<version>\d+)-[^/]*\.metadata\.json\Z")
-_PROPERTIES = {
-    "format-version": str(_FORMAT),
-    # No bound of any value in a manifest: an instant can single somebody out.
-    "write.metadata.metrics.default": "counts",
-    # Whoever publishes removes those that are older, and on S3 their versions with them.
-    "write.metadata.delete-after-commit.enabled": "false",
-    "write.metadata.previous-versions-max": "20",
-    # Iceberg's own is to say how many files a task may hold open; partitions are few, and come in any order.
-    "write.spark.fanout.enabled": "true",
-}
-_TYPES: dict[Type, IcebergType] = {
-    Type.STRING: StringType(),
-    Type.BIGINT: LongType(),
-    Type.DOUBLE: DoubleType(),
-    Type.BINARY: BinaryType(),
-    Type.BOOLEAN: BooleanType(),
-}
 _REPAIR = "Run `stedi repair`."
 
 
@@ -97,13 +62,13 @@ def load(lake: Lake, table: Table) -> IcebergTable | None:
     if found is None and metadata_files(lake, table) and (found := _load(lake, table)) is None:
         msg = f"{table.name} lies in {lake.location}, and the catalog does not know it. {_REPAIR}"
         raise CorruptTableError(msg)
-    if found and found.format_version > _FORMAT:
+    if found and found.format_version > FORMAT:
         raise _newer(lake, table, found.format_version)
     return found
 
 
 def _load(lake: Lake, table: Table) -> IcebergTable | None:
-    if not is_on_s3(lake.location) and not lake.storage.size(DATABASE):
+    if lake.catalog.kind is CatalogKind.SQLITE and not lake.storage.size(DATABASE):
         return None
     last = None
     while True:
@@ -152,8 +117,8 @@ def create(lake: Lake, table: Table) -> IcebergTable:
             (lake.namespace, table.name),
             schema_of(table),
             location=lake.storage.shown(table.path),
-            partition_spec=_partitions(table),
-            properties=_PROPERTIES,
+            partition_spec=partitions_of(table),
+            properties=PROPERTIES,
         )
         # A branch needs a snapshot to begin from.
         beginning.append(schema_of(table).as_arrow().empty_table())
@@ -168,7 +133,7 @@ def create(lake: Lake, table: Table) -> IcebergTable:
 
 def forget(lake: Lake, table: Table) -> None:
     """Have the catalog know a table no longer. Its files stay."""
-    if not is_on_s3(lake.location) and not lake.storage.size(DATABASE):
+    if lake.catalog.kind is CatalogKind.SQLITE and not lake.storage.size(DATABASE):
         return
     with catalog_errors(lake), contextlib.suppress(NoSuchTableError, NoSuchNamespaceError):
         _catalog(lake).drop_table((lake.namespace, table.name))
@@ -189,35 +154,21 @@ def register(lake: Lake, table: Table, metadata: str) -> bool:
 
 def _have_database(lake: Lake) -> None:
     # Private before anything is in it; and of several at once, one makes it.
-    if not is_on_s3(lake.location) and lake.storage.replace(DATABASE, b"", None):
+    if lake.catalog.kind is CatalogKind.SQLITE and lake.storage.replace(DATABASE, b"", None):
         _catalog.cache_clear()
 
 
 def _have_namespace(lake: Lake, catalog: Catalog) -> None:
-    from sqlalchemy.exc import IntegrityError  # noqa: PLC0415  (loads SQLAlchemy)
-
     # Of several at once, one makes it.
-    with contextlib.suppress(NamespaceAlreadyExistsError, IntegrityError):
+    with contextlib.suppress(NamespaceAlreadyExistsError):
         catalog.create_namespace_if_not_exists(lake.namespace)
-
-
-def schema_of(table: Table) -> Schema:
-    """Return a table's columns as Iceberg has them, from its contract."""
-    fields, after = [], len(table.columns)
-    for number, column in enumerate(table.columns, start=1):
-        kind = _TYPES.get(column.type)
-        if kind is None:
-            after += 1
-            kind = ListType(element_id=after, element_type=StringType(), element_required=False)
-        fields.append(NestedField(number, column.name, kind, required=False, doc=column.description))
-    return Schema(*fields)
 
 
 @lru_cache(maxsize=64)
 def session_of(spark: SparkSession, lake: Lake) -> SparkSession:
     """Return a session that knows a lake's catalog: the one that is given, or one beside it if that knows another's."""
     settings = spark_settings(lake)
-    if spark.conf.get(_WAREHOUSE, None) not in {None, settings[_WAREHOUSE]}:
+    if spark.conf.get(_LAKE, None) not in {None, settings[_LAKE]}:
         spark = spark.newSession()
     for name, value in settings.items():
         spark.conf.set(name, value)
@@ -226,7 +177,7 @@ def session_of(spark: SparkSession, lake: Lake) -> SparkSession:
 
 def require_session_of(spark: SparkSession, lake: Lake) -> None:
     """Raise `CatalogError` unless a session knows the lake's catalog: what it writes would go to another's tables."""
-    if spark.conf.get(_WAREHOUSE, None) != spark_settings(lake)[_WAREHOUSE]:
+    if spark.conf.get(_LAKE, None) != spark_settings(lake)[_LAKE]:
         msg = (
             f"These rows are of a Spark session that does not know the catalog of {lake.location}. Nothing was written."
         )
@@ -234,105 +185,74 @@ def require_session_of(spark: SparkSession, lake: Lake) -> None:
 
 
 def spark_settings(lake: Lake) -> dict[str, str]:
-    """Return what Spark is told of the catalog. Nothing secret."""
+    """Return what Spark is told of the catalog. A password among it has a name by which Spark hides it."""
     catalog = {
         "": "org.apache.iceberg.spark.SparkCatalog",
-        "warehouse": lake.storage.shown("").rstrip("/"),
+        "lake": f"{lake.catalog.uri} {_warehouse(lake)}",
+        "warehouse": _warehouse(lake),
         # Python commits as well.
         "cache-enabled": "false",
-        **(_spark_on_s3(lake) if is_on_s3(lake.location) else _spark_on_disk(lake)),
+        **_spark_files(lake),
+        **_kind_of(lake).spark_settings(lake),
     }
     return {f"{_SPARK_NAME}.{name}" if name else _SPARK_NAME: value for name, value in catalog.items()}
 
 
-def _spark_on_disk(lake: Lake) -> dict[str, str]:
-    return {
-        "type": "jdbc",
-        "uri": f"jdbc:sqlite:{lake.storage.shown(DATABASE)}",
-        "jdbc.schema-version": "V1",
-        "jdbc.busy_timeout": str(_PATIENCE * 1000),
-        "init-catalog-tables": "false",
-    }
+def _spark_files(lake: Lake) -> dict[str, str]:
+    if not is_on_s3(lake.location):
+        return {}
+    from stedi_assets.tables.catalogs.s3_file_io import s3_file_io  # noqa: PLC0415  (loads boto3)
 
-
-def _spark_on_s3(lake: Lake) -> dict[str, str]:
-    from stedi_assets.tables.glue import spark_on_s3  # noqa: PLC0415  (loads boto3)
-
-    return spark_on_s3(lake)
+    return s3_file_io(lake)
 
 
 @lru_cache(maxsize=8)
 def _catalog(lake: Lake) -> Catalog:
-    file_io = LakeFileIO(lake, {})
-    common = {"warehouse": lake.storage.shown("").rstrip("/")}
-    if is_on_s3(lake.location):
-        from stedi_assets.tables.glue import LakeGlueCatalog  # noqa: PLC0415  (loads boto3)
-
-        return LakeGlueCatalog(NAME, file_io, common)
     with catalog_errors(lake):
-        return _sqlite_catalog(file_io, {**common, "uri": f"sqlite:///{lake.storage.shown(DATABASE)}"})
+        return _kind_of(lake).open_catalog(NAME, lake, LakeFileIO(lake, {}), {"warehouse": _warehouse(lake)})
 
 
-def _sqlite_catalog(file_io: FileIO, properties: dict[str, str]) -> Catalog:
-    from pyiceberg.catalog.sql import SqlCatalog  # noqa: PLC0415  (loads SQLAlchemy)
-    from sqlalchemy import create_engine, event  # noqa: PLC0415
-    from sqlalchemy.exc import OperationalError  # noqa: PLC0415
-    from sqlalchemy.pool import NullPool  # noqa: PLC0415
-
-    class LakeSqlCatalog(SqlCatalog):
-        """PyIceberg's catalog in a database, with the lake's own files."""
-
-        def _load_file_io(self, properties: Any = None, location: str | None = None) -> FileIO:  # noqa: ARG002
-            return file_io
-
-        def _convert_orm_to_iceberg(self, orm_table: Any) -> IcebergTable:
-            # PyIceberg would read it wherever it is said to lie.
-            file_io.new_input(orm_table.metadata_location)
-            return super()._convert_orm_to_iceberg(orm_table)
-
-        def _init_catalog(self) -> None:
-            # A connection for each use: one that is kept would go on with a file that was moved away.
-            self.engine = create_engine(self.engine.url, poolclass=NullPool)
-            event.listen(self.engine, "connect", _wait_for_others)
-            super()._init_catalog()
-
-        def create_tables(self) -> None:
-            # Another may make the same two at the same moment; those that are there are passed over the next time.
-            for _ in range(2):
-                with contextlib.suppress(OperationalError):
-                    super().create_tables()
-                    return
-            super().create_tables()
-
-    return LakeSqlCatalog(NAME, **properties)
+def _warehouse(lake: Lake) -> str:
+    return lake.storage.shown("").rstrip("/")
 
 
-def _wait_for_others(connection: Any, _: Any) -> None:
-    connection.execute(f"PRAGMA busy_timeout={_PATIENCE * 1000}")
-    connection.execute("PRAGMA journal_mode=WAL")
+class _Kind(Protocol):
+    """A module of `stedi_assets.tables.catalogs`."""
+
+    def open_catalog(self, name: str, lake: Lake, file_io: FileIO, properties: dict[str, str], /) -> Catalog: ...
+
+    def spark_settings(self, lake: Lake, /) -> dict[str, str]: ...
+
+    def what_is_wrong(self, lake: Lake, error: Exception, /) -> str | None: ...
 
 
-def _partitions(table: Table) -> PartitionSpec:
-    """Return how a table's files are divided: one of readings by the UTC day of their instant."""
-    if table.instant is None:
-        return UNPARTITIONED_PARTITION_SPEC
-    source = 1 + table.column_names.index(table.instant)
-    day: TruncateTransform[int] = TruncateTransform(_DAY_IN_MILLISECONDS)
-    return PartitionSpec(PartitionField(source, _FIRST_PARTITION_FIELD, day, "day"))
+def _kind_of(lake: Lake) -> _Kind:
+    # Each is loaded for lakes with such a catalog alone: SQLAlchemy takes a while, and boto3 a second.
+    if lake.catalog.kind is CatalogKind.GLUE:
+        from stedi_assets.tables.catalogs import glue  # noqa: PLC0415  (loads boto3)
+
+        return glue
+    if lake.catalog.kind is CatalogKind.REST:
+        from stedi_assets.tables.catalogs import rest  # noqa: PLC0415  (loads requests)
+
+        return rest
+    from stedi_assets.tables.catalogs import sql  # noqa: PLC0415  (loads SQLAlchemy)
+
+    return sql
 
 
 def _damaged(lake: Lake, table: Table) -> LakeError:
     for path in metadata_files(lake, table)[:1]:
         newest = lake.storage.read(path)
         with contextlib.suppress(ValueError, AttributeError, TypeError):
-            if (version := int(json.loads(newest.content if newest else b"").get("format-version"))) > _FORMAT:
+            if (version := int(json.loads(newest.content if newest else b"").get("format-version"))) > FORMAT:
                 return _newer(lake, table, version)
     return CorruptTableError(f"The metadata of {table.name} in {lake.location} are damaged or gone. {_REPAIR}")
 
 
 def _newer(lake: Lake, table: Table, version: int) -> LakeError:
     msg = (
-        f"{table.name} in {lake.location} has format {version} of Iceberg; this version reads {_FORMAT}. Install the "
+        f"{table.name} in {lake.location} has format {version} of Iceberg; this version reads {FORMAT}. Install the "
         "version that published it."
     )
     return LakeError(msg)
@@ -340,15 +260,10 @@ def _newer(lake: Lake, table: Table, version: int) -> LakeError:
 
 @contextlib.contextmanager
 def catalog_errors(lake: Lake) -> Iterator[None]:
-    """Turn what a database says into a `CatalogError`, without the statement that it quotes."""
-    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
-
+    """Turn an error of whoever keeps the catalog into a `CatalogError`."""
     try:
         yield
-    except SQLAlchemyError as error:
-        why = type(getattr(error, "orig", None) or error).__name__
-        msg = (
-            f"The catalog of {lake.location}, {lake.storage.shown(DATABASE)}, cannot be used ({why}): it is damaged, "
-            f"locked, or may not be written. See that it can be; if it is damaged, move it away. {_REPAIR}"
-        )
-        raise CatalogError(msg) from None
+    except Exception as error:
+        if said := _kind_of(lake).what_is_wrong(lake, error):
+            raise CatalogError(said) from None
+        raise

@@ -10,8 +10,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from stedi_assets.storage.lake import Lake
-from stedi_assets.tables.catalog import DATABASE
+from stedi_assets.storage.lake import DATABASE, Lake
 from stedi_assets_tests.support.lakes import root_of
 
 

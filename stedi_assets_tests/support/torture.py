@@ -37,13 +37,13 @@ from stedi_assets.privacy.deliveries import publish_landing
 from stedi_assets.storage import local, s3
 from stedi_assets.storage.errors import CorruptTableError
 from stedi_assets.storage.interface import Storage
-from stedi_assets.storage.lake import PURPOSE, Lake
+from stedi_assets.storage.lake import DATABASE, PURPOSE, Lake
 from stedi_assets.storage.local import LocalFolder
 from stedi_assets.storage.s3 import S3Bucket
 from stedi_assets.tables import publishing, retention, staging
 from stedi_assets.tables.arrow_types import ARROW_TYPES
 from stedi_assets.tables.branches import MAIN
-from stedi_assets.tables.catalog import DATABASE, load
+from stedi_assets.tables.catalog import load
 from stedi_assets.tables.file_reports import FileReport, read_file_reports
 from stedi_assets.tables.publishing import publish
 from stedi_assets.tables.retention import Retention, referenced

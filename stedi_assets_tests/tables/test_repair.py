@@ -17,8 +17,8 @@ from stedi_assets.contracts import ALL_TABLES, TABLES, Table
 from stedi_assets.orchestration.spark_resource import SparkResource
 from stedi_assets.privacy.suppression import Erased, change_suppressed
 from stedi_assets.storage.errors import CatalogError, CorruptTableError, LakeError
-from stedi_assets.storage.lake import Lake
-from stedi_assets.tables.catalog import DATABASE, forget, load, session_of
+from stedi_assets.storage.lake import DATABASE, Lake
+from stedi_assets.tables.catalog import forget, load, session_of
 from stedi_assets.tables.file_io import path_of
 from stedi_assets.tables.publishing import drop_old
 from stedi_assets.tables.snapshots import current, current_dataset, data_paths, read_current, read_snapshot_of

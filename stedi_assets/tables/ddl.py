@@ -1,0 +1,61 @@
+"""What a table's contract says in Iceberg's words: its schema, its partitions and its properties."""
+
+from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC, PartitionField, PartitionSpec
+from pyiceberg.schema import Schema
+from pyiceberg.transforms import TruncateTransform
+from pyiceberg.types import (
+    BinaryType,
+    BooleanType,
+    DoubleType,
+    IcebergType,
+    ListType,
+    LongType,
+    NestedField,
+    StringType,
+)
+
+from stedi_assets.contracts import Table
+from stedi_assets.contracts.tables import Type
+
+# What Athena, Glue and Trino read.
+FORMAT = 2
+_DAY_IN_MILLISECONDS = 86_400_000
+_FIRST_PARTITION_FIELD = 1000
+PROPERTIES = {
+    "format-version": str(FORMAT),
+    # No bound of any value in a manifest: an instant can single somebody out.
+    "write.metadata.metrics.default": "counts",
+    # Whoever publishes removes those that are older, and on S3 their versions with them.
+    "write.metadata.delete-after-commit.enabled": "false",
+    "write.metadata.previous-versions-max": "20",
+    # Iceberg's own is to say how many files a task may hold open; partitions are few, and come in any order.
+    "write.spark.fanout.enabled": "true",
+}
+_TYPES: dict[Type, IcebergType] = {
+    Type.STRING: StringType(),
+    Type.BIGINT: LongType(),
+    Type.DOUBLE: DoubleType(),
+    Type.BINARY: BinaryType(),
+    Type.BOOLEAN: BooleanType(),
+}
+
+
+def schema_of(table: Table) -> Schema:
+    """Return a table's columns as Iceberg has them, from its contract."""
+    fields, after = [], len(table.columns)
+    for number, column in enumerate(table.columns, start=1):
+        kind = _TYPES.get(column.type)
+        if kind is None:
+            after += 1
+            kind = ListType(element_id=after, element_type=StringType(), element_required=False)
+        fields.append(NestedField(number, column.name, kind, required=False, doc=column.description))
+    return Schema(*fields)
+
+
+def partitions_of(table: Table) -> PartitionSpec:
+    """Return how a table's files are divided: one of readings by the UTC day of their instant."""
+    if table.instant is None:
+        return UNPARTITIONED_PARTITION_SPEC
+    source = 1 + table.column_names.index(table.instant)
+    day: TruncateTransform[int] = TruncateTransform(_DAY_IN_MILLISECONDS)
+    return PartitionSpec(PartitionField(source, _FIRST_PARTITION_FIELD, day, "day"))
