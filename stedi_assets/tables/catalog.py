@@ -112,17 +112,17 @@ def create(lake: Lake, table: Table) -> IcebergTable:
     catalog = _catalog(lake)
     with catalog_errors(lake):
         _have_namespace(lake, catalog)
-        # By a transaction, which writes by the lake's own files: PyIceberg's `create_table` does not.
-        beginning = catalog.create_table_transaction(
-            (lake.namespace, table.name),
-            schema_of(table),
-            location=lake.storage.shown(table.path),
-            partition_spec=partitions_of(table),
-            properties=PROPERTIES,
-        )
-        # A branch needs a snapshot to begin from.
-        beginning.append(schema_of(table).as_arrow().empty_table())
         with contextlib.suppress(TableAlreadyExistsError, CommitFailedException):
+            # By a transaction, which writes by the lake's own files: PyIceberg's `create_table` does not.
+            beginning = catalog.create_table_transaction(
+                (lake.namespace, table.name),
+                schema_of(table),
+                location=lake.storage.shown(table.path),
+                partition_spec=partitions_of(table),
+                properties=PROPERTIES,
+            )
+            # A branch needs a snapshot to begin from.
+            beginning.append(beginning.table_metadata.schema().as_arrow().empty_table())
             beginning.commit_transaction()
     made = load(lake, table)
     if made is None:
@@ -148,6 +148,8 @@ def register(lake: Lake, table: Table, metadata: str) -> bool:
             _have_namespace(lake, catalog)
             catalog.register_table((lake.namespace, table.name), lake.storage.shown(metadata))
     except _UNREADABLE:
+        # PyIceberg reads it only when it stands in the catalog.
+        forget(lake, table)
         return False
     return True
 

@@ -365,14 +365,14 @@ def test_who_stands_only_in_what_a_dead_run_has_left_is_found_and_gone(
             lake = of_ben.restored()
         deliver(lake, "ada")
         with living(last=after + 1) as life:
-            land_customers(lake, spark, RUN)
+            land_customers(lake, spark, RUN, KEY)
         after += 1
         if not life.is_over:
             break
         found += bool(places_of_ada(root_of(lake)))
         erase_directly(lake, spark)
         # Nor does it hinder the next run.
-        land_customers(lake, spark, RUN)
+        land_customers(lake, spark, RUN, KEY)
         assert places_of_ada(root_of(lake)) == [], f"killed after commit {after}"
     assert after > found > 10
 

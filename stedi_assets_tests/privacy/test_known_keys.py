@@ -4,7 +4,6 @@ import hashlib
 import hmac
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -32,6 +31,7 @@ from stedi_assets.tables.catalog import forget, load
 from stedi_assets.tables.publishing import mark
 from stedi_assets.tables.snapshots import current, current_dataset, read_snapshot_of
 from stedi_assets.tables.staging import RunContext
+from stedi_assets_tests.support.kept_lakes import KeptLake
 from stedi_assets_tests.support.lakes import (
     CONSENTED,
     check,
@@ -50,20 +50,20 @@ STEDI = str(Path(sys.executable).parent / "stedi")
 
 
 @pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory, spark_resource: SparkResource) -> Iterator[Path]:
-    """The root of a lake that was built with a key, which stays the one in force."""
+def first(tmp_path_factory: pytest.TempPathFactory, spark_resource: SparkResource) -> Iterator[KeptLake]:
+    """A lake that was built with a key, which stays the one in force."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("STEDI_PSEUDONYM_KEY", KEY.decode())
         lake = local_lake(tmp_path_factory.mktemp("first") / "lake")
         write_ada_and_ben(lake)
         assert materialise(lake, spark_resource).success
-        yield root_of(lake)
+        yield KeptLake.of(lake)
 
 
 @pytest.fixture
-def built(first: Path, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> Lake:
-    """The test's own copy of that lake."""
-    shutil.copytree(first, root_of(lake))
+def built(first: KeptLake, monkeypatch: pytest.MonkeyPatch) -> Lake:
+    """That lake, as it was built."""
+    lake = first.restored()
     monkeypatch.setenv("STEDI_LAKE", lake.location)
     return lake
 

@@ -229,7 +229,7 @@ def test_every_engine_takes_the_name_of_a_lake_to_the_letter(spark: SparkSession
     # What a pattern would find beside it.
     for other in ("lp", "a", "b", "backslash", "ab"):
         (tmp_path / other / table.path).mkdir(parents=True, exist_ok=True)
-    run, session = RunContext("a run", Purpose.PRODUCTION), session_of(spark, lake)
+    run, session = RunContext("a run", Purpose.PRODUCTION, as_of=1), session_of(spark, lake)
     rows = session.sql("SELECT 1 AS n").selectExpr(*_one_row(table.ddl))
     publish(lake, table, rows, run=run, before=None, inputs={}, audit=lambda _: {}, retention=Retention())
     snapshot, stored = read_current(spark, lake, table)

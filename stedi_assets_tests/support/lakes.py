@@ -130,10 +130,13 @@ def materialise(
     )
 
 
-def land_customers(lake: Lake, spark: SparkSession, run: RunContext) -> None:
-    """Land the files of customers, without Dagster: whoever withdrew in them leaves first."""
+def land_customers(lake: Lake, spark: SparkSession, run: RunContext, key: bytes = b"") -> None:
+    """Land the files of customers, without Dagster: whoever withdrew in them leaves first.
+
+    `key` is that of the list of erased people, where the lake has one.
+    """
     source = SOURCES["customer"]
-    landing = land_without_erased(spark, lake, source, suppression_key=lambda: b"a key for tests of 32 bytes and more")
+    landing = land_without_erased(spark, lake, source, suppression_key=lambda: key)
     try:
         publish_landing(spark, lake, source, landing, run, Retention())
     finally:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from pyiceberg.catalog.rest import RestCatalog
-from pyiceberg.exceptions import RESTError
+from pyiceberg.exceptions import RESTError, TableAlreadyExistsError
 from pyiceberg.io import FileIO
 from requests import RequestException
 
@@ -20,6 +20,20 @@ class LakeRestCatalog(RestCatalog):
 
     def _load_file_io(self, properties: Any = None, location: str | None = None) -> FileIO:  # noqa: ARG002  (PyIceberg's)
         return self._file_io
+
+    def create_table_transaction(self, identifier: Any, *arguments: Any, **options: Any) -> Any:
+        """Have the server make a table, where there is none, and return a transaction that begins with it.
+
+        PyIceberg's own leaves all to the transaction, in a form that not every server takes.
+        """
+        try:
+            made = self.create_table(identifier, *arguments, **options)
+        except TableAlreadyExistsError:
+            # By another; or by one that died before its first snapshot.
+            made = self.load_table(identifier)
+            if made.current_snapshot():
+                raise
+        return made.transaction()
 
 
 def open_catalog(name: str, lake: Lake, file_io: FileIO, _: dict[str, str]) -> LakeRestCatalog:
