@@ -21,6 +21,7 @@ COMMANDS = {
     "rotate-key": "Make the pseudonym key in force the lake's, and remove the ML table of the old one, which is to be "
     "made again.",
     "upgrade": "Take over a lake whose tables were made before they were Iceberg tables, and remove its old tables.",
+    "relocate": "Have the tables of a lake that was moved, copied or restored name their files where they lie now.",
     "purge": "Remove every snapshot that is not current, at once, and what runs that died have left.",
     "fetch-jars": "Fetch the jars that Spark needs, 133 MB, from the Maven repository that STEDI_MAVEN names, once; "
     "check those that are there.",

@@ -40,7 +40,7 @@ _SPARK_NAME = f"spark.sql.catalog.{NAME}"
 # Nothing to Spark: whose tables a session writes.
 _LAKE = f"{_SPARK_NAME}.lake"
 # What PyIceberg raises of metadata that are gone, cut, or something else.
-_UNREADABLE = (OSError, ValueError, KeyError, ValidationError)
+UNREADABLE = (OSError, ValueError, KeyError, ValidationError)
 _METADATA = re.compile(r"/(?P<version>\d+)-[^/]*\.metadata\.json\Z")
 _REPAIR = "Run `stedi repair`."
 
@@ -77,7 +77,7 @@ def _load(lake: Lake, table: Table) -> IcebergTable | None:
                 return _catalog(lake).load_table((lake.namespace, table.name))
         except (NoSuchTableError, NoSuchNamespaceError, NoSuchIcebergTableError):
             return None
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             if cannot_be_reached(error):
                 raise
             # Between the look into the catalog and that into the file, another may have moved on.
@@ -98,6 +98,12 @@ def metadata_files(lake: Lake, table: Table) -> list[str]:
     # The first makes a table that nobody has published yet.
     known = [path for path, version in versions.items() if version and several[version] == 1]
     return sorted(known, key=lambda path: versions[path], reverse=True)
+
+
+def version_of(path: str) -> int:
+    """Return the version of a metadata file, by its name."""
+    match = _METADATA.search(path)
+    return int(match["version"]) if match else 0
 
 
 def load_or_create(lake: Lake, table: Table) -> IcebergTable:
@@ -147,7 +153,7 @@ def register(lake: Lake, table: Table, metadata: str) -> bool:
         with catalog_errors(lake):
             _have_namespace(lake, catalog)
             catalog.register_table((lake.namespace, table.name), lake.storage.shown(metadata))
-    except _UNREADABLE:
+    except UNREADABLE:
         # PyIceberg reads it only when it stands in the catalog.
         forget(lake, table)
         return False

@@ -13,20 +13,26 @@ from stedi_assets.storage.interface import Storage
 from stedi_assets.storage.lake import Lake
 
 
+def plain(location: str) -> str:
+    """Return a location as the lake itself would say it, without a scheme or with that of S3."""
+    return location.removeprefix("file://").removeprefix("file:").replace("s3a://", "s3://", 1)
+
+
 def path_of(lake: Lake, location: str) -> str:
     """Return the path, below the lake, of what Iceberg's metadata name by a location.
 
     Raises `CatalogError` where that is not in the lake, as in one that was moved by hand.
     """
     top = lake.storage.shown("").rstrip("/") + "/"
-    plain = location.removeprefix("file://").removeprefix("file:").replace("s3a://", "s3://", 1)
-    if not plain.startswith(top):
+    path = plain(location)
+    if not path.startswith(top):
         msg = (
-            f"The tables of {lake.location} name files that lie elsewhere: the lake was moved or copied, or another "
-            f"lake has the same namespace, {lake.namespace}, in the same catalog. Move it back, or set STEDI_NAMESPACE."
+            f"The tables of {lake.location} name files that lie elsewhere. If the lake was moved, copied or restored, "
+            f"run `stedi relocate`; if another lake has the same namespace, {lake.namespace}, in the same catalog, set "
+            "STEDI_NAMESPACE to another name."
         )
         raise CatalogError(msg)
-    return plain.removeprefix(top)
+    return path.removeprefix(top)
 
 
 def cannot_be_reached(error: Exception) -> bool:
