@@ -11,6 +11,7 @@ from pyspark.sql import SparkSession
 from stedi_assets.orchestration.spark_resource import SparkResource
 from stedi_assets.settings import read_settings
 from stedi_assets.spark.jars import class_path
+from stedi_assets.storage.catalog_address import CatalogKind
 from stedi_assets.storage.errors import LakeError
 from stedi_assets.storage.lake import Lake
 from stedi_assets_tests.support.lakes import local_lake
@@ -29,11 +30,11 @@ def _own_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(scope="session")
 def spark_resource() -> SparkResource:
-    """The Spark resource, with the session that every test uses; S3A is on its class path."""
+    """The Spark resource, with the session that every test uses; S3A and PostgreSQL's driver are on its class path."""
     lake = ""
     # Tests that need no S3 do without.
     with contextlib.suppress(LakeError):
-        class_path(read_settings().maven, on_s3=True)
+        class_path(read_settings().maven, on_s3=True, on_postgresql=True)
         lake = "s3://some-bucket"
     config = {
         "spark.sql.shuffle.partitions": "2",
@@ -41,7 +42,7 @@ def spark_resource() -> SparkResource:
         # As of a lake in a folder, which most tests have.
         "spark.sql.sources.parallelPartitionDiscovery.threshold": "10000",
     }
-    resource = SparkResource(spark_config=config, lake=lake)
+    resource = SparkResource(spark_config=config, lake=lake, catalog=CatalogKind.POSTGRESQL)
     assert resource.spark_session
     return resource
 

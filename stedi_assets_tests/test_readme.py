@@ -16,9 +16,11 @@ import sqlglot
 from stedi_assets.cli.main import COMMANDS
 from stedi_assets.contracts import TABLES
 from stedi_assets.sample_data import SampleOptions, write_sample
+from stedi_assets.storage.catalog_address import CatalogAddress
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.snapshots import current
-from stedi_assets_tests.support.environments import settings_of
+from stedi_assets_tests.support import postgresql
+from stedi_assets_tests.support.environments import own_environment, settings_of
 from stedi_assets_tests.support.lakes import local_lake
 from stedi_assets_tests.support.pages import ALL, HOW_TO, ON_S3, PROJECT, blocks, page
 from stedi_assets_tests.support.s3_server import S3Server, bucket
@@ -52,10 +54,6 @@ def run(text: str, folder: Path, environment: dict[str, str]) -> int:
     return ran
 
 
-def own_environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name != "DAGSTER_HOME"}
-
-
 def test_the_table_list_is_that_of_the_contracts() -> None:
     for name, table in TABLES.items():
         assert f"| `{name}` | {table.row} | `{table.path}` |" in README
@@ -80,7 +78,7 @@ def test_ci_runs_the_test_command_word_for_word() -> None:
 
 def test_every_command_of_the_readme_runs(tmp_path: Path) -> None:
     """In the order of the page, in a folder of their own; what installs has run, or this test would not."""
-    assert run("".join(map(page, HOW_TO)), tmp_path, own_environment()) == 10
+    assert run("".join(map(page, HOW_TO)), tmp_path, own_environment()) == 11
     assert current(local_lake(tmp_path / "mylake"), TABLES["machine_learning_curated"]).rows
 
 
@@ -92,7 +90,7 @@ def test_every_command_for_s3_runs_with_the_settings_shown(tmp_path: Path) -> No
         s3 = bucket(server, "my-bucket")
         credentials = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
         environment = {**own_environment(), **credentials, "AWS_ENDPOINT_URL": server.endpoint}
-        assert run(page(ON_S3), tmp_path, environment) == 4
+        assert run(page(ON_S3), tmp_path, environment) == 3
         glue = boto3.client(
             "glue",
             endpoint_url=server.endpoint,
@@ -160,7 +158,7 @@ def test_troubleshooting_knows_every_message() -> None:
 
 def test_every_command_that_a_page_names_is_one() -> None:
     named = {command for name in ALL for command in re.findall(r"`(?:\.venv/bin/)?stedi ([a-z0-9-]+)", page(name))}
-    assert {"repair", "purge", "register", "status", "hash-person"} <= named <= {"start", *COMMANDS}
+    assert {"repair", "purge", "relocate", "status", "hash-person"} <= named <= {"start", *COMMANDS}
 
 
 @pytest.mark.parametrize("name", [name for name in ALL if blocks(page(name), "dotenv")])
@@ -172,8 +170,14 @@ def test_the_settings_that_a_page_shows_can_be_read(name: str) -> None:
 
 
 @pytest.mark.matrix
+@pytest.mark.skipif(not postgresql.programs(), reason="this machine has no PostgreSQL")
 def test_a_run_on_a_cluster_goes_as_the_page_says(tmp_path: Path) -> None:
     """Its commands, word for word, with a master and a worker of Spark's own on loopback."""
+    with postgresql.postgresql() as database:
+        run_on_a_cluster(tmp_path, database)
+
+
+def run_on_a_cluster(tmp_path: Path, database: postgresql.PostgreSQL) -> None:
     (tmp_path / ".venv").symlink_to(sys.prefix)
     write_sample(tmp_path / "lake", SampleOptions(customers=20))
     (commands,) = blocks(page("docs/cluster.md"), "console")
@@ -184,7 +188,7 @@ def test_a_run_on_a_cluster_goes_as_the_page_says(tmp_path: Path) -> None:
         began = subprocess.Popen(
             ["bash", "-ec", script],
             cwd=tmp_path,
-            env={**own_environment(), "DAGSTER_HOME": str(tmp_path)},
+            env={**own_environment(), **database.settings, "DAGSTER_HOME": str(tmp_path)},
             stdout=printed,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -193,4 +197,5 @@ def test_a_run_on_a_cluster_goes_as_the_page_says(tmp_path: Path) -> None:
         assert began.wait(300) == 0, (tmp_path / "printed.txt").read_text()[-4_000:]
     finally:
         os.killpg(began.pid, signal.SIGKILL)
-    assert current(Lake.at(str(tmp_path / "lake")), TABLES["machine_learning_curated"]).rows > 0
+    catalog = CatalogAddress(database.address, postgresql.USER, postgresql.PASSWORD)
+    assert current(Lake.at(str(tmp_path / "lake"), catalog=catalog), TABLES["machine_learning_curated"]).rows > 0

@@ -54,7 +54,7 @@ def _relocate(lake: Lake, table: Table) -> bool:
     content = lake.storage.read(found[0])
     try:
         metadata = TableMetadataUtil.parse_raw(content.content.decode() if content else "")
-    except UNREADABLE as error:
+    except UNREADABLE:
         msg = f"The newest metadata of {table.name} in {lake.location}, {lake.storage.shown(found[0])}, are damaged."
         raise CorruptTableError(msg) from None
     before = plain(metadata.location).removesuffix(table.path)

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from pyiceberg.manifest import DataFile as IcebergFile
 from pyiceberg.table import Table as IcebergTable
 from pyiceberg.table.snapshots import Snapshot as IcebergSnapshot
+from pyspark.errors import IllegalArgumentException
 from pyspark.sql import DataFrame, DataFrameReader, SparkSession
 
 from stedi_assets.contracts import ALL_TABLES, LANDING_TABLES, Table
@@ -147,7 +148,11 @@ def read_snapshot(spark: SparkSession, lake: Lake, table: Table, snapshot: int) 
     Raises `CorruptTableError` where a part of the snapshot is gone.
     """
     require_whole(lake, table, snapshot)
-    rows = session_of(spark, lake).read.option("versionAsOf", snapshot).table(name_of(lake, table))
+    try:
+        rows = session_of(spark, lake).read.option("versionAsOf", snapshot).table(name_of(lake, table))
+    except IllegalArgumentException:
+        # It was there a moment ago.
+        raise _gone(lake, table) from None
     return rows.select(*table.column_names)
 
 

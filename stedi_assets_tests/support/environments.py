@@ -11,3 +11,7 @@ def settings_of(variables: Mapping[str, str]) -> Settings:
     """Return the settings of an environment that has these variables, and no others."""
     with patch.dict(os.environ, variables, clear=True):
         return read_settings()
+
+
+def own_environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != "DAGSTER_HOME"}

@@ -89,6 +89,8 @@ def resources(lake: Lake, spark: SparkResource, policy: Policy = DEFAULT, **thre
     """Return the resources of the definitions, for a lake and a policy of the test's."""
     resource = LakeResource(
         location=lake.location,
+        namespace=lake.namespace,
+        catalog=lake.catalog.uri,
         consent_record=policy.consent_record,
         readings=policy.readings,
         match_on=policy.match_on,

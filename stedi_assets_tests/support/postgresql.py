@@ -41,9 +41,14 @@ class PostgreSQL:
         """Return what a query gives."""
         import psycopg  # noqa: PLC0415  (an extra)
 
-        with psycopg.connect(
-            host="127.0.0.1", port=self.port, user=USER, password=PASSWORD, dbname=DATABASE
-        ) as connection:
+        settings = {
+            "port": self.port,
+            "user": USER,
+            "password": PASSWORD,
+            "dbname": DATABASE,
+            "client_encoding": "utf8",
+        }
+        with psycopg.connect(host="127.0.0.1", **settings) as connection:
             return connection.execute(sql.encode()).fetchall()
 
 
