@@ -5,6 +5,7 @@ Nothing of Dagster here, so that Spark can start while Dagster is loaded.
 
 import atexit
 import os
+import re
 import secrets
 import shlex
 import tempfile
@@ -72,6 +73,8 @@ _LAPTOP = {
 # PySpark's own, beside Spark's log: on an error in a query they print its message, which can quote a record.
 _QUOTING_LOGGERS = ("DataFrameQueryContextLogger", "SQLQueryContextLogger")
 _SCRATCH = "stedi-spark-"
+# Spark's own, on a cluster.
+_ATTEMPTS = 4
 _STARTING = threading.Lock()
 
 
@@ -104,12 +107,17 @@ def spark_session(
             # There, Hadoop's settings go by their own names.
             settings = {name.removeprefix("spark.hadoop."): value for name, value in settings.items()}
             return _session({**settings, **further})
-        settings |= {"spark.app.name": "stedi", "spark.master": master}
+        settings |= {"spark.app.name": "stedi", "spark.master": _with_attempts(master) if is_on_s3(lake) else master}
         if master.startswith("local") and "PYSPARK_GATEWAY_PORT" not in os.environ:
             jars = class_path(maven, **needs)
             return _private_session(_LAPTOP | settings, further, log_level, jars)
         settings |= cluster_settings(**needs)
         return _session({**settings, **further})
+
+
+def _with_attempts(master: str) -> str:
+    """Have a local master try a task again, as a cluster does: what comes from S3 can break off."""
+    return re.sub(r"^local\[([^,]+)\]$", rf"local[\1,{_ATTEMPTS}]", master)
 
 
 def _session(settings: Mapping[str, str]) -> SparkSession:

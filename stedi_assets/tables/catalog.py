@@ -177,10 +177,19 @@ def session_of(spark: SparkSession, lake: Lake) -> SparkSession:
     """Return a session that knows a lake's catalog: the one that is given, or one beside it if that knows another's."""
     settings = spark_settings(lake)
     if spark.conf.get(_LAKE, None) not in {None, settings[_LAKE]}:
-        spark = spark.newSession()
+        spark = _session_beside(spark)
     for name, value in settings.items():
         spark.conf.set(name, value)
     return spark
+
+
+def _session_beside(spark: SparkSession) -> SparkSession:
+    """Return a new session with the settings of another, but for those of its catalog."""
+    new = spark.newSession()
+    for name, value in spark.conf.getAll.items():
+        if not name.startswith(_SPARK_NAME) and new.conf.get(name, None) != value:
+            new.conf.set(name, value)
+    return new
 
 
 def require_session_of(spark: SparkSession, lake: Lake) -> None:

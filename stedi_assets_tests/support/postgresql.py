@@ -41,14 +41,8 @@ class PostgreSQL:
         """Return what a query gives."""
         import psycopg  # noqa: PLC0415  (an extra)
 
-        settings = {
-            "port": self.port,
-            "user": USER,
-            "password": PASSWORD,
-            "dbname": DATABASE,
-            "client_encoding": "utf8",
-        }
-        with psycopg.connect(host="127.0.0.1", **settings) as connection:
+        there = f"host=127.0.0.1 port={self.port} dbname={DATABASE} client_encoding=utf8"
+        with psycopg.connect(there, user=USER, password=PASSWORD) as connection:
             return connection.execute(sql.encode()).fetchall()
 
 
