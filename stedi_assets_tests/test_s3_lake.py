@@ -462,10 +462,10 @@ def test_a_bucket_that_cannot_be_used_gives_one_clear_message(
 
 
 def landed(
-    place: OnS3, spark: SparkSession, source: Source, say: Callable[[str], None] = lambda _: None
+    place: OnS3, spark: SparkSession, source: Source, log: Callable[[str], None] = lambda _: None
 ) -> tuple[Landing, dict[str, tuple[int, int]]]:
     """Land a source; return what came of it, and the records of each file as they were accepted and quarantined."""
-    landing = land_without_erased(spark, place.lake, source, suppression_key=SUPPRESSION_KEY.encode, say=say)
+    landing = land_without_erased(spark, place.lake, source, suppression_key=SUPPRESSION_KEY.encode, log=log)
     counts = count_by_file(landing.accepted, landing.quarantined)
     # Every record is in a table, and every byte in a record or between two.
     for file in landing.files:

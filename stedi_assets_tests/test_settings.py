@@ -27,12 +27,18 @@ _COMPARISON = {"STEDI_PURPOSE": "comparison"}
 
 # By variable: a value that is not the default, what it needs beside it, and how the settings then show it.
 _ON_S3 = {"STEDI_LAKE": "s3://bucket", "STEDI_PSEUDONYM_KEY": "k" * 32}
-_ON_A_CLUSTER = {"STEDI_SPARK_MASTER": "spark://master.internal:7077"}
+_POSTGRESQL = "jdbc:postgresql://db.internal/lakes"
+_IN_POSTGRESQL = {"STEDI_CATALOG": _POSTGRESQL}
+_ON_A_CLUSTER = {"STEDI_SPARK_MASTER": "spark://master.internal:7077", **_IN_POSTGRESQL}
 _TOPIC = "arn:aws:sns:eu-central-1:123456789012:lake-alerts"
 _VARIABLES: dict[str, tuple[str, Mapping[str, str], Callable[[Settings], bool]]] = {
     "STEDI_LAKE": ("/data/stedi", {}, lambda s: s.lake == "/data/stedi"),
     "STEDI_LAKE_IS_SHARED": ("yes", _ON_A_CLUSTER, lambda s: s.spark_master.startswith("spark:")),
     "STEDI_S3_KMS_KEY": ("alias/stedi", {}, lambda s: s.s3_kms_key == "alias/stedi"),
+    "STEDI_CATALOG": (_POSTGRESQL, {}, lambda s: s.catalog_address.uri == _POSTGRESQL),
+    "STEDI_CATALOG_USER": ("stedi", _IN_POSTGRESQL, lambda s: s.catalog_address.user == "stedi"),
+    "STEDI_CATALOG_PASSWORD": ("secret", _IN_POSTGRESQL, lambda s: s.catalog_address.password == "secret"),
+    "STEDI_CATALOG_WAREHOUSE": ("stedi", {}, lambda s: s.catalog_address.warehouse == "stedi"),
     "STEDI_NAMESPACE": ("lake_2", {}, lambda s: s.namespace == "lake_2"),
     "STEDI_CONSENT_RECORD": ("any", _COMPARISON, lambda s: s.policy.consent_record is ConsentRecord.ANY),
     "STEDI_READINGS": ("since_consent", {}, lambda s: s.policy.readings is Readings.SINCE_CONSENT),
@@ -77,6 +83,10 @@ def test_an_empty_environment_gives_settings_that_work_on_a_laptop() -> None:
         "lake": "./lake",
         "lake_is_shared": "no",
         "s3_kms_key": None,
+        "catalog": None,
+        "catalog_user": None,
+        "catalog_password": None,
+        "catalog_warehouse": None,
         "namespace": "stedi",
         "consent_record": "latest",
         "readings": "all",
@@ -197,8 +207,33 @@ def test_a_folder_of_this_machine_is_refused_on_a_cluster(master: str) -> None:
     with pytest.raises(SettingsError, match=r"STEDI_LAKE=/data is a folder of this one\. Use a lake on S3"):
         settings_of({"STEDI_SPARK_MASTER": master, "STEDI_LAKE": "/data"})
     shared = {"STEDI_SPARK_MASTER": master, "STEDI_LAKE": "/data", "STEDI_LAKE_IS_SHARED": "yes"}
-    assert settings_of(shared).spark_master == master
+    with pytest.raises(
+        SettingsError, match=r"a SQLite file, which does not bear that\. Set STEDI_CATALOG to jdbc:post"
+    ):
+        settings_of(shared)
+    assert settings_of({**shared, **_IN_POSTGRESQL}).spark_master == master
     assert settings_of({"STEDI_SPARK_MASTER": master, **_ON_S3}).spark_master == master
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({**_ON_S3, "STEDI_CATALOG": "sqlite"}, r"STEDI_CATALOG=sqlite is a file, and STEDI_LAKE=s3://bucket is on S3"),
+        ({"STEDI_CATALOG": "glue"}, r"STEDI_CATALOG=glue is for a lake on S3, and STEDI_LAKE=\./lake is a folder"),
+        ({"STEDI_CATALOG_USER": "stedi"}, r"are for another catalog than this lake has \(sqlite\)\. Leave them out"),
+        ({**_ON_S3, "STEDI_CATALOG_PASSWORD": "secret"}, r"are for another catalog than this lake has \(glue\)"),
+    ],
+)
+def test_a_catalog_that_the_lake_cannot_have_is_refused(variables: dict[str, str], message: str) -> None:
+    with pytest.raises(SettingsError, match=message) as refused:
+        settings_of(variables)
+    assert "secret" not in str(refused.value)
+
+
+def test_a_catalog_in_postgresql_does_for_a_lake_on_s3() -> None:
+    assert settings_of({**_ON_S3, **_IN_POSTGRESQL}).catalog_address.uri == _POSTGRESQL
+    assert settings_of(_ON_S3).catalog_address.uri == "glue"
+    assert settings_of({}).catalog_address.uri == "sqlite"
 
 
 def test_keeping_no_snapshot_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""The landing gate as Spark's tasks run it: pieces of raw files in, judged records out.
+"""The landing gate as Spark's tasks run it: pieces of raw files in, validated records out.
 
 Each file is read once, by a task, in bounded memory. Its records come out as rows, and for each piece one row more with
 its report: what was counted on the way.
@@ -17,8 +17,8 @@ from stedi_assets.ingest.content import Content, FileError, is_packed
 from stedi_assets.ingest.envelopes import elements_within, require_no_envelope
 from stedi_assets.ingest.evidence import Listener
 from stedi_assets.ingest.json_text import read_object, with_all_the_stack
-from stedi_assets.ingest.judging import Doubt, Judge
 from stedi_assets.ingest.splitter import Block, End, Record, split
+from stedi_assets.ingest.validation import QuarantinedRecord, RecordValidator
 from stedi_assets.tables.arrow_types import ARROW_TYPES
 
 # Opens a file of the landing folder by its path, from a place on.
@@ -89,7 +89,7 @@ def read_pieces(opened: Opener, source: Source) -> Callable[[Iterable[pa.RecordB
 
 
 def read_piece(opened: Opener, source: Source, piece: Piece) -> Iterator[pa.RecordBatch]:
-    """Yield the judged records of a piece, and its report last."""
+    """Yield the validated records of a piece, and its report last."""
     reading = _Reading(source, piece)
     try:
         yield from reading.rows(opened)
@@ -106,7 +106,7 @@ class _Reading:
     def __init__(self, source: Source, piece: Piece) -> None:
         self.piece = piece
         self.report = Report(piece.name, piece.start)
-        self._judge = Judge(source)
+        self._validator = RecordValidator(source)
         self._names = {column.name.lower() for column in source.record_columns}
         self._columns = columns_of(source)
         self._schema = pa.schema([(name, ARROW_TYPES[kind]) for name, kind in self._columns.items()])
@@ -124,7 +124,7 @@ class _Reading:
         with opened(piece.path, piece.start) as raw:
             content = Content(raw, piece.end - piece.start)
             self.report.packed = content.packed
-            yield from self._judged(content, piece.start)
+            yield from self._validated(content, piece.start)
             self.report.digest = content.digest
         if self._last is not None:
             self.report.cut_off = self._last.is_cut_off
@@ -136,7 +136,7 @@ class _Reading:
         report = json.dumps(asdict(self.report))
         return self._batch({"_source_file": [self.piece.name], REPORT: [report]}, 1)
 
-    def _judged(self, content: Content, offset: int) -> Iterator[pa.RecordBatch]:
+    def _validated(self, content: Content, offset: int) -> Iterator[pa.RecordBatch]:
         for found in split(content, self._listen):
             if isinstance(found, Block):
                 yield from self._take_block(found, offset)
@@ -150,7 +150,7 @@ class _Reading:
         return self._listener
 
     def _take_block(self, block: Block, offset: int) -> Iterator[pa.RecordBatch]:
-        columns = self._judge.columns(block)
+        columns = self._validator.columns(block)
         if columns is None:
             for record in block.records():
                 yield from self._take(record, offset)
@@ -174,26 +174,26 @@ class _Reading:
         report = self.report
         report.records += 1
         report.separator_bytes += record.separator_bytes
-        verdict = self._judge.verdict(record, self._listener.evidence if record.digest else None)
-        if isinstance(verdict, Doubt):
+        validated = self._validator.validate(record, self._listener.evidence if record.digest else None)
+        if isinstance(validated, QuarantinedRecord):
             report.quarantined += 1
             report.quarantined_bytes += record.length
             row: Mapping[str, Any] = {
-                "reasons": verdict.reasons,
+                "reasons": validated.reasons,
                 "raw": record.raw,
                 "_offset": offset + record.offset,
                 "_length": record.length,
                 "_digest": record.digest,
-                "_people": list(verdict.evidence.people),
-                "_devices": list(verdict.evidence.devices),
-                "_updated": verdict.updated,
-                "_mentions": verdict.mentions,
+                "_people": list(validated.evidence.people),
+                "_devices": list(validated.evidence.devices),
+                "_updated": validated.updated,
+                "_mentions": validated.mentions,
             }
             self._waiting_bytes += len(record.raw)
         else:
             report.accepted += 1
             report.accepted_bytes += record.length
-            row = verdict
+            row = validated
         self._waiting.append(row)
         if len(self._waiting) >= _ROWS_AT_ONCE or self._waiting_bytes >= _BYTES_AT_ONCE:
             yield from self._flush()
@@ -245,7 +245,7 @@ class _Reading:
         return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
 
     def _count_unknown_fields(self) -> None:
-        for name, records in self._judge.unknown_fields.items():
+        for name, records in self._validator.unknown_fields.items():
             shown = _LIKE_AN_IDENTIFIER.fullmatch(name) and len(self.report.unknown_fields) < _MOST_NAMES
             if shown:
                 self.report.unknown_fields[name] = records

@@ -1,4 +1,4 @@
-"""From a source's raw files to its landing table and quarantine: every record judged once, every byte accounted for.
+"""From a source's raw files to its landing table and quarantine: every record validated once, every byte accounted for.
 
 The files are listed first, and exactly those are read. What comes of a file that was replaced, cut or lost meanwhile is
 left out, and the file is named.
@@ -73,9 +73,9 @@ def land(
     name_key: Callable[[], bytes] = no_key,
     forget: frozenset[str] = frozenset(),
     settled_before: int | None = None,
-    say: Callable[[str], None] = lambda _: None,
+    log: Callable[[str], None] = lambda _: None,
 ) -> Landing:
-    """Read a source's raw files and judge every record. The caller discards the stage of what it is given.
+    """Read a source's raw files and validate every record. The caller discards the stage of what it is given.
 
     `forget` are the paths of files that may be missing or unreadable from now on, or whose superseded records may go.
     Files that have changed since `settled_before`, in epoch milliseconds, are left for a later run; of those that were
@@ -92,7 +92,7 @@ def land(
     stage = Stage.begin(lake, source.landing)
     try:
         listing = _listing(lake, source, previous, settled_before, name_key)
-        say(f"{source.name}: reading {len(listing.files):,} files, {listing.bytes / 1e6:,.1f} MB")
+        log(f"{source.name}: reading {len(listing.files):,} files, {listing.bytes / 1e6:,.1f} MB")
         found = read_files(spark, lake.storage, source, listing.files, stage.folder)
         accepted = _of_table(found.accepted, source.landing)
         quarantined = _of_table(found.quarantined, source.quarantine)
@@ -253,9 +253,9 @@ def _superseded(
     old = old_quarantined = None
     if replaced or kept["superseded"]:
         old = kept_accepted(read_snapshot(spark, lake, source.landing, snapshot.id), accepted, replaced, forget)
-    doubtful = read_quarantine(spark, lake, source.landing, snapshot)
-    if doubtful is not None and (replaced or kept["superseded_quarantined"]):
-        old_quarantined = kept_quarantined(doubtful, quarantined, accepted, replaced, forget)
+    quarantined_before = read_quarantine(spark, lake, source.landing, snapshot)
+    if quarantined_before is not None and (replaced or kept["superseded_quarantined"]):
+        old_quarantined = kept_quarantined(quarantined_before, quarantined, accepted, replaced, forget)
     return old, old_quarantined
 
 

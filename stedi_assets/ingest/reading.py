@@ -1,4 +1,4 @@
-"""Raw files read by Spark's tasks: every record judged once and staged, and a report of each file."""
+"""Raw files read by Spark's tasks: every record validated once and staged, and a report of each file."""
 
 import json
 import os
@@ -33,7 +33,7 @@ _LEAST_RECORDS = 20
 
 @dataclass(frozen=True)
 class Delivery:
-    """What was read: judged records, and what became of each file.
+    """What was read: validated records, and what became of each file.
 
     `accepted` and `quarantined` have the columns of the gate; None where there are no such records. `unknown_fields`
     are the records that have a field which the contract does not know, by its name; `other_names` is how many such
@@ -50,7 +50,7 @@ class Delivery:
 def read_files(
     spark: SparkSession, storage: Storage, source: Source, files: Sequence[LandingFile], stage: str
 ) -> Delivery:
-    """Read files, judge their records and stage them below a folder of the lake, `stage`.
+    """Read files, validate their records and stage them below a folder of the lake, `stage`.
 
     What comes of a file that has changed since it was listed is left out.
 
@@ -58,10 +58,10 @@ def read_files(
     """
     readable = {file.name: file for file in files if file.error is None}
     pieces = [piece for file in readable.values() if file.size for piece in _pieces(storage, source, file)]
-    parts = [_read(spark, storage, source, pieces, f"{stage}/judged")] if pieces else []
+    parts = [_read(spark, storage, source, pieces, f"{stage}/validated")] if pieces else []
     if astray := _with_records_across_a_cut(parts):
         whole = [Piece(readable[name].path, name, 0, readable[name].size) for name in sorted(astray)]
-        parts = [_without(parts[0], astray), _read(spark, storage, source, whole, f"{stage}/judged_whole")]
+        parts = [_without(parts[0], astray), _read(spark, storage, source, whole, f"{stage}/validated_whole")]
     found: dict[str, list[Report]] = {}
     for report in (report for _, reports in parts for report in reports):
         found.setdefault(report.name, []).append(report)

@@ -1,6 +1,6 @@
 """The splitter: from a stream of bytes to records, in one pass, in bounded memory and linear time.
 
-Nothing is judged or changed here: every byte comes out as part of a record or as a separator between two. What may
+Nothing is validated or changed here: every byte comes out as part of a record or as a separator between two. What may
 stand between records: white space, commas, brackets around them, and byte-order marks.
 
 Nearly every file is lines of flat objects. A block of those is told by a few counts and parsed at once (`Block`). In

@@ -18,11 +18,11 @@ from stedi_assets.ingest import (
     gate,
     identity,
     json_text,
-    judging,
     landing_files,
     reading,
     splitter,
     superseded,
+    validation,
 )
 from stedi_assets.ingest import landing as landing_module
 from stedi_assets.ingest.landing import Landing
@@ -41,7 +41,7 @@ LANDING_IO = "landing_io_manager"
 PARQUET_IO = "parquet_io_manager"
 _COMPUTED_BY = {
     Zone.LANDING: (
-        *(content, splitter, json_text, envelopes, judging, identity, evidence, gate),
+        *(content, splitter, json_text, envelopes, validation, identity, evidence, gate),
         *(landing_files, reading, superseded, landing_module),
     ),
     Zone.TRUSTED: (trusted, people),
@@ -139,7 +139,7 @@ def _landing_asset(source: Source) -> dg.AssetsDefinition:
                     lake.retention,
                     suppression_key=lake.suppression_key,
                     settled_before=config.settled_before,
-                    say=context.log.info,
+                    log=context.log.info,
                 )
             return land_without_erased(
                 spark.spark_session,
@@ -148,7 +148,7 @@ def _landing_asset(source: Source) -> dg.AssetsDefinition:
                 suppression_key=lake.suppression_key,
                 forget=frozenset(config.forget_files),
                 settled_before=config.settled_before,
-                say=context.log.info,
+                log=context.log.info,
             )
 
     return landing

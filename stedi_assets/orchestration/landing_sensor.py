@@ -1,7 +1,7 @@
 """The sensor `new_landing_files`: requests a run of what depends on the landing files that have arrived.
 
 It remembers nothing that matters. What there is to do is read from the lake at each tick, and what was tried already
-from Dagster's runs; the cursor only says of what people have been told. A run carries, for each source that it was
+from Dagster's runs; the cursor only says of what people have been notified. A run carries, for each source that it was
 requested for, a digest of that source's files; the key of a request is made of those and of the attempt.
 """
 
@@ -64,25 +64,25 @@ def new_landing_files_sensor(every_seconds: int) -> dg.SensorDefinition:
     def new_landing_files(
         context: dg.SensorEvaluationContext, lake: LakeResource, watch: WatchResource, notifier: Notifier
     ) -> dg.SensorResult:
-        told = _Told(_read_cursor(context.cursor), notifier, context.log)
+        notified = _Notified(_read_cursor(context.cursor), notifier, context.log)
         try:
             with as_dagster_failures():
-                request, why = _look(context.instance, lake, watch, told)
+                request, why = _look(context.instance, lake, watch, notified)
         except dg.Failure as failure:
             request, why = None, failure.description or ""
-            told.keep()
-            told.once("trouble", why, "The landing folders cannot be watched", why)
+            notified.keep()
+            notified.once("trouble", why, "The landing folders cannot be watched", why)
         return dg.SensorResult(
             run_requests=[request] if request else [],
             skip_reason=None if request else dg.SkipReason(why),
-            cursor=json.dumps(told.now, sort_keys=True),
+            cursor=json.dumps(notified.now, sort_keys=True),
         )
 
     return new_landing_files
 
 
 def _read_cursor(cursor: str | None) -> Mapping[str, str]:
-    """Return of what people were told. It is only a hint, and somebody can have typed anything."""
+    """Return of what people were notified. It is only a hint, and somebody can have typed anything."""
     try:
         found = json.loads(cursor or "{}")
     except ValueError:
@@ -91,8 +91,8 @@ def _read_cursor(cursor: str | None) -> Mapping[str, str]:
 
 
 @dataclass
-class _Told:
-    """Of what people are told, each once: by what it is about, a digest of what it was."""
+class _Notified:
+    """What people are notified of, each once: by what it is about, a digest of what it was."""
 
     before: Mapping[str, str]
     notifier: Notifier
@@ -100,7 +100,7 @@ class _Told:
     now: dict[str, str] = field(default_factory=dict)
 
     def once(self, about: str, state: str, subject: str, message: str) -> None:
-        """Tell people, unless they were told of just that."""
+        """Notify people, unless they were of just that."""
         if self.before.get(about) != digest_of(state):
             try:
                 self.notifier.tell(subject, message, self.log)
@@ -155,14 +155,14 @@ class _Need:
 
 
 def _look(
-    instance: dg.DagsterInstance, lake: LakeResource, watch: WatchResource, told: _Told
+    instance: dg.DagsterInstance, lake: LakeResource, watch: WatchResource, notified: _Notified
 ) -> tuple[dg.RunRequest | None, str]:
     """Return the run to request, or why there is none."""
     now = time.time()
     # Before the lake is read: a run that ends meanwhile has published by then, or its failure is counted.
     if record := _under_way(instance):
-        told.keep()
-        _tell_of_a_long_run(record, now, told)
+        notified.keep()
+        _notify_of_a_long_run(record, now, notified)
         return None, f"Run {record.dagster_run.run_id} is under way. What has arrived waits for the next one."
     settled_before = int((now - watch.settled_seconds) * 1000)
     arrivals = find_arrivals(lake.lake, settled_before, key=lake.suppression_key)
@@ -178,10 +178,10 @@ def _look(
     if behind := {name: inputs for name, inputs in tables_behind(published).items() if name not in with_files}:
         needs.append(_need(_TABLES, [*behind], digest_of(*behind.values()), None, runs))
     for found in arrivals.values():
-        _tell_of_gone_files(found, told)
-        _tell_of_files_dated_ahead(found, told)
+        _notify_of_gone_files(found, notified)
+        _notify_of_files_dated_ahead(found, notified)
     for need in needs:
-        _tell_of_failures(need, watch, told)
+        _notify_of_failures(need, watch, notified)
 
     left = {need.name: need.seconds_left(watch, now) for need in needs}
     if due := _together([need for need in needs if left[need.name] == 0]):
@@ -234,17 +234,17 @@ def _why_not(left: Mapping[str, float | None], arrivals: Collection[Arrivals]) -
     return " ".join(words)
 
 
-def _tell_of_a_long_run(record: dg.RunRecord, now: float, told: _Told) -> None:
+def _notify_of_a_long_run(record: dg.RunRecord, now: float, notified: _Notified) -> None:
     run, hours = record.dagster_run, (now - record.create_timestamp.timestamp()) / _LONG
     if hours >= 1:
         message = (
             f"Run {run.run_id} of {run.job_name} was requested {hours:,.0f} hours ago, and whatever arrives waits for "
             "it, withdrawals too. If it has no process any more, terminate it in Dagster's UI."
         )
-        told.once("long run", run.run_id, "A run has been under way for long", message)
+        notified.once("long run", run.run_id, "A run has been under way for long", message)
 
 
-def _tell_of_gone_files(found: Arrivals, told: _Told) -> None:
+def _notify_of_gone_files(found: Arrivals, notified: _Notified) -> None:
     if found.gone:
         name, landing = found.source.name, found.source.landing.name
         message = (
@@ -252,14 +252,14 @@ def _tell_of_gone_files(found: Arrivals, told: _Told) -> None:
             "stay in the tables. Bring them back, or say that they may go with the run config "
             f'ops: {{{landing}: {{config: {{forget_files: ["…"]}}}}}}.'
         )
-        told.once(f"gone {name}", "\n".join(found.gone), f"Landing files of {name} are gone", message)
+        notified.once(f"gone {name}", "\n".join(found.gone), f"Landing files of {name} are gone", message)
 
 
-def _tell_of_files_dated_ahead(found: Arrivals, told: _Told) -> None:
+def _notify_of_files_dated_ahead(found: Arrivals, notified: _Notified) -> None:
     if found.dated_ahead:
-        # A machine whose clock is wrong dates every file so: of that, people are told once.
+        # A machine whose clock is wrong dates every file so: people are notified of that once.
         subject = f"Landing files of {found.source.name} are dated in the future"
-        told.once(f"dated ahead {found.source.name}", "", subject, _dated_ahead_in_words(found))
+        notified.once(f"dated ahead {found.source.name}", "", subject, _dated_ahead_in_words(found))
 
 
 def _dated_ahead_in_words(found: Arrivals) -> str:
@@ -270,7 +270,7 @@ def _dated_ahead_in_words(found: Arrivals) -> str:
     )
 
 
-def _tell_of_failures(need: _Need, watch: WatchResource, told: _Told) -> None:
+def _notify_of_failures(need: _Need, watch: WatchResource, notified: _Notified) -> None:
     if need.failed >= watch.attempts:
         what_now = (
             "As they may hold a withdrawal, they are tried again all the same."
@@ -283,7 +283,7 @@ def _tell_of_failures(need: _Need, watch: WatchResource, told: _Told) -> None:
         )
         # After five, ten, twenty, …
         times = (need.failed // watch.attempts).bit_length()
-        told.once(f"failures {need.name}", str(times), f"Runs for {need.name} keep failing", message)
+        notified.once(f"failures {need.name}", str(times), f"Runs for {need.name} keep failing", message)
 
 
 def _request(due: Sequence[_Need], tables: Sequence[str], settled_before: int) -> dg.RunRequest:

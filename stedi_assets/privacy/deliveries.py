@@ -36,7 +36,7 @@ def land_without_erased(
     suppression_key: Callable[[], bytes],
     forget: frozenset[str] = frozenset(),
     settled_before: int | None = None,
-    say: Callable[[str], None] = lambda _: None,
+    log: Callable[[str], None] = lambda _: None,
 ) -> Landing:
     """Land a source's raw files; records of people who have been erased are left out, and counted.
 
@@ -45,7 +45,7 @@ def land_without_erased(
     """
     # Refused before anything is read.
     erased = read_suppressed(lake, suppression_key)
-    landing = land(spark, lake, source, name_key=suppression_key, forget=forget, settled_before=settled_before, say=say)
+    landing = land(spark, lake, source, name_key=suppression_key, forget=forget, settled_before=settled_before, log=log)
     if not erased:
         return landing
     try:
@@ -141,7 +141,7 @@ def customers_first(
     *,
     suppression_key: Callable[[], bytes],
     settled_before: int | None,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> None:
     """Land what customers have delivered and no table holds yet, before anything else is opened.
 
@@ -149,10 +149,10 @@ def customers_first(
     """
     if not _are_waiting(lake, suppression_key, settled_before):
         return
-    say("customer: files are waiting, and may hold withdrawals; they are landed first")
+    log("customer: files are waiting, and may hold withdrawals; they are landed first")
     try:
         landing = land_without_erased(
-            spark, lake, _CUSTOMERS, suppression_key=suppression_key, settled_before=settled_before, say=say
+            spark, lake, _CUSTOMERS, suppression_key=suppression_key, settled_before=settled_before, log=log
         )
         try:
             run = replace(run, as_of=int(time.time() * 1000))
@@ -162,7 +162,7 @@ def customers_first(
     except LakeError as error:
         run.warn(str(error))
     else:
-        say(in_words(withdrawn))
+        log(in_words(withdrawn))
 
 
 def in_words(withdrawn: Withdrawn) -> str:

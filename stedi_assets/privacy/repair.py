@@ -23,7 +23,7 @@ from stedi_assets.tables.snapshots import (
     read_snapshot_of,
     require_whole,
 )
-from stedi_assets.verification.rules import given_of, recount
+from stedi_assets.verification.rules import recount, rule_context
 
 
 @dataclass(frozen=True)
@@ -131,9 +131,9 @@ def _may_stand(lake: Lake, table: Table, snapshot: Snapshot, keys: Keys) -> bool
     policy = Policy.from_dict(snapshot.policy) if snapshot.policy else Policy()
     # Beside it, what it names: what is current there may be another program's.
     named = {companion.name: snapshot.inputs[companion.name] for companion in companions_of(table)}
-    given = given_of(lake, policy, snapshot.as_of, keys.pseudonym, named)
+    context = rule_context(lake, policy, snapshot.as_of, keys.pseudonym, named)
     try:
-        counts = recount(table, dataset(lake, table, snapshot.id), given)
+        counts = recount(table, dataset(lake, table, snapshot.id), context)
     except WrongKey:
         raise  # of no snapshot could be said whether it may stand
     except LakeError:

@@ -11,13 +11,13 @@ from stedi_assets.storage.errors import LakeError
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.snapshots import current
 from stedi_assets.verification.engine import engine_for, provide
-from stedi_assets.verification.rules import given_of
+from stedi_assets.verification.rules import rule_context
 
 ML = TABLES["machine_learning_curated"]
 MEASURES = ("distanceFromObject", "x", "y", "z")
 _BINS = 40
 _DEVICES = "have device readings"
-_AS_GIVEN = (*TABLES, SOURCES["customer"].quarantine.name)
+_AS_PUBLISHED = (*TABLES, SOURCES["customer"].quarantine.name)
 # Everybody whom a record names, and then who is left: by what each table promises.
 _FUNNEL = {
     "people in the records": ("SELECT count(DISTINCT person) FROM customer_records", "named in a record"),
@@ -82,9 +82,9 @@ def count_for_pictures(lake: Lake, key: Callable[[], bytes]) -> Numbers:
     records = sum(current(lake, table).rows for table in (customers.landing, customers.quarantine))
     # There, a device reading has nobody.
     steps = {name: step for name, step in _FUNNEL.items() if not (policy.has(MatchOn.TIMESTAMP) and name == _DEVICES)}
-    given = given_of(lake, policy, snapshot.as_of, key)
+    context = rule_context(lake, policy, snapshot.as_of, key)
     with engine_for(ML.name) as engine:
-        provide(engine, [query for query, _ in steps.values()], given, _AS_GIVEN)
+        provide(engine, [query for query, _ in steps.values()], context, _AS_PUBLISHED)
 
         def rows_of(query: str) -> list[tuple[Any, ...]]:
             return engine.execute(query).fetchall()

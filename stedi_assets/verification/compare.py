@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pyarrow.dataset as ds
 
 from stedi_assets.contracts import LANDING_TABLES, Table
-from stedi_assets.verification.engine import QUARANTINE, Given, engine_for, provide, read_by
+from stedi_assets.verification.engine import QUARANTINE, RuleContext, engine_for, provide, read_by
 
 if TYPE_CHECKING:
     import duckdb
@@ -35,18 +35,18 @@ def inputs_of(table: Table) -> tuple[str, ...]:
     return tuple(name for name in _LANDED if name in needed)
 
 
-def compare(table: Table, published: ds.Dataset, given: Given) -> Comparison:
+def compare(table: Table, published: ds.Dataset, context: RuleContext) -> Comparison:
     """Recompute a derived table from the landing tables, and hold it against the published one.
 
-    `published`: the table, of which the contract's columns are compared. `given.table` gives the tables that
-    `inputs_of` names, and the rest of `given` is what the table was made under.
+    `published`: the table, of which the contract's columns are compared. `context.table` gives the tables that
+    `inputs_of` names, and the rest of `context` is what the table was made under.
 
     Raises `SecondEngineFailed` where DuckDB stops.
     """
     columns = ", ".join(f'"{name}"' for name in table.column_names)
     ours, theirs = f"SELECT {columns} FROM {table.name}", f"SELECT {columns} FROM {_PUBLISHED}"
     with engine_for(table.name) as engine:
-        provide(engine, [ours], given, _LANDED)
+        provide(engine, [ours], context, _LANDED)
         engine.register(_PUBLISHED, published)
         return Comparison(
             published=_count(engine, theirs),

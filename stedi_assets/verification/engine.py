@@ -49,8 +49,8 @@ class SecondEngineFailed(Exception):
 
 
 @dataclass(frozen=True)
-class Given:
-    """What an engine is given: tables by name, and the run they were made in.
+class RuleContext:
+    """What rules are evaluated with: tables by name, and the run they were made in.
 
     `table` opens a table. `as_of` is in epoch milliseconds, None in the landing zone. `key` is the secret behind
     `subject_id`; it is asked for where subjects are needed.
@@ -86,17 +86,19 @@ def engine_for(table: str) -> Iterator["duckdb.DuckDBPyConnection"]:
         raise SecondEngineFailed(table, type(error).__name__) from None
 
 
-def provide(engine: "duckdb.DuckDBPyConnection", queries: Iterable[str], given: Given, as_given: Iterable[str]) -> None:
-    """Provide all that queries name: some tables as they are given, every other table and view computed."""
-    known = {*as_given, _RUN}
+def provide(
+    engine: "duckdb.DuckDBPyConnection", queries: Iterable[str], context: RuleContext, as_published: Iterable[str]
+) -> None:
+    """Provide all that queries name: some tables as they are published, every other table and view computed."""
+    known = {*as_published, _RUN}
     needed = _needed({name for query in queries for name in re.findall(r"\w+", query)} & _NAMES, known)
-    run = {"as_of": given.as_of, **given.policy.as_dict(), "instant": given.policy.published_time.milliseconds}
+    run = {"as_of": context.as_of, **context.policy.as_dict(), "instant": context.policy.published_time.milliseconds}
     engine.register(_RUN, pa.Table.from_pylist([run]))
     for name in sorted(needed & known - {_RUN}):
-        engine.register(name, given.table(name))
+        engine.register(name, context.table(name))
     for name in (name for name in _READS if name in needed - known):
         if name == _SUBJECTS:
-            engine.register(_SUBJECTS, _subjects(engine, given.key()))
+            engine.register(_SUBJECTS, _subjects(engine, context.key()))
         else:
             engine.execute(f"CREATE TABLE {name} AS {_sql(name)}")
 
@@ -106,9 +108,9 @@ def read_by(name: str, tables: Iterable[str]) -> set[str]:
     return _needed(set(_READS[name]), {*tables, _RUN}) & set(tables)
 
 
-def _needed(names: set[str], as_given: set[str]) -> set[str]:
+def _needed(names: set[str], as_published: set[str]) -> set[str]:
     """Return the names, and those of all that they are computed from."""
-    return names.union(*(_needed(set(_READS[name]), as_given) for name in names - as_given))
+    return names.union(*(_needed(set(_READS[name]), as_published) for name in names - as_published))
 
 
 def _subjects(engine: "duckdb.DuckDBPyConnection", key: bytes) -> pa.Table:

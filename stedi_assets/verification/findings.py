@@ -11,8 +11,8 @@ from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.file_reports import FileReport, read_file_reports
 from stedi_assets.tables.snapshots import Snapshot, current, data_files, dataset, named_snapshot, table_named
 from stedi_assets.verification.compare import compare, inputs_of
-from stedi_assets.verification.engine import Given
-from stedi_assets.verification.rules import applies, count_by, given_of, recount
+from stedi_assets.verification.engine import RuleContext
+from stedi_assets.verification.rules import applies, count_by, recount, rule_context
 
 _NAMES_SHOWN = 3
 _FIELDS_SHOWN = 20
@@ -32,7 +32,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Audit:
-    """A published table, and all that its rules are judged by.
+    """A published table, and all that its rules are evaluated with.
 
     `run_id` is the run that asks: of a snapshot which that run has published itself, the counts taken meanwhile are
     used; any other is counted again from the stored files, so that a change made to those is found.
@@ -47,7 +47,7 @@ class Audit:
     def findings(self, wanted: Iterable[str]) -> list[Finding]:
         """Return what is found of the wanted rules, by their names.
 
-        Raises `LakeError` where something that a rule is judged by is missing or damaged.
+        Raises `LakeError` where something that a rule is evaluated with is missing or damaged.
         """
         names = set(wanted)
         return [self._finding(rule) for rule in self.table.rules if rule.name in names]
@@ -57,7 +57,7 @@ class Audit:
             return _kept(rule, 0, policy="the rule does not apply under the policy the table was made under")
         if rule.name in _MEASURES:
             return _MEASURES[rule.name](self, rule)
-        return _judged(rule, self.counts["rows"], self.counts[rule.name])
+        return _finding(rule, self.counts["rows"], self.counts[rule.name])
 
     @cached_property
     def snapshot(self) -> Snapshot:
@@ -82,7 +82,7 @@ class Audit:
             # A table that people have left was published again without counting everything.
             if self._counted <= saved.keys():
                 return saved
-        return recount(self.table, dataset(self.lake, self.table, self.snapshot.id), self.given)
+        return recount(self.table, dataset(self.lake, self.table, self.snapshot.id), self.context)
 
     @property
     def _counted(self) -> set[str]:
@@ -90,9 +90,9 @@ class Audit:
         return {rule.name for rule in rules if rule.row_predicate or rule.violations_sql}
 
     @property
-    def given(self) -> Given:
-        """What the second engine is given: the tables as they are published now."""
-        return given_of(self.lake, self.policy, self.snapshot.as_of, self.key)
+    def context(self) -> RuleContext:
+        """What rules are evaluated with: the tables as they are published now."""
+        return rule_context(self.lake, self.policy, self.snapshot.as_of, self.key)
 
     @property
     def source(self) -> Source:
@@ -121,7 +121,7 @@ class Audit:
         return named_snapshot(self.lake, named, self.snapshot.inputs[named.name])
 
 
-def _judged(rule: Rule, looked_at: int, failing: int, **details: str | int) -> Finding:
+def _finding(rule: Rule, looked_at: int, failing: int, **details: str | int) -> Finding:
     return Finding(rule, looked_at, failing, failing == 0, rule.severity, details)
 
 
@@ -130,7 +130,7 @@ def _kept(rule: Rule, looked_at: int, **details: str | int) -> Finding:
 
 
 def _share(rule: Rule, looked_at: int, failing: int, allowed: float, **details: str | int) -> Finding:
-    """Judge a share: a finding for as long as more fail than are allowed."""
+    """Hold a share against a limit: a finding for as long as more fail than are allowed."""
     passed = failing <= allowed * looked_at
     return Finding(rule, looked_at, failing, passed, rule.severity, {"allowed": f"{allowed:.1%}", **details})
 
@@ -138,14 +138,14 @@ def _share(rule: Rule, looked_at: int, failing: int, allowed: float, **details: 
 def _named(rule: Rule, looked_at: int, failing: Sequence[str]) -> Finding:
     """Name the first of some files."""
     first = {f"file {number}": words for number, words in enumerate(failing[:_NAMES_SHOWN], start=1)}
-    return _judged(rule, looked_at, len(failing), **first)
+    return _finding(rule, looked_at, len(failing), **first)
 
 
 def _as_published(audit: Audit, rule: Rule) -> Finding:
     files = data_files(audit.lake, audit.table, audit.snapshot.id)
     rows = sum(file.rows for file in files)
     changed = sum(not file.as_in_contract for file in files)
-    return _judged(rule, audit.snapshot.rows, abs(audit.snapshot.rows - rows) + changed, files=len(files))
+    return _finding(rule, audit.snapshot.rows, abs(audit.snapshot.rows - rows) + changed, files=len(files))
 
 
 def _row_count_change(audit: Audit, rule: Rule) -> Finding:
@@ -160,7 +160,7 @@ def _row_count_change(audit: Audit, rule: Rule) -> Finding:
 
 def _policy_is_default(audit: Audit, rule: Rule) -> Finding:
     changed = 0 if audit.policy.is_default else audit.snapshot.rows
-    return _judged(rule, audit.snapshot.rows, changed, **audit.policy.as_dict())
+    return _finding(rule, audit.snapshot.rows, changed, **audit.policy.as_dict())
 
 
 def _unattributed_share(audit: Audit, rule: Rule) -> Finding:
@@ -170,12 +170,12 @@ def _unattributed_share(audit: Audit, rule: Rule) -> Finding:
 
 def _no_more_rows_than_landing(audit: Audit, rule: Rule) -> Finding:
     readings = current(audit.lake, TABLES["step_trainer_landing"]).rows
-    return _judged(rule, audit.counts["rows"], max(0, audit.counts["rows"] - readings), landing=readings)
+    return _finding(rule, audit.counts["rows"], max(0, audit.counts["rows"] - readings), landing=readings)
 
 
 def _not_empty(audit: Audit, rule: Rule) -> Finding:
     delivered = audit.counts["rows"] - audit.delivery["superseded"]
-    return _judged(rule, delivered, int(delivered == 0))
+    return _finding(rule, delivered, int(delivered == 0))
 
 
 def _files_readable(audit: Audit, rule: Rule) -> Finding:
@@ -228,7 +228,7 @@ def _rows_accounted_for(audit: Audit, rule: Rule) -> Finding:
         "suppressed": suppressed,
         "superseded": superseded,
     }
-    return _judged(rule, audit.records, astray + lost_bytes, **details)
+    return _finding(rule, audit.records, astray + lost_bytes, **details)
 
 
 def _stored_by_file(audit: Audit) -> dict[str, tuple[int, int]]:
@@ -250,16 +250,16 @@ def _live(table: Table) -> str:
 def _quarantine_rate(audit: Audit, rule: Rule) -> Finding:
     # In bytes as well: a file of one record can be a large part of a delivery.
     size = sum(file.accepted_bytes + file.quarantined_bytes for file in audit.files)
-    doubtful, allowed = sum(file.quarantined_bytes for file in audit.files), audit.thresholds.quarantine_rate
-    by_records = _share(rule, audit.records, audit.quarantine.rows, allowed, bytes=size, **{"failing bytes": doubtful})
-    return by_records if doubtful <= allowed * size else replace(by_records, passed=False)
+    failing, allowed = sum(file.quarantined_bytes for file in audit.files), audit.thresholds.quarantine_rate
+    by_records = _share(rule, audit.records, audit.quarantine.rows, allowed, bytes=size, **{"failing bytes": failing})
+    return by_records if failing <= allowed * size else replace(by_records, passed=False)
 
 
 def _unknown_fields(audit: Audit, rule: Rule) -> Finding:
     shown, others = list(audit.delivery["unknown_fields"])[:_FIELDS_SHOWN], audit.delivery["other_names"]
     more = {"names not shown": others} if others else {}
     fields = {"fields": ", ".join(shown)} if shown else {}
-    return _judged(rule, audit.records, len(audit.delivery["unknown_fields"]) + others, **fields, **more)
+    return _finding(rule, audit.records, len(audit.delivery["unknown_fields"]) + others, **fields, **more)
 
 
 def _ignored_files(audit: Audit, rule: Rule) -> Finding:
@@ -268,7 +268,7 @@ def _ignored_files(audit: Audit, rule: Rule) -> Finding:
 
 
 def _quarantined_people_known(audit: Audit, rule: Rule) -> Finding:
-    return _judged(rule, audit.quarantine.rows, audit.counts[rule.name])
+    return _finding(rule, audit.quarantine.rows, audit.counts[rule.name])
 
 
 def _agrees_with_second_engine(audit: Audit, rule: Rule) -> Finding:
@@ -279,9 +279,9 @@ def _agrees_with_second_engine(audit: Audit, rule: Rule) -> Finding:
     moved = _moved_since(audit.lake, audit.snapshot)
     if moved:
         return _not_run(audit, rule, f"{moved} is newer than this table; materialise the table")
-    found = compare(audit.table, dataset(audit.lake, audit.table, audit.snapshot.id), audit.given)
+    found = compare(audit.table, dataset(audit.lake, audit.table, audit.snapshot.id), audit.context)
     details = {"recomputed": found.recomputed, "missing": found.missing, "surplus": found.surplus}
-    return _judged(rule, found.published, found.missing + found.surplus, **details)
+    return _finding(rule, found.published, found.missing + found.surplus, **details)
 
 
 def _not_run(audit: Audit, rule: Rule, why: str) -> Finding:

@@ -8,7 +8,7 @@ from stedi_assets.contracts import QUARANTINE_TABLES, TABLES, Policy, Rule, Tabl
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.snapshots import current_dataset, dataset, table_named
 from stedi_assets.tables.staging import Audit, RunContext
-from stedi_assets.verification.engine import Given, engine_for, provide
+from stedi_assets.verification.engine import RuleContext, engine_for, provide
 
 STORED = "stored"
 
@@ -19,46 +19,48 @@ def auditor(lake: Lake, table: Table, run: RunContext, staged: Mapping[str, int]
     `staged` are snapshots of other tables that are to be looked at before they are current. What it does raises
     `SecondEngineFailed` where DuckDB stops.
     """
-    given = given_of(lake, run.policy or Policy(), run.as_of, run.key, staged)
-    return lambda stored: count_violations(table, stored, given)
+    context = rule_context(lake, run.policy or Policy(), run.as_of, run.key, staged)
+    return lambda stored: count_violations(table, stored, context)
 
 
-def given_of(
+def rule_context(
     lake: Lake, policy: Policy, as_of: int | None, key: Callable[[], bytes], staged: Mapping[str, int] | None = None
-) -> Given:
-    """Return what the second engine is given: the tables of a lake as they are published now, or as they are staged."""
+) -> RuleContext:
+    """Return what rules are evaluated with: the tables of a lake as they are published now, or as they are staged."""
 
     def table(name: str) -> ds.Dataset:
         if staged and name in staged:
             return dataset(lake, table_named(name), staged[name])
         return current_dataset(lake, name)
 
-    return Given(table, policy, as_of, key)
+    return RuleContext(table, policy, as_of, key)
 
 
-def count_violations(table: Table, stored: ds.Dataset, given: Given) -> dict[str, int]:
-    """Count the breaches of each rule that has a query, in rows, by the rule's name.
+def count_violations(table: Table, stored: ds.Dataset, context: RuleContext) -> dict[str, int]:
+    """Count the violations of each rule that has a query, in rows, by the rule's name.
 
-    `stored`: the rows to judge. `given.table` gives the other tables as they are published now.
+    `stored`: the rows to look at. `context.table` gives the other tables as they are published now.
 
     Raises `SecondEngineFailed` where DuckDB stops.
     """
-    return _counted(table, stored, given, {rule.name: _rows(rule, given) for rule in _queried(table, given.policy)})
+    return _counted(
+        table, stored, context, {rule.name: _rows(rule, context) for rule in _queried(table, context.policy)}
+    )
 
 
-def recount(table: Table, stored: ds.Dataset, given: Given) -> dict[str, int]:
+def recount(table: Table, stored: ds.Dataset, context: RuleContext) -> dict[str, int]:
     """Count all that is counted of a table: `rows`, and under its name how often each rule is broken.
 
     In and raised: as for `count_violations`.
     """
     broken = {
-        rule.name: f"SELECT 1 FROM {STORED} WHERE NOT coalesce({_in_sql(rule.row_predicate, given)}, FALSE)"
+        rule.name: f"SELECT 1 FROM {STORED} WHERE NOT coalesce({_in_sql(rule.row_predicate, context)}, FALSE)"
         for rule in table.rules
         if rule.row_predicate
     }
     rows = {"rows": f"SELECT 1 FROM {STORED}"}
-    queried = {rule.name: _rows(rule, given) for rule in _queried(table, given.policy)}
-    return _counted(table, stored, given, {**rows, **broken, **queried})
+    queried = {rule.name: _rows(rule, context) for rule in _queried(table, context.policy)}
+    return _counted(table, stored, context, {**rows, **broken, **queried})
 
 
 def count_by(table: Table, stored: ds.Dataset, column: str, which: str) -> dict[str, int]:
@@ -90,21 +92,21 @@ def _queried(table: Table, policy: Policy) -> Iterable[Rule]:
     return [rule for rule in table.rules if rule.violations_sql and applies(rule, policy)]
 
 
-def _rows(rule: Rule, given: Given) -> str:
-    return _in_sql(rule.violations_sql or "", given)
+def _rows(rule: Rule, context: RuleContext) -> str:
+    return _in_sql(rule.violations_sql or "", context)
 
 
-def _in_sql(rule: str, given: Given) -> str:
+def _in_sql(rule: str, context: RuleContext) -> str:
     # Spark puts names into backticks.
-    return rule.replace("`", '"').replace("{as_of}", str(given.as_of))
+    return rule.replace("`", '"').replace("{as_of}", str(context.as_of))
 
 
-def _counted(table: Table, stored: ds.Dataset, given: Given, queries: dict[str, str]) -> dict[str, int]:
+def _counted(table: Table, stored: ds.Dataset, context: RuleContext, queries: dict[str, str]) -> dict[str, int]:
     if not queries:
         return {}
     counts = [f"(SELECT count(*) FROM ({query}) AS broken)" for query in queries.values()]
     with engine_for(table.name) as engine:
-        provide(engine, queries.values(), given, [*TABLES, *QUARANTINE_TABLES])
+        provide(engine, queries.values(), context, [*TABLES, *QUARANTINE_TABLES])
         engine.register(STORED, stored)
         row = engine.execute(f"SELECT {', '.join(counts)}").fetchone() or ()
     return dict(zip(queries, row, strict=True))

@@ -31,7 +31,9 @@ FUNCTIONS: dict[str, Callable[[Callable[..., Any], bytes], object]] = {
     "evidence.find_evidence": lambda function, text: function(text),
     "evidence.find_mentions": lambda function, text: function(text),
     "splitter.split_records": lambda function, text: deque(function(io.BytesIO(text)), maxlen=0),
-    "judging.Judge": lambda judge, text: deque(map(judge(SOURCES["customer"]).verdict, _records(text)), maxlen=0),
+    "validation.RecordValidator": lambda validator, text: deque(
+        map(validator(SOURCES["customer"]).validate, _records(text)), maxlen=0
+    ),
 }
 _TIMES = (1, 2, 4)
 _TRIES = 3

@@ -18,10 +18,10 @@ import pyarrow as pa
 import pytest
 
 from stedi_assets.contracts import SOURCES, Form
-from stedi_assets.ingest import gate, judging, splitter
+from stedi_assets.ingest import gate, splitter, validation
 from stedi_assets.ingest.gate import REPORT, Piece, Report, read_piece, read_pieces
-from stedi_assets.ingest.judging import MOST_FIELDS, Doubt, Judge
 from stedi_assets.ingest.splitter import Block, Record, split
+from stedi_assets.ingest.validation import MOST_FIELDS, QuarantinedRecord, RecordValidator
 from stedi_assets_tests.support import oracle
 from stedi_assets_tests.support.malformed_cases import CASES, MalformedCase, Source
 
@@ -156,15 +156,15 @@ def test_the_quick_ways_of_judging_give_the_verdict_of_the_rule(source: Source) 
             for part in split(io.BytesIO(b"\n".join(texts[start : start + size]))):
                 records = part.records() if isinstance(part, Block) else [part] if isinstance(part, Record) else []
                 expected = [_by_the_rule(source, record) for record in records]
-                if isinstance(part, Block) and (columns := Judge(SOURCES[source]).columns(part)):
+                if isinstance(part, Block) and (columns := RecordValidator(SOURCES[source]).columns(part)):
                     by_column += 1
                     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
                     assert list(map(_comparable, rows)) == list(map(_comparable, expected)), part.data
                 for record, verdict in zip(
                     part.records() if isinstance(part, Block) else records, expected, strict=True
                 ):
-                    judge = Judge(SOURCES[source])
-                    assert _comparable(judge.verdict(record)) == _comparable(verdict), record.raw
+                    judge = RecordValidator(SOURCES[source])
+                    assert _comparable(judge.validate(record)) == _comparable(verdict), record.raw
                     if record.value is not None and (row := judge._from_object(record.raw, record.value)):
                         by_object += 1
                         assert _comparable(row) == _comparable(verdict), record.raw
@@ -172,15 +172,15 @@ def test_the_quick_ways_of_judging_give_the_verdict_of_the_rule(source: Source) 
     assert by_object > 1_000
 
 
-def _by_the_rule(source: str, record: Record) -> dict[str, Any] | Doubt:
+def _by_the_rule(source: str, record: Record) -> dict[str, Any] | QuarantinedRecord:
     if not record.is_object:
-        return Judge(SOURCES[source]).verdict(record)
-    return Judge(SOURCES[source])._from_members(record.raw)
+        return RecordValidator(SOURCES[source]).validate(record)
+    return RecordValidator(SOURCES[source])._from_members(record.raw)
 
 
-def _comparable(verdict: dict[str, Any] | Doubt) -> str:
+def _comparable(verdict: dict[str, Any] | QuarantinedRecord) -> str:
     """Write a verdict so that 1 and 1.0 are the same, which a column of numbers holds as one."""
-    if isinstance(verdict, Doubt):
+    if isinstance(verdict, QuarantinedRecord):
         return repr(verdict)
     numbers = {name: float(found) if type(found) is int else found for name, found in verdict.items()}
     return repr(sorted((name, found) for name, found in numbers.items() if found is not None))
@@ -264,7 +264,7 @@ def test_names_that_the_contract_does_not_know_are_counted_and_shown_only_if_lik
 @pytest.fixture
 def small_records(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have records be too large from a thousand bytes on."""
-    for module in (splitter, judging):
+    for module in (splitter, validation):
         monkeypatch.setattr(module, "LARGEST_RECORD", 1_000)
     for name, size in {"HEAD": 100, "_BLOCK": 64, "_NEAR": 64, "_LOOK": 32}.items():
         monkeypatch.setattr(splitter, name, size)

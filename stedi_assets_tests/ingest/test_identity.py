@@ -17,12 +17,12 @@ from typing import Literal
 import pytest
 
 from stedi_assets.contracts import SOURCES
-from stedi_assets.ingest import judging
+from stedi_assets.ingest import validation
 from stedi_assets.ingest.alphabet import is_within
 from stedi_assets.ingest.evidence import Evidence
 from stedi_assets.ingest.identity import device_of, person_of
-from stedi_assets.ingest.judging import Judge
 from stedi_assets.ingest.splitter import Block, Record, split
+from stedi_assets.ingest.validation import RecordValidator
 from stedi_assets.privacy.suppression import person_hash
 from stedi_assets.storage.errors import LakeError
 from stedi_assets_tests.support import oracle
@@ -57,20 +57,20 @@ each_code_point = pytest.mark.parametrize(
 @pytest.fixture(autouse=True)
 def _no_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whom a quarantined record names is not asked here, and takes most of the time."""
-    monkeypatch.setattr(judging, "find_evidence", lambda *_, **__: Evidence())
-    monkeypatch.setattr(judging, "find_mentions", lambda _: None)
+    monkeypatch.setattr(validation, "find_evidence", lambda *_, **__: Evidence())
+    monkeypatch.setattr(validation, "find_mentions", lambda _: None)
 
 
 def stored(written: Iterable[str]) -> Iterator[str | None]:
     """Yield the key that the landing gate stores for each e-mail as JSON, None where it quarantines the record."""
     lines = "".join(f'{{"email":{email},"serialNumber":"s"}}\n' for email in written)
-    judge = Judge(SOURCES["customer"])
+    judge = RecordValidator(SOURCES["customer"])
     for found in split(io.BytesIO(lines.encode())):
         if isinstance(found, Block) and (columns := judge.columns(found)):
             yield from columns["_person"]
         elif isinstance(found, Block | Record):
             for record in found.records() if isinstance(found, Block) else [found]:
-                verdict = judge.verdict(record)
+                verdict = judge.validate(record)
                 yield verdict["_person"] if isinstance(verdict, dict) else None
 
 

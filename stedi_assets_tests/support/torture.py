@@ -72,8 +72,8 @@ POINTS = (*BEFORE, *AFTER)
 LANDING_POINTS = (*COMPANION_BEFORE, *POINTS, *COMPANION_AFTER)
 
 # Without days, where only Spark could write it; without the rules that look at other tables; and those DuckDB counts.
-JUDGED = replace(TABLES["accelerometer_trusted"], own_rules=(), instant=None)
-UNJUDGED = replace(JUDGED, key=())
+AUDITED = replace(TABLES["accelerometer_trusted"], own_rules=(), instant=None)
+UNJUDGED = replace(AUDITED, key=())
 # A table with companions.
 LANDED = SOURCES["customer"].landing
 AT_ONCE = Retention(snapshots=2, readers=timedelta(0))

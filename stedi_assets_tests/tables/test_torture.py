@@ -32,10 +32,10 @@ from stedi_assets_tests.support.lakes import CONSENTED, INSTANTS, customer, devi
 from stedi_assets_tests.support.s3_server import REGION, S3Server, bucket
 from stedi_assets_tests.support.torture import (
     AT_ONCE,
+    AUDITED,
     COMPANION_AFTER,
     COMPANION_BEFORE,
     FOR_READERS,
-    JUDGED,
     KINDS,
     LANDED,
     LANDING_POINTS,
@@ -68,11 +68,11 @@ FIRST_TIME, RANDOM, FULL = "first time", "random instant", "full disk"
 AT_EACH = pytest.mark.parametrize(
     ("where", "retention", "table"),
     [
-        pytest.param("local", AT_ONCE, JUDGED, id="local-at_once"),
+        pytest.param("local", AT_ONCE, AUDITED, id="local-at_once"),
         pytest.param("local", FOR_READERS, UNJUDGED, id="local-for_readers"),
         pytest.param("local", NOTHING_OLD, UNJUDGED, id="local-nothing_old"),
         pytest.param("local", AT_ONCE, LANDED, id="local-landing"),
-        pytest.param("s3", AT_ONCE, JUDGED, id="s3-at_once"),
+        pytest.param("s3", AT_ONCE, AUDITED, id="s3-at_once"),
         pytest.param("s3", AT_ONCE, LANDED, id="s3-landing"),
     ],
 )
@@ -186,7 +186,7 @@ def race_all(arena: Arena, where: Where, races: int, score: Score) -> None:
         score.races[where] += 1
 
 
-@pytest.mark.parametrize("table", [JUDGED, LANDED], ids=["alone", "landing"])
+@pytest.mark.parametrize("table", [AUDITED, LANDED], ids=["alone", "landing"])
 def test_rows_that_are_not_one_whole_generation_give_themselves_away(table: Table) -> None:
     old, new = (Generation(number).rows(table) for number in (1, 2))
     assert (generation_of(old), generation_of(new)) == (1, 2)
@@ -211,7 +211,7 @@ def test_rows_that_are_not_one_whole_generation_give_themselves_away(table: Tabl
 def test_a_writer_that_dies_or_fails_leaves_the_old_table_or_the_new_one(
     point: str, kind: Kind, place_at: Callable[[Where], Place], score: Score
 ) -> None:
-    arena = Arena(place_at("local"), table=JUDGED)
+    arena = Arena(place_at("local"), table=AUDITED)
     arena.publish()
     suffer_all(arena, "local", (point,), (kind,), score)
 
@@ -230,7 +230,7 @@ def test_a_writer_that_dies_leaves_nothing_on_s3_that_stays(place_at: Callable[[
     suffer_all(arena, "s3", ("after write", "before removal"), ("SIGKILL",), score)
 
 
-@pytest.mark.parametrize("table", [JUDGED, LANDED], ids=["alone", "landing"])
+@pytest.mark.parametrize("table", [AUDITED, LANDED], ids=["alone", "landing"])
 def test_of_two_writers_at_once_exactly_one_wins(
     table: Table, place_at: Callable[[Where], Place], score: Score
 ) -> None:
@@ -242,7 +242,7 @@ def test_of_two_writers_at_once_exactly_one_wins(
 @pytest.fixture
 def overtaken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
     """A lake whose next reader is overtaken: once it knows the files, they are replaced and removed."""
-    arena, data_paths = Arena(Place(str(tmp_path / "lake")), NOTHING_OLD, JUDGED), snapshots.data_paths
+    arena, data_paths = Arena(Place(str(tmp_path / "lake")), NOTHING_OLD, AUDITED), snapshots.data_paths
     seen: list[int] = []
     arena.publish()
 
@@ -259,12 +259,12 @@ def overtaken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
 
 
 def test_a_reader_reads_what_came_instead_of_what_is_removed_meanwhile(overtaken: Lake) -> None:
-    assert generation_of(current_dataset(overtaken, JUDGED.name).to_table()) == 2
+    assert generation_of(current_dataset(overtaken, AUDITED.name).to_table()) == 2
 
 
 def test_spark_reads_what_came_instead_of_what_is_removed_meanwhile(spark: SparkSession, overtaken: Lake) -> None:
-    snapshot, rows = read_current(spark, overtaken, JUDGED)
-    assert snapshot == current(overtaken, JUDGED)
+    snapshot, rows = read_current(spark, overtaken, AUDITED)
+    assert snapshot == current(overtaken, AUDITED)
     assert rows.count() == snapshot.rows == Generation(2).count
 
 
@@ -330,7 +330,7 @@ def test_a_disk_that_really_is_full(tmp_path: Path, score: Score) -> None:
 
 
 @pytest.mark.torture
-@pytest.mark.parametrize("table", [JUDGED, LANDED], ids=["alone", "landing"])
+@pytest.mark.parametrize("table", [AUDITED, LANDED], ids=["alone", "landing"])
 def test_races(table: Table, place_at: Callable[[Where], Place], score: Score) -> None:
     race_all(Arena(place_at("local"), table=table), "local", RACES, score)
 

@@ -23,7 +23,7 @@ from stedi_assets.orchestration.spark_resource import SparkResource
 from stedi_assets.privacy.suppression import person_hash
 from stedi_assets.storage.lake import Lake
 from stedi_assets.transforms import curated, people, pseudonyms, suppression, trusted
-from stedi_assets_tests.ingest import test_judging
+from stedi_assets_tests.ingest import test_validation
 from stedi_assets_tests.support.kept_lakes import KeptLake
 from stedi_assets_tests.support.lakes import (
     CONSENTED,
@@ -411,13 +411,13 @@ GATE_MUTANTS = [
 
 @pytest.mark.parametrize("mutant", [pytest.param(mutant, id=mutant.what) for mutant in GATE_MUTANTS])
 def test_a_fault_in_who_is_who_differs_from_the_oracle(mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> None:
-    records = [doubt.raw for doubt in test_judging.DOUBTS]
+    records = [doubt.raw for doubt in test_validation.DOUBTS]
     records += [line.encode() for line in ('{"serialNumber": 7', '{"email": "STRASSE@x"', '{"email": "stra\u00dfe@x"')]
 
-    def found() -> list[test_judging.Judged]:
-        return [test_judging.by_the_product("customer", record) for record in records]
+    def found() -> list[test_validation.Judged]:
+        return [test_validation.by_the_product("customer", record) for record in records]
 
-    right = [test_judging.by_the_oracle("customer", record) for record in records]
+    right = [test_validation.by_the_oracle("customer", record) for record in records]
     assert found() == right
     mutate(mutant, monkeypatch)
     assert found() != right

@@ -35,7 +35,7 @@ from stedi_assets.contracts import (
 )
 from stedi_assets.verification import engine as module
 from stedi_assets.verification.compare import Comparison, compare, inputs_of
-from stedi_assets.verification.engine import Given, SecondEngineFailed
+from stedi_assets.verification.engine import RuleContext, SecondEngineFailed
 from stedi_assets.verification.rules import count_violations
 from stedi_assets_tests.support import oracle
 from stedi_assets_tests.support.lakes import local_lake, root_of
@@ -84,9 +84,9 @@ def dataset(name: str, rows: list[Row]) -> ds.Dataset:
     return ds.dataset(pa.Table.from_arrays(arrays, [c.name for c in columns]))
 
 
-def given(tables: Tables, policy: Policy = DEFAULT, key: bytes = KEY) -> Given:
+def given(tables: Tables, policy: Policy = DEFAULT, key: bytes = KEY) -> RuleContext:
     """Give the oracle's tables."""
-    return Given(lambda name: dataset(name, tables[name]), policy, AS_OF, lambda: key)
+    return RuleContext(lambda name: dataset(name, tables[name]), policy, AS_OF, lambda: key)
 
 
 def compared(tables: Tables, name: str, policy: Policy = DEFAULT, published: list[Row] | None = None) -> Comparison:
@@ -294,7 +294,9 @@ def test_an_error_names_the_table_and_shows_no_value(tmp_path: Path, tables: Tab
         return broken_landing if name == "customer_landing" else dataset(name, tables[name])
 
     with pytest.raises(SecondEngineFailed, match=r"^customer_trusted .* InvalidInputException\.") as failed:
-        compare(TABLES["customer_trusted"], stored("customer_trusted"), Given(stored, DEFAULT, AS_OF, lambda: KEY))
+        compare(
+            TABLES["customer_trusted"], stored("customer_trusted"), RuleContext(stored, DEFAULT, AS_OF, lambda: KEY)
+        )
     shown = "".join(traceback.format_exception(failed.value))
     assert "@" not in shown
     assert failed.value.__suppress_context__

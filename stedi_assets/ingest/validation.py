@@ -1,8 +1,8 @@
-"""Judging: one record in, its typed columns or the reasons for its quarantine out.
+"""Validation: one record in, its typed columns or the reasons for its quarantine out.
 
-A block of plain records is judged column by column (`Judge.columns`), a record that holds nothing in doubt by its
-parsed object, and any other by its members as they are written (`_from_members`), which is the rule; the other two are
-short cuts to the same verdict.
+A block of plain records is validated column by column (`RecordValidator.columns`), a record that holds nothing in doubt
+by its parsed object, and any other by its members as they are written (`_from_members`). That is the rule; the other
+two are short cuts to the same result.
 """
 
 import re
@@ -32,7 +32,7 @@ _MOST_KEYS_KEPT = 100_000
 
 
 @dataclass(frozen=True)
-class Doubt:
+class QuarantinedRecord:
     """A record that is not accepted: why, and whom it may concern.
 
     `updated` is its `lastUpdateDate` in epoch milliseconds, None if that cannot be read without doubt. `mentions` is
@@ -46,8 +46,8 @@ class Doubt:
 
 
 @dataclass
-class Judge:
-    """Judges the records of a source, and counts the fields that the contract does not know."""
+class RecordValidator:
+    """Validates the records of a source, and counts the fields that the contract does not know."""
 
     source: Source
     unknown_fields: Counter[str] = field(default_factory=Counter)
@@ -84,7 +84,7 @@ class Judge:
         known = self._keys[name]
         if len(known) > _MOST_KEYS_KEPT:
             known.clear()
-        # Not by `-`: a set less a view looks at every known key, for each record that is judged alone.
+        # Not by `-`: a set less a view looks at every known key, for each record that is validated alone.
         for text in {text for text in texts if text not in known}:
             if (key := key_of(text)) is None:
                 return False
@@ -92,18 +92,18 @@ class Judge:
         found[name] = list(map(known.__getitem__, texts))
         return True
 
-    def verdict(self, record: Record, evidence: Evidence | None = None) -> dict[str, Any] | Doubt:
+    def validate(self, record: Record, evidence: Evidence | None = None) -> dict[str, Any] | QuarantinedRecord:
         """Return the typed columns of a record, its keys among them, or why it is not accepted.
 
         `evidence` is that of all of a record that is too large to be held.
         """
         if record.length > LARGEST_RECORD:
             evidence = evidence or self._evidence(record.raw)
-            return Doubt(("record_too_large",), evidence, find_mentions(record.raw))
+            return QuarantinedRecord(("record_too_large",), evidence, find_mentions(record.raw))
         if not _is_utf8(record.raw):
-            return self._doubt(record.raw, "invalid_utf8")
+            return self._quarantine(record.raw, "invalid_utf8")
         if not record.is_object:
-            return self._doubt(record.raw, "malformed_json")
+            return self._quarantine(record.raw, "malformed_json")
         if record.value is not None and (row := self._from_object(record.raw, record.value)):
             return row
         return self._from_members(record.raw)
@@ -126,13 +126,13 @@ class Judge:
         self.unknown_fields.update(unknown)
         return {name: found for name, (found,) in row.items()}
 
-    def _from_members(self, raw: bytes) -> dict[str, Any] | Doubt:
+    def _from_members(self, raw: bytes) -> dict[str, Any] | QuarantinedRecord:
         members = read_members(raw)
         if members is None:
-            return self._doubt(raw, "malformed_json")
+            return self._quarantine(raw, "malformed_json")
         values = {name.lower(): value for name, value in members}
         if len(values) < len(members):
-            return self._doubt(raw, "duplicate_key")
+            return self._quarantine(raw, "duplicate_key")
         row: dict[str, Any] = {}
         reasons = set() if len(members) <= MOST_FIELDS else {"too_many_fields"}
         for column in self._columns:
@@ -148,12 +148,12 @@ class Judge:
                 if value is None and column.required:
                     reasons.add(f"missing_{column.name}")
         if reasons:
-            return self._doubt(raw, *reasons, updated=row.get("lastUpdateDate"))
+            return self._quarantine(raw, *reasons, updated=row.get("lastUpdateDate"))
         self.unknown_fields.update(name for name, _ in members if name.lower() not in self._by_small_name)
         return row
 
-    def _doubt(self, raw: bytes, *reasons: str, updated: int | None = None) -> Doubt:
-        return Doubt(tuple(sorted(reasons)), self._evidence(raw), find_mentions(raw), updated)
+    def _quarantine(self, raw: bytes, *reasons: str, updated: int | None = None) -> QuarantinedRecord:
+        return QuarantinedRecord(tuple(sorted(reasons)), self._evidence(raw), find_mentions(raw), updated)
 
     def _evidence(self, raw: bytes) -> Evidence:
         return find_evidence(raw, of_customers=self.source.name == "customer")

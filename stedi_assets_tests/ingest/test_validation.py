@@ -1,6 +1,6 @@
 """What the landing gate says of single records, held against the oracle: rows, reasons, and whom the others concern.
 
-Without Spark, and without files: the splitter and the judge alone.
+Without Spark, and without files: the splitter and the validator alone.
 """
 
 import io
@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 
 from stedi_assets.contracts import SOURCES
-from stedi_assets.ingest.judging import Doubt as Doubtful
-from stedi_assets.ingest.judging import Judge
 from stedi_assets.ingest.splitter import split_records
+from stedi_assets.ingest.validation import QuarantinedRecord, RecordValidator
 from stedi_assets_tests.support import oracle
 from stedi_assets_tests.support.malformed_cases import CASES, MalformedCase
 
@@ -32,10 +31,10 @@ class Judged:
 
 
 def by_the_product(source: oracle.Source, content: bytes) -> Judged:
-    judge, found = Judge(SOURCES[source]), Judged()
+    validator, found = RecordValidator(SOURCES[source]), Judged()
     for record in split_records(io.BytesIO(content)):
-        verdict = judge.verdict(record) if record.length else None
-        if isinstance(verdict, Doubtful):
+        verdict = validator.validate(record) if record.length else None
+        if isinstance(verdict, QuarantinedRecord):
             people, devices = frozenset(verdict.evidence.people), frozenset(verdict.evidence.devices)
             found.doubts.append((record.raw, verdict.reasons, record.offset, people, devices, verdict.updated))
             # Whoever is named is mentioned, too: an erasure goes further than evidence.
