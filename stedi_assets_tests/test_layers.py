@@ -33,7 +33,7 @@ _ABOVE_SAMPLE_DATA = set(_ON_TOP)
 _IN_TASKS = {
     f"ingest/{name}.py"
     for name in (
-        *("alphabet", "content", "envelopes", "evidence", "gate", "identity", "json_text", "judging", "splitter"),
+        *("alphabet", "content", "envelopes", "evidence", "gate", "identity", "json_text", "validation", "splitter"),
     )
 }
 

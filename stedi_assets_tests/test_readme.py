@@ -129,6 +129,15 @@ def test_every_link_leads_somewhere(name: str) -> None:
             assert not heading or heading in {title.lower().replace(" ", "-") for title in headings}, link
 
 
+def test_the_walkthrough_names_files_and_what_is_in_them() -> None:
+    text = page("docs/walkthrough.md").replace("\n", " ")
+    named = re.findall(r"`([a-z_]+/[a-z_]+\.py)`(?::\s+`(\w+)`)?", text)
+    assert len(named) > 20
+    for path, name in named:
+        module = (PROJECT / "stedi_assets" / path).read_text("utf-8")
+        assert not name or re.search(rf"^(    )?(def|class) {name}\b|^{name} = ", module, re.MULTILINE), (path, name)
+
+
 def test_every_page_with_commands_is_run_by_a_test() -> None:
     assert {name for name in ALL if blocks(page(name), "bash")} == {*HOW_TO, ON_S3}
 
@@ -158,7 +167,7 @@ def test_troubleshooting_knows_every_message() -> None:
 
 def test_every_command_that_a_page_names_is_one() -> None:
     named = {command for name in ALL for command in re.findall(r"`(?:\.venv/bin/)?stedi ([a-z0-9-]+)", page(name))}
-    assert {"repair", "purge", "relocate", "status", "hash-person"} <= named <= {"start", *COMMANDS}
+    assert {"repair", "purge", "relocate", "status", "hash-person"} <= named <= {"start", "path", *COMMANDS}
 
 
 @pytest.mark.parametrize("name", [name for name in ALL if blocks(page(name), "dotenv")])

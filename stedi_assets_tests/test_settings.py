@@ -207,9 +207,7 @@ def test_a_folder_of_this_machine_is_refused_on_a_cluster(master: str) -> None:
     with pytest.raises(SettingsError, match=r"STEDI_LAKE=/data is a folder of this one\. Use a lake on S3"):
         settings_of({"STEDI_SPARK_MASTER": master, "STEDI_LAKE": "/data"})
     shared = {"STEDI_SPARK_MASTER": master, "STEDI_LAKE": "/data", "STEDI_LAKE_IS_SHARED": "yes"}
-    with pytest.raises(
-        SettingsError, match=r"a SQLite file, which does not bear that\. Set STEDI_CATALOG to jdbc:post"
-    ):
+    with pytest.raises(SettingsError, match=r"a SQLite file, which does not bear that\. Set STEDI_CATALOG to"):
         settings_of(shared)
     assert settings_of({**shared, **_IN_POSTGRESQL}).spark_master == master
     assert settings_of({"STEDI_SPARK_MASTER": master, **_ON_S3}).spark_master == master
