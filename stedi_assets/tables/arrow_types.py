@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from stedi_assets.contracts.tables import Type
+from stedi_assets.contracts import Type
 
 ARROW_TYPES = {
     Type.STRING: pa.string(),

@@ -14,8 +14,7 @@ from pyiceberg.types import (
     StringType,
 )
 
-from stedi_assets.contracts import Table
-from stedi_assets.contracts.tables import Type
+from stedi_assets.contracts import Table, Type
 
 # What Athena, Glue and Trino read.
 FORMAT = 2
