@@ -9,7 +9,7 @@ from stedi_assets.cli.lake import lake_of
 from stedi_assets.contracts import TABLES
 from stedi_assets.environment import dagster_home
 from stedi_assets.settings import Settings
-from stedi_assets.storage.errors import LakeError
+from stedi_assets.storage.errors import CatalogError, LakeError
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.snapshots import Snapshot, read_snapshot_of
 
@@ -42,6 +42,8 @@ def _snapshots(lake: Lake) -> tuple[dict[str, Snapshot], dict[str, str]]:
     for name, table in TABLES.items():
         try:
             snapshot = read_snapshot_of(lake, table)
+        except CatalogError:
+            raise  # it is of all tables, and said once
         except LakeError as error:
             damaged[name] = str(error)
         else:

@@ -38,4 +38,4 @@ class CommitConflictError(LakeError):
 
 
 class CatalogError(LakeError):
-    """A table is published in the lake, and the catalog does not show it."""
+    """The catalog cannot be used, or what it knows does not lie in the lake."""

@@ -3,7 +3,9 @@
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -188,6 +190,38 @@ def test_the_command_builds_a_lake_with_its_catalog_in_postgresql(database: Post
     build_by_command(tmp_path, {**database.settings, "STEDI_NAMESPACE": "by_command"})
     for path in (tmp_path / "lake").rglob("*"):
         assert not path.is_file() or PASSWORD.encode() not in path.read_bytes()
+
+
+# --- Glue -------------------------------------------------------------------------------------------------------------
+
+
+class StoreWithoutGlue(BaseHTTPRequestHandler):
+    """Answers what is no request of S3 as such stores do."""
+
+    def do_POST(self) -> None:
+        self.send_response(405)
+        self.end_headers()
+        self.wfile.write(b"<?xml version='1.0'?><Error><Code>MethodNotAllowed</Code></Error>")
+
+    def log_message(self, *_: object) -> None:
+        """Print nothing."""
+
+
+def test_a_store_that_has_no_glue_is_named_with_what_to_set_instead(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), StoreWithoutGlue) as store:
+        threading.Thread(target=store.serve_forever, daemon=True).start()
+        here = f"http://127.0.0.1:{store.server_port}"
+        for name, value in {
+            "ENDPOINT_URL": here,
+            "ACCESS_KEY_ID": "a",
+            "SECRET_ACCESS_KEY": "b",
+            "REGION": "eu",
+        }.items():
+            monkeypatch.setenv(f"AWS_{name}", value)
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+        with pytest.raises(CatalogError, match=rf"at {here}.*\(405\).*may have no Glue\. Set AWS_ENDPOINT_URL_S3"):
+            load(Lake.at("s3://a-bucket/lake"), PHONE)
+        store.shutdown()
 
 
 # --- REST -------------------------------------------------------------------------------------------------------------
