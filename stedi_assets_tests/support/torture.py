@@ -73,7 +73,7 @@ LANDING_POINTS = (*COMPANION_BEFORE, *POINTS, *COMPANION_AFTER)
 
 # Without days, where only Spark could write it; without the rules that look at other tables; and those DuckDB counts.
 AUDITED = replace(TABLES["accelerometer_trusted"], own_rules=(), instant=None)
-UNJUDGED = replace(AUDITED, key=())
+UNAUDITED = replace(AUDITED, key=())
 # A table with companions.
 LANDED = SOURCES["customer"].landing
 AT_ONCE = Retention(snapshots=2, readers=timedelta(0))
@@ -257,7 +257,7 @@ class Order:
     place: Place
     generation: int
     retention: Retention = AT_ONCE
-    table: Table = UNJUDGED
+    table: Table = UNAUDITED
     fault: Fault | None = None
 
 
@@ -537,7 +537,7 @@ def _wrap(
 class Arena:
     """A table that one writer after the other is to publish, and what must hold after each of them."""
 
-    def __init__(self, place: Place, retention: Retention = AT_ONCE, table: Table = UNJUDGED) -> None:
+    def __init__(self, place: Place, retention: Retention = AT_ONCE, table: Table = UNAUDITED) -> None:
         self.place, self.retention, self.table = place, retention, table
         self.lake = Lake.at(place.location)
         self._last = 0
