@@ -457,7 +457,8 @@ def test_only_what_is_missing_or_cut_is_fetched(
 ) -> None:
     here = Artifact("org.example:here:1.0", 5, "not looked at")
     monkeypatch.setattr(jars, "S3", (here, ARTIFACT))
-    monkeypatch.setattr(jars, "ICEBERG", ())
+    for name in ("ICEBERG", "POSTGRESQL"):
+        monkeypatch.setattr(jars, name, ())
     fill(cache, (here,))
     (cache / "jars" / ARTIFACT.file).write_bytes(JAR[:-1])
     assert class_path(trusted.address, on_s3=True).endswith(ARTIFACT.file)
@@ -469,7 +470,8 @@ def test_the_command_fetches_what_has_another_digest_and_says_where_it_is(
     cache: Path, trusted: Repository, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(jars, "S3", (ARTIFACT,))
-    monkeypatch.setattr(jars, "ICEBERG", ())
+    for name in ("ICEBERG", "POSTGRESQL"):
+        monkeypatch.setattr(jars, name, ())
     monkeypatch.setenv("STEDI_MAVEN", trusted.address)
     fill(cache, (ARTIFACT,))
     assert main(["fetch-jars"]) == 0
