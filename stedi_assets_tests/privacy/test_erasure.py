@@ -317,7 +317,9 @@ def assert_an_erasure_is_finished(after: int, lake: Lake, spark: SparkSession) -
     assert current(lake, TABLES["machine_learning_curated"]).rows == 2
 
 
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize(
+    "share", [pytest.param(0.1, marks=pytest.mark.matrix), 0.5, pytest.param(0.9, marks=pytest.mark.matrix)]
+)
 def test_an_erasure_that_was_killed_is_finished_by_the_next(
     share: float, commits_of_an_erasure: int, built: Lake, spark: SparkSession
 ) -> None:
@@ -348,7 +350,7 @@ def deliver(lake: Lake, person: str) -> None:
     file.write_bytes(lines(customer(person, CONSENTED, CONSENTED), broken))
 
 
-@pytest.mark.parametrize("is_first", [True, False])
+@pytest.mark.parametrize("is_first", [True, pytest.param(False, marks=pytest.mark.matrix)])
 def test_who_stands_only_in_what_a_dead_run_has_left_is_found_and_gone(
     is_first: bool,  # noqa: FBT001  # a case
     lake: Lake,

@@ -196,6 +196,7 @@ def test_a_run_bears_all_that_may_surround_it_at_once(machine: Machine) -> None:
     assert machine.rows("l[prod] {a,b}\\x \u00e9") == _ROWS
 
 
+@pytest.mark.matrix
 def test_a_run_needs_neither_a_name_for_its_user_nor_one_for_its_machine_nor_a_home(machine: Machine) -> None:
     if subprocess.run(["sh", "-c", f"{_NOBODY} true"], capture_output=True, check=False).returncode:
         pytest.skip("this machine lets nobody be somebody else (unshare)")

@@ -171,7 +171,9 @@ def test_a_damaged_table_is_repaired_from_its_newest_whole_snapshot(
     assert capsys.readouterr().out == f"0 damaged tables in {built.location}\n"
 
 
-@pytest.mark.parametrize("damage", [cut_the_metadata, lose_a_manifest, lose_a_file])
+@pytest.mark.parametrize(
+    "damage", [cut_the_metadata, lose_a_file, pytest.param(lose_a_manifest, marks=pytest.mark.matrix)]
+)
 def test_the_checks_pass_after_a_repair_and_so_do_the_next_runs(
     damage: Callable[[Lake], None], built: Lake, spark_resource: SparkResource
 ) -> None:
