@@ -3,11 +3,11 @@
 `open_table` and `read` give its tables to whoever works with them, without Spark.
 """
 
+from os import PathLike, fspath
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from datetime import datetime
-    from os import PathLike
 
     import pyarrow as pa
     from pyiceberg.table import Table as IcebergTable
@@ -42,10 +42,8 @@ def read(name: str, *, lake: "str | PathLike[str] | None" = None, as_of: "int | 
 
 
 def _lake(location: "str | PathLike[str] | None") -> "Lake":
-    from os import fspath  # noqa: PLC0415
-
     from stedi_assets.settings import read_settings  # noqa: PLC0415  (loads pydantic)
-    from stedi_assets.storage.lake import Lake  # noqa: PLC0415
+    from stedi_assets.storage.lake import Lake  # noqa: PLC0415  (loads with the settings)
 
     settings = read_settings()
     place = settings.lake if location is None else fspath(location)

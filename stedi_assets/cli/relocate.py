@@ -9,8 +9,10 @@ def run(settings: Settings) -> int:
     """Have the tables of a lake that was moved, copied or restored name their files where they lie now."""
     lake = lake_of(settings)
     moved = relocate(lake)
-    for table in moved:
-        print(f"{table.name} lies in {lake.storage.shown(table.path)}")
+    for done in moved:
+        print(f"{done.table.name} lies in {lake.storage.shown(done.table.path)}")
+    if not all(done.is_known for done in moved):
+        print("The catalog does not know some of them: run `stedi repair`, which registers what may stand.")
     if not moved:
         print(f"The tables of {lake.location} lie where they say, or there are none.")
     return 0

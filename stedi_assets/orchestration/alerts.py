@@ -37,10 +37,9 @@ class Notifier(dg.ConfigurableResource):  # type: ignore[type-arg]
         log.warning(f"{subject}\n{message}")
         if self.sns_topic is None:
             return
-        # Needed with a topic alone; boto3 takes a second.
-        import boto3  # noqa: PLC0415
-        from botocore.config import Config  # noqa: PLC0415
-        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+        import boto3  # noqa: PLC0415  (a second, and with a topic alone)
+        from botocore.config import Config  # noqa: PLC0415  (the same)
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415  (the same)
 
         config = Config(
             region_name=self.sns_topic.split(":")[3],

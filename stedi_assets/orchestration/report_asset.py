@@ -27,9 +27,8 @@ _ENOUGH = 20
 )
 def machine_learning_report(lake: LakeResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Draw the pictures, keep them with the snapshot, and show them."""
-    # Loaded where pictures are drawn: matplotlib takes a second.
-    from stedi_assets.report.numbers import count_for_pictures  # noqa: PLC0415
-    from stedi_assets.report.pictures import draw, keep_pictures  # noqa: PLC0415
+    from stedi_assets.report.numbers import count_for_pictures  # noqa: PLC0415  (loads DuckDB)
+    from stedi_assets.report.pictures import draw, keep_pictures  # noqa: PLC0415  (loads matplotlib: a second)
 
     with as_dagster_failures():
         numbers = count_for_pictures(lake.lake, lake.pseudonym_key)

@@ -39,3 +39,12 @@ class CommitConflictError(LakeError):
 
 class CatalogError(LakeError):
     """The catalog cannot be used, or what it knows does not lie in the lake."""
+
+
+class ElsewhereError(CatalogError):
+    """A table names a file that does not lie in the lake: the lake was moved, or another has its namespace."""
+
+    def __init__(self, message: str, location: str) -> None:
+        """Keep where the file is said to lie."""
+        super().__init__(message)
+        self.location = location

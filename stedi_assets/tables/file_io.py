@@ -8,7 +8,7 @@ from typing import cast
 from pyiceberg.io import FileIO, InputFile, InputStream, OutputFile, OutputStream
 from typing_extensions import Self
 
-from stedi_assets.storage.errors import CatalogError
+from stedi_assets.storage.errors import ElsewhereError
 from stedi_assets.storage.interface import Storage
 from stedi_assets.storage.lake import Lake
 
@@ -21,7 +21,7 @@ def plain(location: str) -> str:
 def path_of(lake: Lake, location: str) -> str:
     """Return the path, below the lake, of what Iceberg's metadata name by a location.
 
-    Raises `CatalogError` where that is not in the lake, as in one that was moved by hand.
+    Raises `ElsewhereError` where that is not in the lake, as in one that was moved by hand.
     """
     top = lake.storage.shown("").rstrip("/") + "/"
     path = plain(location)
@@ -31,7 +31,7 @@ def path_of(lake: Lake, location: str) -> str:
             f"run `stedi relocate`; if another lake has the same namespace, {lake.namespace}, in the same catalog, set "
             "STEDI_NAMESPACE to another name."
         )
-        raise CatalogError(msg)
+        raise ElsewhereError(msg, location)
     return path.removeprefix(top)
 
 

@@ -5,6 +5,7 @@ files that hold rows stay as they are.
 """
 
 import secrets
+from dataclasses import dataclass
 from typing import Final
 
 from pyiceberg.io import InputFile, OutputFile
@@ -15,7 +16,7 @@ from pyiceberg.table.snapshots import Snapshot as IcebergSnapshot
 
 from stedi_assets.contracts import ALL_TABLES, Table
 from stedi_assets.storage.catalog_address import CatalogKind
-from stedi_assets.storage.errors import CatalogError, CorruptTableError, LakeError
+from stedi_assets.storage.errors import CatalogError, CorruptTableError, ElsewhereError, LakeError
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.catalog import UNREADABLE, forget, load, metadata_files, register, version_of
 from stedi_assets.tables.file_io import LakeFileIO, plain
@@ -26,66 +27,72 @@ _FILE_PATH = 1
 _MANIFEST_PATH, _MANIFEST_LENGTH = 0, 1
 
 
-def relocate(lake: Lake) -> list[Table]:
-    """Have the tables of a lake name their files where they lie now, and the catalog know them; return which did not.
+@dataclass(frozen=True)
+class Relocated:
+    """A table that was relocated. One that the catalog does not know is for `stedi repair` to register."""
+
+    table: Table
+    is_known: bool
+
+
+def relocate(lake: Lake) -> list[Relocated]:
+    """Have the tables of a lake name their files where they lie now; return those that did not.
+
+    What is current is what the catalog says. Of a table that it does not know, the newest metadata are written anew and
+    not registered: they may be of a commit that never was, or hold people who have left, and repair looks into that.
 
     Nobody may write the lake meanwhile. Doing it again finishes what one that died has left. Raises `CatalogError`
-    where a catalog that is not the lake's own knows tables that lie elsewhere, and `CorruptTableError` where the
-    metadata of a table cannot be read.
+    where the catalog cannot be used, or is not the lake's own and knows tables that lie elsewhere, and
+    `CorruptTableError` where the metadata of a table cannot be read.
     """
-    return [table for table in ALL_TABLES.values() if _is_elsewhere(lake, table) and _relocate(lake, table)]
+    return [done for table in ALL_TABLES.values() if (done := _relocate_if_elsewhere(lake, table))]
 
 
-def _is_elsewhere(lake: Lake, table: Table) -> bool:
+def _relocate_if_elsewhere(lake: Lake, table: Table) -> Relocated | None:
     try:
         load(lake, table)
-    except CatalogError:
-        return True
+    except ElsewhereError as error:
+        if lake.catalog.kind is not CatalogKind.SQLITE:
+            raise _of_another_lake(lake, table) from None
+        newest = _rewrite(lake, table, f"{table.path}/metadata/{error.location.rpartition('/')[2]}")
+        forget(lake, table)
+        if newest is None or not register(lake, table, newest):
+            msg = f"{table.name} in {lake.location} is damaged, and could not be registered. Run `stedi repair`."
+            raise CorruptTableError(msg) from None
+        return Relocated(table, is_known=True)
     except CorruptTableError:
-        # The catalog does not know it, or only by metadata that are not there.
-        return True
-    return False
+        found = metadata_files(lake, table)
+        if found and _rewrite(lake, table, found[0]):
+            return Relocated(table, is_known=False)
+    return None
 
 
-def _relocate(lake: Lake, table: Table) -> bool:
-    found = metadata_files(lake, table)
-    if not found:
-        return False
-    content = lake.storage.read(found[0])
+def _rewrite(lake: Lake, table: Table, path: str) -> str | None:
+    """Write metadata anew that name what lies elsewhere, and return the new file; None where they name what is here."""
+    content = lake.storage.read(path)
     try:
         metadata = TableMetadataUtil.parse_raw(content.content.decode() if content else "")
     except UNREADABLE:
-        msg = f"The newest metadata of {table.name} in {lake.location}, {lake.storage.shown(found[0])}, are damaged."
+        msg = f"The newest metadata of {table.name} in {lake.location}, {lake.storage.shown(path)}, are damaged."
         raise CorruptTableError(msg) from None
     before = plain(metadata.location).removesuffix(table.path)
-    here, newest = plain(lake.storage.shown("")), found[0]
-    if before != here:
-        moved = _Moved(lake, table, before).metadata(metadata)
-        newest = f"{table.path}/metadata/{version_of(newest) + 1:05d}-{secrets.token_hex(16)}.metadata.json"
-        ToOutputFile.table_metadata(moved, _output(lake, newest))
-    _forget(lake, table)
-    if not register(lake, table, newest):
-        msg = f"The metadata of {table.name} in {lake.location}, {lake.storage.shown(newest)}, cannot be read."
-        raise CorruptTableError(msg)
-    return True
+    if before.rstrip("/") == lake.storage.shown("").rstrip("/"):
+        return None
+    moved = _Moved(lake, table, before).metadata(metadata)
+    # Above all that lie there: of several of one version, nobody could tell which is the table's.
+    version = 1 + max(map(version_of, lake.storage.below(f"{table.path}/metadata")))
+    newest = f"{table.path}/metadata/{version:05d}-{secrets.token_hex(16)}.metadata.json"
+    ToOutputFile.table_metadata(moved, _output(lake, newest))
+    return newest
 
 
-def _forget(lake: Lake, table: Table) -> None:
-    """Have the catalog know a table no longer by where it was. A copy may share it with the lake that it is of."""
-    if lake.catalog.kind is CatalogKind.SQLITE:
-        forget(lake, table)
-        return
-    try:
-        load(lake, table)
-    except CorruptTableError:
-        forget(lake, table)
-    except CatalogError:
-        msg = (
-            f"The catalog of {lake.location}, {lake.catalog.uri}, knows {table.name} in the namespace {lake.namespace} "
-            "as one that lies elsewhere. If that lake is in use still, set STEDI_NAMESPACE to another name for this "
-            "one; if not, drop its tables from the catalog, without their files. Then run `stedi relocate` again."
-        )
-        raise CatalogError(msg) from None
+def _of_another_lake(lake: Lake, table: Table) -> CatalogError:
+    msg = (
+        f"The catalog of {lake.location}, {lake.catalog.uri}, knows {table.name} in the namespace {lake.namespace} "
+        "as one that lies elsewhere. If that lake is in use still, set STEDI_NAMESPACE to another name for this "
+        "one; if not, drop its tables from the catalog, without their files. Then run `stedi relocate` again."
+    )
+    return CatalogError(msg)
 
 
 class _Moved:

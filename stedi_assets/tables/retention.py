@@ -145,7 +145,7 @@ def _remove_snapshots(iceberg: IcebergTable, goes: Callable[[int], bool]) -> int
     if going:
         expiry = iceberg.maintenance.expire_snapshots().by_ids(going)
         # Whoever has tagged one meanwhile names it: PyIceberg would remove the tag with the snapshot.
-        expiry._requirements += tuple(AssertRefSnapshotId(ref=tag_of(snapshot)) for snapshot in going)  # noqa: SLF001
+        expiry._requirements += tuple(AssertRefSnapshotId(ref=tag_of(snapshot)) for snapshot in going)  # noqa: SLF001  (no public way)
         expiry.commit()
     return len(going)
 

@@ -1,6 +1,7 @@
 """A lake that was moved, copied or restored to another path: `stedi relocate` has its tables lie where they lie now."""
 
 import itertools
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,12 +12,14 @@ import pytest
 from stedi_assets.cli.main import main
 from stedi_assets.contracts import ALL_TABLES, TABLES
 from stedi_assets.orchestration.spark_resource import SparkResource
-from stedi_assets.storage.errors import CorruptTableError
+from stedi_assets.storage.catalog_address import CatalogAddress
+from stedi_assets.storage.errors import CatalogError, CorruptTableError
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables import relocation
 from stedi_assets.tables.catalog import load
 from stedi_assets.tables.opening import read_rows
 from stedi_assets.tables.publishing import drop_old
+from stedi_assets.tables.relocation import Relocated
 from stedi_assets.tables.snapshots import current, read_current
 from stedi_assets_tests.support.dying import Killed
 from stedi_assets_tests.support.kept_lakes import KeptLake
@@ -89,7 +92,7 @@ def test_a_moved_lake_is_the_same_and_goes_on(
     assert not named
 
 
-@pytest.mark.parametrize("step", ["_output", "_forget", "register"])
+@pytest.mark.parametrize("step", ["_output", "forget", "register"])
 def test_a_relocation_that_died_is_finished_by_the_next(
     step: str, moved: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,7 +116,10 @@ def test_a_relocation_that_died_is_finished_by_the_next(
             break
     assert deaths > 1
     monkeypatch.undo()
+    monkeypatch.setenv("STEDI_LAKE", moved.location)
     assert relocation.relocate(moved) == []
+    # What was forgotten and not registered yet is for a repair.
+    assert main(["repair"]) == 0
     assert {table.name: read_rows(moved, table.name).num_rows for table in ALL_TABLES.values()} == {
         table.name: current(moved, table).rows for table in ALL_TABLES.values()
     }
@@ -122,8 +128,44 @@ def test_a_relocation_that_died_is_finished_by_the_next(
 def test_a_moved_lake_without_its_catalog_is_found_by_its_metadata(moved: Lake) -> None:
     for file in root_of(moved).glob("catalog.db*"):
         file.unlink()
-    assert relocation.relocate(moved) == list(ALL_TABLES.values())
+    assert relocation.relocate(moved) == [Relocated(table, is_known=False) for table in ALL_TABLES.values()]
+    assert load_fails(moved)
+    assert main(["repair"]) == 0
     assert read_rows(moved, ML.name).num_rows == 4
+
+
+def load_fails(lake: Lake) -> bool:
+    """Whether nothing is published before somebody has looked into it."""
+    with pytest.raises(CorruptTableError, match="the catalog does not know it"):
+        load(lake, ML)
+    return True
+
+
+def test_metadata_of_a_commit_that_never_was_are_not_taken_for_the_tables(moved: Lake) -> None:
+    """They have the highest number, of one who died before the catalog knew."""
+    folder = root_of(moved) / ML.path / "metadata"
+    newest = max(folder.glob("*.metadata.json"))
+    version = int(newest.name[:5]) + 1
+    never = json.loads(newest.read_text())
+    never["properties"]["never"] = "committed"
+    (folder / f"{version:05d}-of-the-dead.metadata.json").write_text(json.dumps(never))
+    assert Relocated(ML, is_known=True) in relocation.relocate(moved)
+    iceberg = load(moved, ML)
+    assert iceberg
+    assert "never" not in iceberg.properties
+
+
+def test_metadata_that_are_lost_are_not_replaced_by_older_ones(moved: Lake) -> None:
+    """Whoever has left since could come back."""
+    max((root_of(moved) / ML.path / "metadata").glob("*.metadata.json")).unlink()
+    with pytest.raises(CorruptTableError, match=r"The newest metadata of machine_learning_curated .* are damaged"):
+        relocation.relocate(moved)
+
+
+def test_a_catalog_that_cannot_be_used_is_not_taken_for_a_move(moved: Lake) -> None:
+    nowhere = Lake.at(moved.location, catalog=CatalogAddress("http://127.0.0.1:1"))
+    with pytest.raises(CatalogError, match=r"127\.0\.0\.1:1, cannot be used"):
+        relocation.relocate(nowhere)
 
 
 def test_metadata_that_cannot_be_read_are_named(moved: Lake) -> None:
