@@ -17,8 +17,8 @@ _TAG = "landed_"
 _TRIES = 20
 
 
-def commit(lake: Lake, table: Table, change: Callable[[IcebergTable], object]) -> None:
-    """Change a table, again from its newest state where another was faster.
+def commit(lake: Lake, table: Table, change: Callable[[IcebergTable], object]) -> IcebergTable:
+    """Change a table, again from its newest state where another was faster, and return it as it is then.
 
     Raises `CommitConflictError` where it cannot be changed any more, and `CorruptTableError` where a part of its
     metadata is gone.
@@ -39,7 +39,7 @@ def commit(lake: Lake, table: Table, change: Callable[[IcebergTable], object]) -
                 msg = f"A part of the metadata of {table.name} in {lake.location} is gone. Run `stedi repair`."
                 raise CorruptTableError(msg) from None
         else:
-            return
+            return iceberg
     msg = f"{table.name} was not published: other runs change it all the time. Materialise it again."
     raise CommitConflictError(msg)
 
@@ -56,8 +56,7 @@ def begin_branch(lake: Lake, table: Table, name: str, base: int) -> int:
             ManageSnapshots(beginning).create_branch(base, name).commit()
             beginning.append(iceberg.schema().as_arrow().empty_table(), branch=name)
 
-    commit(lake, table, begin)
-    return _tip(table, load(lake, table), name)
+    return _tip(table, commit(lake, table, begin), name)
 
 
 def seal(lake: Lake, table: Table, branch: str, tip: int, summary: dict[str, str]) -> int:
@@ -71,8 +70,7 @@ def seal(lake: Lake, table: Table, branch: str, tip: int, summary: dict[str, str
             raise _dropped(table)
         iceberg.append(iceberg.schema().as_arrow().empty_table(), snapshot_properties=summary, branch=branch)
 
-    commit(lake, table, append_nothing)
-    return _tip(table, load(lake, table), branch)
+    return _tip(table, commit(lake, table, append_nothing), branch)
 
 
 def fast_forward(lake: Lake, table: Table, branch: str, tip: int, base: int | None) -> bool:
@@ -138,17 +136,19 @@ def descends(iceberg: IcebergTable, snapshot: int, ancestor: int) -> bool:
     return at == ancestor
 
 
-def require_descent(lake: Lake, table: Table, branch: str, start: int) -> int:
-    """Return the tip of a branch. Raises `CommitConflictError` where it is not the one that began with `start`."""
+def require_descent(lake: Lake, table: Table, branch: str, start: int) -> tuple[IcebergTable, int]:
+    """Return a table as it is now, and the tip of a branch of it.
+
+    Raises `CommitConflictError` where the branch is not the one that began with `start`.
+    """
     iceberg = load(lake, table)
-    tip = _tip(table, iceberg, branch)
-    if iceberg is None or not descends(iceberg, tip, start):
+    if iceberg is None or not descends(iceberg, tip := _tip(table, iceberg, branch), start):
         raise _dropped(table)
-    return tip
+    return iceberg, tip
 
 
-def _tip(table: Table, iceberg: IcebergTable | None, branch: str) -> int:
-    found = iceberg.metadata.refs.get(branch) if iceberg else None
+def _tip(table: Table, iceberg: IcebergTable, branch: str) -> int:
+    found = iceberg.metadata.refs.get(branch)
     if found is None:
         raise _dropped(table)
     return found.snapshot_id

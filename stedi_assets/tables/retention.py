@@ -89,10 +89,8 @@ def expire(
         _drop_refs(iceberg, lambda name, ref: _goes(name, ref, stay, begun))
         dropped = _remove_snapshots(iceberg, lambda snapshot: snapshot not in stay)
 
-    commit(lake, table, change)
-    if iceberg := load(lake, table):
-        stay = referenced(lake, iceberg, with_old_metadata=not purge)
-        remove(lake, table, [path for path in found if path not in stay])
+    stay = referenced(lake, commit(lake, table, change), with_old_metadata=not purge)
+    remove(lake, table, [path for path in found if path not in stay])
     return dropped
 
 
@@ -116,8 +114,8 @@ def discard(lake: Lake, table: Table, branch: str, start: int, written: Iterable
         alone.update(referenced(lake, iceberg, with_old_metadata=False))
         _remove_snapshots(iceberg, lambda snapshot: descends(iceberg, snapshot, start))
 
-    commit(lake, table, change)
-    if alone and (iceberg := load(lake, table)):
+    iceberg = commit(lake, table, change)
+    if alone:
         going = alone - referenced(lake, iceberg, with_old_metadata=True)
         remove(lake, table, [*going, *map(_checksum, going)])
     return was_there
@@ -160,11 +158,9 @@ def referenced(lake: Lake, iceberg: IcebergTable, *, with_old_metadata: bool) ->
     return {path_of(lake, location) for location in named}
 
 
-def files_of_snapshot(lake: Lake, table: Table, snapshot: int) -> Iterator[str]:
+def files_of_snapshot(lake: Lake, iceberg: IcebergTable, snapshot: int) -> Iterator[str]:
     """Yield the paths of all files of a snapshot: its manifests, and those that hold its rows."""
-    iceberg = load(lake, table)
-    found = iceberg.snapshot_by_id(snapshot) if iceberg else None
-    if iceberg and found:
+    if found := iceberg.snapshot_by_id(snapshot):
         for location in _named_by_snapshot(iceberg, found):
             yield path_of(lake, location)
 

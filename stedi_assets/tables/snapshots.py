@@ -167,7 +167,8 @@ def read_current(spark: SparkSession, lake: Lake, table: Table) -> tuple[Snapsho
 def require_whole(lake: Lake, table: Table, snapshot: int) -> None:
     """Raise `CorruptTableError` unless every data file of a snapshot is there, and as long as it was written."""
     there = lake.storage.below(f"{table.path}/data")
-    _require_files(lake, table, snapshot, lambda path, size: there.get(path) == size)
+    written = data_paths(lake, table, snapshot)
+    _require_files(lake, table, snapshot, {path: there.get(path) == size for path, size in written.items()})
 
 
 def data_paths(lake: Lake, table: Table, snapshot: int) -> dict[str, int]:
@@ -177,8 +178,15 @@ def data_paths(lake: Lake, table: Table, snapshot: int) -> dict[str, int]:
     be reached.
     """
     iceberg = load(lake, table)
-    found = iceberg.snapshot_by_id(snapshot) if iceberg else None
-    if iceberg is None or found is None:
+    if iceberg is None:
+        raise _gone(lake, table)
+    return data_paths_in(lake, table, iceberg, snapshot)
+
+
+def data_paths_in(lake: Lake, table: Table, iceberg: IcebergTable, snapshot: int) -> dict[str, int]:
+    """Return the same of a table that is loaded. Raises as above."""
+    found = iceberg.snapshot_by_id(snapshot)
+    if found is None:
         raise _gone(lake, table)
     try:
         return {path_of(lake, file.file_path): file.file_size_in_bytes for file in files_of(iceberg, found)}
@@ -213,13 +221,12 @@ def read_as_it_is_now(lake: Lake, table: Table, read: Callable[[int], _Rows]) ->
                 raise
 
 
-def _require_files(lake: Lake, table: Table, snapshot: int, is_whole: Callable[[str, int], bool]) -> None:
-    written = data_paths(lake, table, snapshot)
-    damaged = sum(not is_whole(path, size) for path, size in written.items())
+def _require_files(lake: Lake, table: Table, snapshot: int, is_whole: Mapping[str, bool]) -> None:
+    damaged = sum(not whole for whole in is_whole.values())
     if damaged:
         msg = (
             f"The snapshot {snapshot} of {table.name} in {lake.location} is damaged: {damaged:,} of its "
-            f"{len(written):,} files are gone or cut. {_REPAIR.format(table=table.name)}"
+            f"{len(is_whole):,} files are gone or cut. {_REPAIR.format(table=table.name)}"
         )
         raise CorruptTableError(msg)
 
@@ -253,9 +260,14 @@ def data_files(lake: Lake, table: Table, snapshot: int) -> list[DataFile]:
 
     Raises `CorruptTableError` where a footer is damaged, and `OSError` where it cannot be reached.
     """
+    return read_footers(lake, table, data_paths(lake, table, snapshot))
+
+
+def read_footers(lake: Lake, table: Table, sizes: Mapping[str, int]) -> list[DataFile]:
+    """Return data files, of which paths and sizes are known, by their footers. Raises as above."""
     wanted = [(column.name, ARROW_TYPES[column.type]) for column in table.columns]
     arrow, found = lake.storage.arrow(), []
-    for path, size in sorted(data_paths(lake, table, snapshot).items()):
+    for path, size in sorted(sizes.items()):
         try:
             footer = pq.ParquetFile(lake.storage.arrow_path(path), filesystem=arrow)
         except (OSError, pa.ArrowInvalid) as error:
@@ -274,7 +286,12 @@ def dataset(lake: Lake, table: Table, snapshot: int) -> ds.Dataset:
 
     Raises `CorruptTableError` where it is gone, or a footer cannot be read.
     """
-    paths = [lake.storage.arrow_path(file.path) for file in data_files(lake, table, snapshot)]
+    return dataset_of(lake, table, data_files(lake, table, snapshot))
+
+
+def dataset_of(lake: Lake, table: Table, files: Iterable[DataFile]) -> ds.Dataset:
+    """Return the rows of data files for engines other than Spark."""
+    paths = [lake.storage.arrow_path(file.path) for file in files]
     schema = pa.schema([(column.name, ARROW_TYPES[column.type]) for column in table.columns])
     if not paths:
         return ds.dataset(schema.empty_table())
@@ -286,11 +303,11 @@ def current_dataset(lake: Lake, name: str) -> ds.Dataset:
     table = table_named(name)
 
     def read(snapshot: int) -> ds.Dataset:
-        # In this order, as above. Files that are all there and hold something else are for the checks to find.
-        files = dataset(lake, table, snapshot)
+        # Listed after they are read. Files that are all there and hold something else are for the checks to find.
+        files = data_files(lake, table, snapshot)
         there = lake.storage.below(f"{table.path}/data")
-        _require_files(lake, table, snapshot, lambda path, _: path in there)
-        return files
+        _require_files(lake, table, snapshot, {file.path: file.path in there for file in files})
+        return dataset_of(lake, table, files)
 
     return read_as_it_is_now(lake, table, read)[1]
 

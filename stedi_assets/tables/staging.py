@@ -41,10 +41,10 @@ from stedi_assets.tables.retention import (
 from stedi_assets.tables.snapshots import (
     DataFile,
     Snapshot,
-    data_files,
-    data_paths,
-    dataset,
+    data_paths_in,
+    dataset_of,
     published,
+    read_footers,
     read_snapshot_of,
 )
 
@@ -141,26 +141,26 @@ def staging(
     if main is None or published(lake, table, iceberg) != before:
         raise_conflict(table, table)
     # Nothing can be made from a snapshot whose manifests are damaged.
-    data_paths(lake, table, main.snapshot_id)
+    data_paths_in(lake, table, iceberg, main.snapshot_id)
     branch, files = branch_name(run), list[DataFile]()
     start = begin_branch(lake, table, branch, main.snapshot_id)
     try:
         as_of = run.as_of if audit else before.as_of if before else None
         counts = _write(lake, table, rows, branch, as_of)
-        tip = require_descent(lake, table, branch, start)
-        files += _read_back(lake, table, tip, counts["rows"])
+        written, tip = require_descent(lake, table, branch, start)
+        files += _read_back(lake, table, data_paths_in(lake, table, written, tip), counts["rows"])
         if audit:
-            counts |= audit(dataset(lake, table, tip))
+            counts |= audit(dataset_of(lake, table, files))
             _require_rules(table, counts)
             described = _snapshot_of_run(table, counts, run, before, inputs, delivery)
         else:
             described = _snapshot_of_fewer_rows(before, counts, run, inputs, delivery)
-        lake.storage.fsync(files_of_snapshot(lake, table, tip))
+        lake.storage.fsync(files_of_snapshot(lake, written, tip))
         snapshot = replace(described, id=seal(lake, table, branch, tip, described.summary()))
         yield Staged(table, branch, main.snapshot_id, snapshot, sum(file.bytes for file in files), len(files))
     except BaseException as error:  # noqa: BLE001  (raised again, or as what it comes of)
-        written = [file.path for file in files]
-        _give_up(lake, table, before, start, error, lambda: discard(lake, table, branch, start, written))
+        paths = [file.path for file in files]
+        _give_up(lake, table, before, start, error, lambda: discard(lake, table, branch, start, paths))
 
 
 def _give_up(
@@ -278,9 +278,9 @@ def _write_arrow(lake: Lake, table: Table, rows: pa.Table | None, branch: str) -
     return {"rows": rows.num_rows, **dict.fromkeys((rule.name for rule in table.rules if rule.row_predicate), 0)}
 
 
-def _read_back(lake: Lake, table: Table, snapshot: int, rows: int) -> list[DataFile]:
+def _read_back(lake: Lake, table: Table, sizes: Mapping[str, int], rows: int) -> list[DataFile]:
     """Return the data files, once their footers agree with what was written."""
-    files = data_files(lake, table, snapshot)
+    files = read_footers(lake, table, sizes)
     found = sum(file.rows for file in files)
     if found != rows or not all(file.as_in_contract for file in files):
         what_to_do = f"{rows:,} rows were written and {found:,} can be read back. Materialise it again."
