@@ -1,4 +1,4 @@
-"""Branches of a table, and commits: each changes the table as it is now, and fails if that has moved."""
+"""Branches and commits: each commit changes a table's newest state, and fails if the table has moved since."""
 
 from collections.abc import Callable
 
@@ -13,15 +13,15 @@ from stedi_assets.tables.catalog import catalog_errors, load
 
 MAIN = "main"
 _TAG = "landed_"
-# Others commit on branches of their own, and each such commit has ours tried once more.
+# Other runs commit to branches of their own, and each such commit makes ours retry.
 _TRIES = 20
 
 
 def commit(lake: Lake, table: Table, change: Callable[[IcebergTable], object]) -> IcebergTable:
-    """Change a table, again from its newest state where another was faster, and return it as it is then.
+    """Change a table and return its new state; if another process commits first, try again from the newest state.
 
-    Raises `CommitConflictError` where it cannot be changed any more, and `CorruptTableError` where a part of its
-    metadata is gone.
+    Raises `CommitConflictError` if the table is gone or other processes always commit first, and `CorruptTableError` if
+    a part of its metadata is gone.
     """
     for _ in range(_TRIES):
         iceberg = load(lake, table)
@@ -33,7 +33,7 @@ def commit(lake: Lake, table: Table, change: Callable[[IcebergTable], object]) -
         except (CommitFailedException, ValueError):
             continue
         except FileNotFoundError:
-            # Whoever was faster has removed it; if nobody was, it is gone.
+            # A faster process may have removed the file. If the table has not moved, the file is lost.
             found = load(lake, table)
             if found and found.metadata_location == iceberg.metadata_location:
                 msg = f"A part of the metadata of {table.name} in {lake.location} is gone. Run `stedi repair`."
@@ -45,10 +45,10 @@ def commit(lake: Lake, table: Table, change: Callable[[IcebergTable], object]) -
 
 
 def begin_branch(lake: Lake, table: Table, name: str, base: int) -> int:
-    """Begin a branch from a snapshot, and return the snapshot that it begins with, of the same rows.
+    """Create a branch from a snapshot, and return the id of its first snapshot, which has the same rows.
 
-    Who writes on a branch that another has dropped makes it again unawares; what is written then does not descend from
-    that snapshot. Raises `CommitConflictError` where `base` is gone.
+    A run that writes to a branch after another has dropped it creates it again without noticing; what it writes then
+    does not descend from that first snapshot. Raises `CommitConflictError` if `base` is gone.
     """
 
     def begin(iceberg: IcebergTable) -> None:
@@ -60,9 +60,9 @@ def begin_branch(lake: Lake, table: Table, name: str, base: int) -> int:
 
 
 def seal(lake: Lake, table: Table, branch: str, tip: int, summary: dict[str, str]) -> int:
-    """Commit a snapshot of the same rows on a branch, with what is said of them, and return its id.
+    """Commit a snapshot with the same rows and a summary to a branch, and return its id.
 
-    Raises `CommitConflictError` where the branch is not at `tip`, or gone.
+    Raises `CommitConflictError` if the branch is gone or not at `tip`.
     """
 
     def append_nothing(iceberg: IcebergTable) -> None:
@@ -74,10 +74,10 @@ def seal(lake: Lake, table: Table, branch: str, tip: int, summary: dict[str, str
 
 
 def fast_forward(lake: Lake, table: Table, branch: str, tip: int, base: int | None) -> bool:
-    """Move `main` to the tip of a branch and drop the branch; return whether it was.
+    """Move `main` to the tip of a branch and drop the branch; return whether that was done.
 
-    It is not where the branch was dropped or moved, or `main` is not at `base` any more; None is wherever `main` is,
-    unless it has come past the tip already.
+    It is not done if the branch was dropped or moved, or if `main` is not at `base` any more. If `base` is None, `main`
+    may be anywhere, unless it has already reached or passed the tip.
     """
     moved = False
 
@@ -95,7 +95,7 @@ def fast_forward(lake: Lake, table: Table, branch: str, tip: int, base: int | No
 
 
 def go_back(lake: Lake, table: Table, published: int, base: int) -> None:
-    """Move `main` back from a snapshot to what it was published from, unless another run has moved it on."""
+    """Move `main` back from a published snapshot to the one before it, unless another run has moved it since."""
 
     def move(iceberg: IcebergTable) -> None:
         if iceberg.metadata.refs[MAIN].snapshot_id == published:
@@ -105,15 +105,15 @@ def go_back(lake: Lake, table: Table, published: int, base: int) -> None:
 
 
 def tag(lake: Lake, table: Table, snapshot: int) -> None:
-    """Tag a snapshot that another table's names, so that nothing expires it.
+    """Tag a snapshot that another table's snapshot names, so that nothing expires it.
 
-    Raises `CommitConflictError` where it is gone.
+    Raises `CommitConflictError` if it is gone.
     """
     commit(lake, table, lambda iceberg: iceberg.manage_snapshots().create_tag(snapshot, tag_of(snapshot)).commit())
 
 
 def untag(lake: Lake, table: Table, snapshot: int) -> None:
-    """Remove the tag of a snapshot that no other table's names after all."""
+    """Remove the tag of a snapshot that no other table's snapshot names after all."""
 
     def remove(iceberg: IcebergTable) -> None:
         if tag_of(snapshot) in iceberg.metadata.refs:
@@ -123,12 +123,12 @@ def untag(lake: Lake, table: Table, snapshot: int) -> None:
 
 
 def tag_of(snapshot: int) -> str:
-    """Return the tag of a snapshot that another table's names."""
+    """Return the tag of a snapshot that another table's snapshot names."""
     return f"{_TAG}{snapshot}"
 
 
 def descends(iceberg: IcebergTable, snapshot: int, ancestor: int) -> bool:
-    """Whether a snapshot is another one, or was made from it."""
+    """Whether a snapshot is `ancestor`, or was made from it."""
     at: int | None = snapshot
     while at is not None and at != ancestor:
         found = iceberg.snapshot_by_id(at)
@@ -137,9 +137,9 @@ def descends(iceberg: IcebergTable, snapshot: int, ancestor: int) -> bool:
 
 
 def require_descent(lake: Lake, table: Table, branch: str, start: int) -> tuple[IcebergTable, int]:
-    """Return a table as it is now, and the tip of a branch of it.
+    """Return a table's newest state, and the tip of one of its branches.
 
-    Raises `CommitConflictError` where the branch is not the one that began with `start`.
+    Raises `CommitConflictError` unless the branch began with `start`.
     """
     iceberg = load(lake, table)
     if iceberg is None or not descends(iceberg, tip := _tip(table, iceberg, branch), start):
@@ -155,7 +155,7 @@ def _tip(table: Table, iceberg: IcebergTable, branch: str) -> int:
 
 
 def _without_retries(iceberg: IcebergTable) -> IcebergTable:
-    """Return a table whose commits PyIceberg does not repeat by itself: it would not ask whether they still may be."""
+    """Return a table without PyIceberg's own commit retries: they would not check the change again."""
     properties = {**iceberg.metadata.properties, "commit.retry.num-retries": "0"}
     iceberg.metadata = iceberg.metadata.model_copy(update={"properties": properties})
     return iceberg

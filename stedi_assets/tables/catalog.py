@@ -1,6 +1,6 @@
-"""The Iceberg catalog of a lake: where each table's metadata are found, by Python and by Spark.
+"""The Iceberg catalog of a lake, where Python and Spark look up each table's metadata.
 
-Python and Spark open the same one, of a kind that the settings name (`stedi_assets.tables.catalogs`). Tables are made
+Both open the same catalog, of the kind that the settings name (`stedi_assets.tables.catalogs`). Tables are created
 here, from their contracts.
 """
 
@@ -34,31 +34,31 @@ from stedi_assets.tables.ddl import FORMAT, PROPERTIES, partitions_of, schema_of
 from stedi_assets.tables.file_io import LakeFileIO, cannot_be_reached
 
 NAME = "lake"
-# How the names of metadata files end.
+# The ending of metadata files' names.
 METADATA = ".metadata.json"
 _SPARK_NAME = f"spark.sql.catalog.{NAME}"
-# Nothing to Spark: whose tables a session writes.
+# Spark ignores this setting; it records whose tables the session writes.
 _LAKE = f"{_SPARK_NAME}.lake"
-# What PyIceberg raises of metadata that are gone, cut, or something else.
+# What PyIceberg raises if metadata is gone, cut off, or something else.
 UNREADABLE = (OSError, ValueError, KeyError, ValidationError)
 _METADATA = re.compile(r"/(?P<version>\d+)-[^/]*\.metadata\.json\Z")
 _REPAIR = "Run `stedi repair`."
 
 
 def name_of(lake: Lake, table: Table) -> str:
-    """Return how Spark names a table."""
+    """Return Spark's name for a table."""
     return f"{NAME}.{lake.namespace}.{table.name}"
 
 
 def load(lake: Lake, table: Table) -> IcebergTable | None:
-    """Return a table as the catalog has it now; None where it was never published.
+    """Return a table as the catalog has it now, or None if it was never published.
 
-    Raises `CorruptTableError` where its metadata are gone or damaged, or the catalog does not know it, `OSError` where
-    they cannot be reached, `CatalogError` where the catalog is damaged, and `LakeError` where the table is of a newer
-    Iceberg.
+    Raises `CorruptTableError` if its metadata is gone or damaged, or the catalog does not know it; `OSError` if its
+    files cannot be reached; `CatalogError` if the catalog is damaged; `LakeError` if the table has a newer Iceberg
+    format.
     """
     found = _load(lake, table)
-    # Between the look into the catalog and that at the files, another may have made it.
+    # Another process may have created it after we looked into the catalog and before we looked at the files.
     if found is None and metadata_files(lake, table) and (found := _load(lake, table)) is None:
         msg = f"{table.name} lies in {lake.location}, and the catalog does not know it. {_REPAIR}"
         raise CorruptTableError(msg)
@@ -80,46 +80,47 @@ def _load(lake: Lake, table: Table) -> IcebergTable | None:
         except UNREADABLE as error:
             if cannot_be_reached(error):
                 raise
-            # Between the look into the catalog and that into the file, another may have moved on.
+            # Another process may have moved the table on after we read the catalog and before we read the file.
             if last == repr(error):
                 raise _damaged(lake, table) from None
             last = repr(error)
 
 
 def metadata_files(lake: Lake, table: Table) -> list[str]:
-    """Return the metadata files of a table that was published, newest first.
+    """Return the metadata files of a published table, newest first.
 
-    Of several of one version, one at most was ever the table's, and nobody can tell which: none of them is returned.
+    If several files have the same version, at most one was ever the table's, and nobody can tell which. None of them is
+    returned.
     """
     found = lake.storage.below(f"{table.path}/metadata")
     matches = {path: match for path, size in found.items() if size and (match := _METADATA.search(path))}
     versions = {path: int(match["version"]) for path, match in matches.items()}
     several = Counter(versions.values())
-    # The first makes a table that nobody has published yet.
+    # The first version creates a table, which nobody has published yet.
     known = [path for path, version in versions.items() if version and several[version] == 1]
     return sorted(known, key=lambda path: versions[path], reverse=True)
 
 
 def version_of(path: str) -> int:
-    """Return the version of a metadata file, by its name."""
+    """Return the version of a metadata file, from its name."""
     match = _METADATA.search(path)
     return int(match["version"]) if match else 0
 
 
 def load_or_create(lake: Lake, table: Table) -> IcebergTable:
-    """Return a table as the catalog has it now; it is made where it never was, or not to the end. Raises as `load`."""
+    """Return a table as the catalog has it now; create it if it does not exist, or only in part. Raises as `load`."""
     iceberg = load(lake, table)
     return iceberg if iceberg and iceberg.current_snapshot() else create(lake, table)
 
 
 def create(lake: Lake, table: Table) -> IcebergTable:
-    """Make a table as its contract says, with a first snapshot that holds nothing. Of several at once, one makes it."""
+    """Create a table from its contract, with an empty first snapshot. If several try at once, one succeeds."""
     _have_database(lake)
     catalog = _catalog(lake)
     with catalog_errors(lake):
         _have_namespace(lake, catalog)
         with contextlib.suppress(TableAlreadyExistsError, CommitFailedException):
-            # By a transaction, which writes by the lake's own files: PyIceberg's `create_table` does not.
+            # A transaction writes through the lake's own file IO; PyIceberg's `create_table` does not.
             beginning = catalog.create_table_transaction(
                 (lake.namespace, table.name),
                 schema_of(table),
@@ -127,7 +128,7 @@ def create(lake: Lake, table: Table) -> IcebergTable:
                 partition_spec=partitions_of(table),
                 properties=PROPERTIES,
             )
-            # A branch needs a snapshot to begin from.
+            # A branch must begin from a snapshot.
             beginning.append(beginning.table_metadata.schema().as_arrow().empty_table())
             beginning.commit_transaction()
     made = load(lake, table)
@@ -138,7 +139,7 @@ def create(lake: Lake, table: Table) -> IcebergTable:
 
 
 def forget(lake: Lake, table: Table) -> None:
-    """Have the catalog know a table no longer. Its files stay."""
+    """Remove a table from the catalog. Its files stay."""
     if lake.catalog.kind is CatalogKind.SQLITE and not lake.storage.size(DATABASE):
         return
     with catalog_errors(lake), contextlib.suppress(NoSuchTableError, NoSuchNamespaceError):
@@ -146,7 +147,7 @@ def forget(lake: Lake, table: Table) -> None:
 
 
 def register(lake: Lake, table: Table, metadata: str) -> bool:
-    """Have the catalog know a table by a metadata file, named by its path; return whether that can be read."""
+    """Register a table in the catalog by the path of a metadata file; return whether that file can be read."""
     _have_database(lake)
     catalog = _catalog(lake)
     try:
@@ -154,27 +155,27 @@ def register(lake: Lake, table: Table, metadata: str) -> bool:
             _have_namespace(lake, catalog)
             catalog.register_table((lake.namespace, table.name), lake.storage.shown(metadata))
     except UNREADABLE:
-        # PyIceberg reads it only when it stands in the catalog.
+        # PyIceberg reads the file only after it has put it into the catalog.
         forget(lake, table)
         return False
     return True
 
 
 def _have_database(lake: Lake) -> None:
-    # Private before anything is in it; and of several at once, one makes it.
+    # The file is private before anything is in it. If several processes try at once, one of them creates it.
     if lake.catalog.kind is CatalogKind.SQLITE and lake.storage.replace(DATABASE, b"", None):
         _catalog.cache_clear()
 
 
 def _have_namespace(lake: Lake, catalog: Catalog) -> None:
-    # Of several at once, one makes it.
+    # If several processes try at once, one of them creates it.
     with contextlib.suppress(NamespaceAlreadyExistsError):
         catalog.create_namespace_if_not_exists(lake.namespace)
 
 
 @lru_cache(maxsize=64)
 def session_of(spark: SparkSession, lake: Lake) -> SparkSession:
-    """Return a session that knows a lake's catalog: the one that is given, or one beside it if that knows another's."""
+    """Return a session that knows a lake's catalog: the given one, or one beside it if that knows another lake's."""
     settings = spark_settings(lake)
     if spark.conf.get(_LAKE, None) not in {None, settings[_LAKE]}:
         spark = _session_beside(spark)
@@ -184,7 +185,7 @@ def session_of(spark: SparkSession, lake: Lake) -> SparkSession:
 
 
 def _session_beside(spark: SparkSession) -> SparkSession:
-    """Return a new session with the settings of another, but for those of its catalog."""
+    """Return a new session with the settings of another, except those of its catalog."""
     new = spark.newSession()
     for name, value in spark.conf.getAll.items():
         if not name.startswith(_SPARK_NAME) and new.conf.get(name, None) != value:
@@ -193,7 +194,7 @@ def _session_beside(spark: SparkSession) -> SparkSession:
 
 
 def require_session_of(spark: SparkSession, lake: Lake) -> None:
-    """Raise `CatalogError` unless a session knows the lake's catalog: what it writes would go to another's tables."""
+    """Raise `CatalogError` unless a session knows the lake's catalog: it would write to another lake's tables."""
     if spark.conf.get(_LAKE, None) != spark_settings(lake)[_LAKE]:
         msg = (
             f"These rows are of a Spark session that does not know the catalog of {lake.location}. Nothing was written."
@@ -202,12 +203,12 @@ def require_session_of(spark: SparkSession, lake: Lake) -> None:
 
 
 def spark_settings(lake: Lake) -> dict[str, str]:
-    """Return what Spark is told of the catalog. A password among it has a name by which Spark hides it."""
+    """Return Spark's settings for the catalog. A password among them has a name that makes Spark hide it."""
     catalog = {
         "": "org.apache.iceberg.spark.SparkCatalog",
         "lake": f"{lake.catalog.uri} {_warehouse(lake)}",
         "warehouse": _warehouse(lake),
-        # Python commits as well.
+        # Python commits too, so Spark must not cache tables.
         "cache-enabled": "false",
         **_spark_files(lake),
         **_kind_of(lake).spark_settings(lake),
@@ -244,7 +245,7 @@ class _Kind(Protocol):
 
 
 def _kind_of(lake: Lake) -> _Kind:
-    # Each is loaded for lakes with such a catalog alone: SQLAlchemy takes a while, and boto3 a second.
+    # Load each only for lakes with such a catalog: SQLAlchemy takes a while, and boto3 a second.
     if lake.catalog.kind is CatalogKind.GLUE:
         from stedi_assets.tables.catalogs import glue  # noqa: PLC0415  (loads boto3)
 
@@ -277,7 +278,7 @@ def _newer(lake: Lake, table: Table, version: int) -> LakeError:
 
 @contextlib.contextmanager
 def catalog_errors(lake: Lake) -> Iterator[None]:
-    """Turn an error of whoever keeps the catalog into a `CatalogError`."""
+    """Turn an error of the catalog's server or database into a `CatalogError`."""
     try:
         yield
     except Exception as error:

@@ -1,4 +1,4 @@
-"""What a table's contract says in Iceberg's words: its schema, its partitions and its properties."""
+"""A table's contract in Iceberg's terms: its schema, partitions and properties."""
 
 from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC, PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
@@ -16,18 +16,18 @@ from pyiceberg.types import (
 
 from stedi_assets.contracts import Table, Type
 
-# What Athena, Glue and Trino read.
+# The format that Athena, Glue and Trino read.
 FORMAT = 2
 _DAY_IN_MILLISECONDS = 86_400_000
 _FIRST_PARTITION_FIELD = 1000
 PROPERTIES = {
     "format-version": str(FORMAT),
-    # No bound of any value in a manifest: an instant can single somebody out.
+    # Keep no bounds of values in manifests: an instant can identify a person.
     "write.metadata.metrics.default": "counts",
-    # Whoever publishes removes those that are older, and on S3 their versions with them.
+    # The run that publishes removes older metadata files, and on S3 their versions too.
     "write.metadata.delete-after-commit.enabled": "false",
     "write.metadata.previous-versions-max": "20",
-    # Iceberg's own is to say how many files a task may hold open; partitions are few, and come in any order.
+    # By default, Iceberg limits how many files a task holds open. Our partitions are few, and rows come in any order.
     "write.spark.fanout.enabled": "true",
 }
 _TYPES: dict[Type, IcebergType] = {
@@ -40,7 +40,7 @@ _TYPES: dict[Type, IcebergType] = {
 
 
 def schema_of(table: Table) -> Schema:
-    """Return a table's columns as Iceberg has them, from its contract."""
+    """Return a table's Iceberg schema, from its contract."""
     fields, after = [], len(table.columns)
     for number, column in enumerate(table.columns, start=1):
         kind = _TYPES.get(column.type)
@@ -52,7 +52,7 @@ def schema_of(table: Table) -> Schema:
 
 
 def partitions_of(table: Table) -> PartitionSpec:
-    """Return how a table's files are divided: one of readings by the UTC day of their instant."""
+    """Return how a table is partitioned: a table of readings by the UTC day of their instant."""
     if table.instant is None:
         return UNPARTITIONED_PARTITION_SPEC
     source = 1 + table.column_names.index(table.instant)

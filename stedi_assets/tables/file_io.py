@@ -1,4 +1,4 @@
-"""PyIceberg's way to the lake's files: its own storage, so that they are as private and encrypted as all else."""
+"""PyIceberg's access to the lake's files. It uses the lake's own storage, so that they are as private and encrypted."""
 
 import contextlib
 from collections.abc import Iterator
@@ -14,14 +14,14 @@ from stedi_assets.storage.lake import Lake
 
 
 def plain(location: str) -> str:
-    """Return a location as the lake itself would say it, without a scheme or with that of S3."""
+    """Return a location as the lake itself writes it: without a scheme, or with `s3://`."""
     return location.removeprefix("file://").removeprefix("file:").replace("s3a://", "s3://", 1)
 
 
 def path_of(lake: Lake, location: str) -> str:
-    """Return the path, below the lake, of what Iceberg's metadata name by a location.
+    """Return the path, below the lake, of a location in Iceberg's metadata.
 
-    Raises `ElsewhereError` where that is not in the lake, as in one that was moved by hand.
+    Raises `ElsewhereError` if it is not in the lake, for example because the lake was moved by hand.
     """
     top = lake.storage.shown("").rstrip("/") + "/"
     path = plain(location)
@@ -36,14 +36,14 @@ def path_of(lake: Lake, location: str) -> str:
 
 
 def cannot_be_reached(error: Exception) -> bool:
-    """Whether a file could not be got at at all. What Arrow finds and cannot make out, it gives no error number."""
+    """Whether a file could not be reached at all. Arrow gives no error number for one that it finds but cannot read."""
     if isinstance(error, FileNotFoundError):
         return False
     return isinstance(error, OSError) and (error.errno is not None or "AWS Error" in str(error))
 
 
 class LakeFileIO(FileIO):
-    """The files of a lake, by the locations that Iceberg's metadata name."""
+    """The files of a lake, by their locations in Iceberg's metadata."""
 
     def __init__(self, lake: Lake, properties: dict[str, str]) -> None:
         super().__init__(properties)
@@ -78,7 +78,7 @@ class _Input(InputFile):
         return self._storage.size(self._path) is not None
 
     def open(self, seekable: bool = True) -> InputStream:  # noqa: ARG002, FBT001, FBT002  (as PyIceberg has it)
-        """Open it."""
+        """Open the file."""
         return cast("InputStream", self._storage.open(self._path))
 
 
@@ -95,20 +95,20 @@ class _Output(OutputFile):
         return self._storage.size(self._path) is not None
 
     def to_input_file(self) -> _Input:
-        """Return it to read."""
+        """Return the same file, to read."""
         return _Input(self._lake, self.location)
 
     def create(self, overwrite: bool = False) -> OutputStream:  # noqa: ARG002, FBT001, FBT002  (as PyIceberg has it)
-        """Open it to write. Iceberg names no two files alike."""
+        """Open the file to write. Iceberg never uses a name twice."""
         return cast("OutputStream", _Stream(self._storage, self._path))
 
 
 class _Stream:
-    """What is being written, closed as a stream or as a context."""
+    """A file being written. It can be closed as a stream or used as a context."""
 
     def __init__(self, storage: Storage, path: str) -> None:
         self._left = contextlib.ExitStack()
-        # Once it is written, and before anything names it.
+        # Sync the file once it is written, and before anything names it.
         self._left.callback(storage.fsync, [path])
         self._file = self._left.enter_context(storage.writing(path))
 

@@ -1,4 +1,4 @@
-"""What became of each raw file that a landing table was made from, which is a table of its own."""
+"""What became of each raw file of a landing table. These reports are a table of their own."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -15,9 +15,9 @@ from stedi_assets.tables.snapshots import Snapshot, dataset
 class FileReport:
     """What became of a raw file: a row of its source's table of files.
 
-    `path` is what the file is called. `bytes` is how long its content is, unpacked: those of accepted and quarantined
-    records and of separators. `digest` is of the file as it lies, so that a renamed file is known again. `cut_off`: its
-    last record is broken off. Of records that are superseded nothing is counted here.
+    `path` is the file's name. `bytes` is the length of its unpacked content: accepted and quarantined records, and
+    separators. `digest` is of the file as it lies, so that a renamed file is recognised. `cut_off`: its last record is
+    incomplete. Superseded records are not counted here.
     """
 
     path: str
@@ -45,6 +45,6 @@ def as_rows(source: Source, files: Sequence[FileReport]) -> pa.Table:
 
 
 def read_file_reports(lake: Lake, source: Source, snapshot: Snapshot) -> tuple[FileReport, ...]:
-    """Return what became of each file that a snapshot of a landing table was made from."""
+    """Return the report of each file that a snapshot of a landing table was made from."""
     rows = dataset(lake, source.files, snapshot.inputs[source.files.name]).to_table()
     return tuple(FileReport(**row) for row in sorted(rows.to_pylist(), key=lambda row: row["path"]))

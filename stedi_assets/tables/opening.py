@@ -1,4 +1,4 @@
-"""Tables for whoever works with them without Spark: opened by PyIceberg, or read as Arrow."""
+"""Tables for callers without Spark: opened by PyIceberg, or read as Arrow."""
 
 from datetime import datetime, timezone
 
@@ -21,7 +21,7 @@ from stedi_assets.tables.snapshots import (
 
 
 def open_table(lake: Lake, name: str) -> IcebergTable:
-    """Open a table by its name. Raises `LakeError` where there is none of that name, or it is not published."""
+    """Open a table by its name. Raises `LakeError` if there is no such table, or it is not published."""
     table = _named(name)
     current(lake, table)
     opened = load(lake, table)
@@ -32,10 +32,10 @@ def open_table(lake: Lake, name: str) -> IcebergTable:
 
 
 def read_rows(lake: Lake, name: str, as_of: int | datetime | None = None) -> pa.Table:
-    """Read a table by its name, in the contract's columns: as it is now, or as a snapshot that is kept has it.
+    """Read a table by its name, in the contract's columns: its current snapshot, or an older one that is kept.
 
-    `as_of` is a snapshot's id, or an instant at which it was current. Raises `LakeError` where there is no such table,
-    snapshot or instant, and where a part of it is gone.
+    `as_of` is a snapshot's id, or an instant at which it was current. Raises `LakeError` if there is no such table,
+    snapshot or instant, or if a part of it is gone.
     """
     table = _named(name)
     if as_of is None:
@@ -59,7 +59,7 @@ def _rows(lake: Lake, table: Table, snapshot: int) -> pa.Table:
 
 
 def _current_at(lake: Lake, table: Table, instant: datetime) -> int:
-    """Return the id of the snapshot that was current at an instant. Raises `LakeError` where none is kept."""
+    """Return the id of the snapshot that was current at an instant. Raises `LakeError` if none is kept."""
     if not isinstance(instant, datetime) or instant.tzinfo is None:
         msg = (
             f"as_of={instant!r} is neither a snapshot's id nor an instant with its time zone, such as "

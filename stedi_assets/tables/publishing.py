@@ -1,8 +1,8 @@
-"""Publishing tables: what is staged becomes current, in one commit, if neither the table nor an input has moved.
+"""Publishing tables: one commit makes what is staged current, if neither the table nor an input has moved.
 
-What a dead run has left is removed by the next one that publishes the table: every branch, and every file that lay
-there before its commit and that no snapshot names. A living run that still writes one of those has lost already: it
-began from the `main` of before.
+The next run that publishes a table removes what a dead run has left: every branch, and every file that existed before
+its commit and that no snapshot names. A living run that is still writing such a file has already lost, because it began
+from the earlier `main`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -68,15 +68,15 @@ def publish(
     retention: Retention,
     before_commit: Callable[[Snapshot], bool] = lambda _: False,
 ) -> Published:
-    """Write a table's new snapshot, hold it against its contract, and make it current.
+    """Write a table's new snapshot, check it against its contract, and make it current.
 
-    `rows` may be None, where it is known that there are none: Spark would take as long for them as for a few. `before`
-    is the table's snapshot and `inputs` those of its inputs as they were when the step began. `audit` counts the rules
-    of the table in what was written. `before_commit` is given that before it is current, and returns whether every
-    older snapshot has to go.
+    `rows` may be None if there are none: Spark would take as long for them as for a few. `before` is the table's
+    snapshot and `inputs` those of its inputs, as they were when the step began. `audit` counts violations of the
+    table's rules in what was written. `before_commit` gets the new snapshot before it is current, and returns whether
+    every older snapshot must go.
 
-    Raises `ContractBroken` where a rule is violated, `CommitConflictError` where the table or an input has moved, and
-    `LakeError` where the lake's purpose is another. What the storage refuses comes as Python and Spark raise it.
+    Raises `ContractBroken` if a rule is violated, `CommitConflictError` if the table or an input has moved, and
+    `LakeError` if the lake has another purpose. Errors of the storage come as Python and Spark raise them.
     """
     require_unmoved(lake, table, inputs)
     with staging(lake, table, rows, run=run, before=before, inputs=inputs_of(inputs), audit=audit) as staged:
@@ -96,12 +96,12 @@ def republish(
     run: RunContext,
     before_commit: Callable[[Snapshot], None] = lambda _: None,
 ) -> Snapshot:
-    """Make fewer rows of a table's current snapshot its next one, and remove every older one.
+    """Publish fewer rows of a table's current snapshot as its next one, and remove every older one.
 
-    Whatever else may be wrong with the table was so before, and does not hold this up: rules are counted, not enforced.
-    `inputs` stay those that the rows were computed from.
+    Anything else that is wrong with the table was wrong before, and must not block this: rules are counted, not
+    enforced. `inputs` stay those that the rows were computed from.
 
-    Raises `CommitConflictError` where the table has moved since `before`.
+    Raises `CommitConflictError` if the table has moved since `before`.
     """
     with staging(lake, table, rows, run=run, before=before, inputs=before.inputs, audit=None) as staged:
         before_commit(staged.snapshot)
@@ -119,8 +119,8 @@ def make_current(
 ) -> None:
     """Make what is staged a table's current snapshot, unless the table or one of its inputs has moved.
 
-    `companions` are snapshots that this one names, of tables of their own; they become current with it. Then what is
-    kept no longer is removed, and what others have left.
+    `companions` are snapshots of other tables that this one names; they become current with it. Then remove the
+    snapshots that are no longer kept, and what other runs have left.
     """
     table = staged.table
     tables = (table, *(companion.table for companion in companions))
@@ -147,16 +147,16 @@ def _move_main(lake: Lake, staged: Staged, inputs: Mapping[str, Snapshot]) -> No
     if not _is_whole(lake, staged) or not fast_forward(lake, table, staged.branch, staged.snapshot.id, staged.base):
         raise_conflict(table, table)
     if not _is_whole(lake, staged):
-        # Somebody who removed people has removed these files, after they were looked for.
+        # A run that removes people has deleted these files after we looked for them.
         go_back(lake, table, staged.snapshot.id, staged.base)
         raise_conflict(table, table)
 
 
 def mark(lake: Lake, table: Table, before: Snapshot, run: RunContext, *, withdrawn_through: int) -> Snapshot:
-    """Say through which withdrawals a table was looked, in a snapshot of the same rows, and return that.
+    """Record through which withdrawals a table was checked, in a snapshot of the same rows, and return it.
 
-    Older snapshots go, and what other runs have left: they can hold those who withdrew. Raises `CommitConflictError`
-    where the table has moved.
+    Older snapshots, and what other runs have left, are removed: they can contain people who withdrew. Raises
+    `CommitConflictError` if the table has moved.
     """
     there = lake.storage.below(table.path)
     branch = branch_name(run)
@@ -173,8 +173,8 @@ def mark(lake: Lake, table: Table, before: Snapshot, run: RunContext, *, withdra
 def drop_old(lake: Lake, table: Table) -> int:
     """Remove at once all but a table's current snapshot, and what writers have left; return how many snapshots.
 
-    Of a landing table also those of its companions. Whoever is about to publish one of them loses. Raises
-    `CommitConflictError` where other runs change them all the time.
+    For a landing table, this includes its companions. A run that is about to publish one of these tables loses. Raises
+    `CommitConflictError` if other runs keep changing them.
     """
     read_snapshot_of(lake, table)
     dropped = _drop_all_but(lake, table, set)
@@ -188,13 +188,13 @@ def _drop_all_but(lake: Lake, table: Table, kept: Callable[[], set[int]]) -> int
     if load(lake, table):
         return expire(lake, table, kept, there, purge=True, with_branches=True)
     if not any(path.endswith(METADATA) for path in there):
-        # Of a run that died before it made the table.
+        # A run has left them that died before it created the table.
         remove(lake, table, there)
     return 0
 
 
 def require_unmoved(lake: Lake, table: Table, inputs: Mapping[str, Snapshot]) -> None:
-    """Raise `CommitConflictError` where one of a table's inputs is another than it was."""
+    """Raise `CommitConflictError` if one of a table's inputs has moved."""
     for name, read in inputs.items():
         found = read_snapshot_of(lake, table_named(name))
         if found is None or found.id != read.id:
@@ -202,7 +202,7 @@ def require_unmoved(lake: Lake, table: Table, inputs: Mapping[str, Snapshot]) ->
 
 
 def _is_whole(lake: Lake, staged: Staged) -> bool:
-    """Whether every file of what is staged is there: whoever removes people removes those of other runs."""
+    """Whether every staged file is there: a run that removes people deletes the files of other runs."""
     there = lake.storage.below(f"{staged.table.path}/data")
     try:
         return data_paths(lake, staged.table, staged.snapshot.id).items() <= there.items()

@@ -1,4 +1,4 @@
-"""What a lake is for, in `_purpose.json`: production, or a comparison with published counts."""
+"""A lake's purpose, in `_purpose.json`: production, or a comparison with published counts."""
 
 import json
 
@@ -8,7 +8,7 @@ from stedi_assets.storage.lake import PURPOSE, Lake
 
 
 def claim_purpose(lake: Lake, purpose: Purpose) -> None:
-    """Remember what a lake is for at its first publication. Raises `LakeError` where it is for something else."""
+    """Record a lake's purpose at its first publication. Raises `LakeError` if it has another."""
     ours = json.dumps({"purpose": purpose.value}).encode()
     found = lake.storage.read(PURPOSE)
     if found is None and lake.storage.replace(PURPOSE, ours, None):

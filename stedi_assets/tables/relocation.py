@@ -1,7 +1,7 @@
-"""Relocation: the tables of a lake that was moved, copied or restored elsewhere name their files where they lie now.
+"""Relocation: make the tables of a lake that was moved, copied or restored name their files where they lie now.
 
-Iceberg's metadata hold absolute paths. They are written anew here, snapshot by snapshot and under the same ids; the
-files that hold rows stay as they are.
+Iceberg's metadata holds absolute paths. It is rewritten here, snapshot by snapshot and under the same ids; the files
+that hold rows stay as they are.
 """
 
 import secrets
@@ -22,28 +22,28 @@ from stedi_assets.tables.catalog import UNREADABLE, forget, load, metadata_files
 from stedi_assets.tables.file_io import LakeFileIO, plain
 
 _COMPRESSION: Final = "deflate"
-# Where PyIceberg's records have a path, and the length of what lies there.
+# Where PyIceberg's records have the path, and the length of that file.
 _FILE_PATH = 1
 _MANIFEST_PATH, _MANIFEST_LENGTH = 0, 1
 
 
 @dataclass(frozen=True)
 class Relocated:
-    """A table that was relocated. One that the catalog does not know is for `stedi repair` to register."""
+    """A relocated table. If the catalog does not know it, `stedi repair` has to register it."""
 
     table: Table
     is_known: bool
 
 
 def relocate(lake: Lake) -> list[Relocated]:
-    """Have the tables of a lake name their files where they lie now; return those that did not.
+    """Make the tables of a lake name their files where they lie now; return those that did not.
 
-    What is current is what the catalog says. Of a table that it does not know, the newest metadata are written anew and
-    not registered: they may be of a commit that never was, or hold people who have left, and repair looks into that.
+    The catalog says what is current. If it does not know a table, the newest metadata is rewritten but not registered:
+    it may be of a commit that never happened, or hold people who have left, and `stedi repair` looks into that.
 
-    Nobody may write the lake meanwhile. Doing it again finishes what one that died has left. Raises `CatalogError`
-    where the catalog cannot be used, or is not the lake's own and knows tables that lie elsewhere, and
-    `CorruptTableError` where the metadata of a table cannot be read.
+    Nobody may write to the lake meanwhile. If a relocation dies, running it again finishes it. Raises `CatalogError` if
+    the catalog cannot be used, or is not the lake's own and knows tables that lie elsewhere, and `CorruptTableError` if
+    the metadata of a table cannot be read.
     """
     return [done for table in ALL_TABLES.values() if (done := _relocate_if_elsewhere(lake, table))]
 
@@ -68,7 +68,7 @@ def _relocate_if_elsewhere(lake: Lake, table: Table) -> Relocated | None:
 
 
 def _rewrite(lake: Lake, table: Table, path: str) -> str | None:
-    """Write metadata anew that name what lies elsewhere, and return the new file; None where they name what is here."""
+    """Rewrite metadata that names files elsewhere, and return the new file; None if it names files here already."""
     content = lake.storage.read(path)
     try:
         metadata = TableMetadataUtil.parse_raw(content.content.decode() if content else "")
@@ -79,7 +79,7 @@ def _rewrite(lake: Lake, table: Table, path: str) -> str | None:
     if before.rstrip("/") == lake.storage.shown("").rstrip("/"):
         return None
     moved = _Moved(lake, table, before).metadata(metadata)
-    # Above all that lie there: of several of one version, nobody could tell which is the table's.
+    # Above all that exist: if several files had one version, nobody could tell which is the table's.
     version = 1 + max(map(version_of, lake.storage.below(f"{table.path}/metadata")))
     newest = f"{table.path}/metadata/{version:05d}-{secrets.token_hex(16)}.metadata.json"
     ToOutputFile.table_metadata(moved, _output(lake, newest))
@@ -96,7 +96,7 @@ def _of_another_lake(lake: Lake, table: Table) -> CatalogError:
 
 
 class _Moved:
-    """Writes anew what names files by where the lake was, its path `before`."""
+    """Rewrites metadata that names files by the lake's former path, `before`."""
 
     def __init__(self, lake: Lake, table: Table, before: str) -> None:
         self._lake, self._table, self._before = lake, table, before
@@ -108,7 +108,7 @@ class _Moved:
             update={
                 "location": self._now(metadata.location),
                 "snapshots": [self._snapshot(metadata, snapshot) for snapshot in metadata.snapshots],
-                # They name what lies where the lake was.
+                # The log names files at the former place.
                 "metadata_log": [],
             }
         )
@@ -148,7 +148,7 @@ class _Moved:
         return manifest
 
     def _now(self, location: str) -> str:
-        """Return where a file lies that is named by where the lake was."""
+        """Return where a file lies now, from its former location."""
         path = plain(location)
         if not path.startswith(self._before):
             msg = f"{self._table.name} names files that never lay in the lake. Nothing was changed."

@@ -1,4 +1,4 @@
-"""Which old snapshots of a table stay, and the removal of all else: expired snapshots, branches, files nobody names."""
+"""Which old snapshots of a table stay, and the removal of the rest: old snapshots, branches, and unreferenced files."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from stedi_assets.tables.snapshots import as_published
 
 @dataclass(frozen=True)
 class Retention:
-    """Which old snapshots stay: the last ones, and whatever was current not long ago, for those still reading it."""
+    """Which old snapshots stay: the last ones, and any that was current not long ago, for those still reading it."""
 
     snapshots: int = 2
     readers: timedelta = timedelta(hours=1)
@@ -30,7 +30,7 @@ NOTHING_OLD = Retention(snapshots=1, readers=timedelta(0))
 
 
 def kept_ids(lake: Lake, table: Table, retention: Retention) -> set[int]:
-    """Return the published snapshots of a table that stay."""
+    """Return the ids of a table's published snapshots that stay."""
     iceberg = load(lake, table)
     if iceberg is None:
         return set()
@@ -47,14 +47,14 @@ def kept_ids(lake: Lake, table: Table, retention: Retention) -> set[int]:
 
 
 def snapshot_rows(lake: Lake, table: Table) -> dict[int, int]:
-    """Return every snapshot that a table's metadata know, those of branches included, with its number of rows."""
+    """Return the number of rows of each snapshot in a table's metadata, those of branches included."""
     iceberg = load(lake, table)
     found = iceberg.metadata.snapshots if iceberg else []
     return {s.snapshot_id: int(s.summary.additional_properties.get("total-records", 0)) for s in found if s.summary}
 
 
 def named_by(lake: Lake, table: Table, companion: Table) -> set[int]:
-    """Return the snapshots of a companion that any snapshot of a table names."""
+    """Return the ids of a companion's snapshots that any snapshot of a table names."""
     iceberg = load(lake, table)
     found = (as_published(lake, table, snapshot) for snapshot in (iceberg.metadata.snapshots if iceberg else []))
     return {snapshot.inputs[companion.name] for snapshot in found if snapshot and companion.name in snapshot.inputs}
@@ -69,12 +69,12 @@ def expire(
     purge: bool,
     with_branches: bool = False,
 ) -> int:
-    """Expire every snapshot of a table but its current one and those that are kept; return how many.
+    """Expire all snapshots of a table but the current one and those that are kept; return how many.
 
-    `kept` is asked for those once the table is loaded, and so knows of all that stands in it. The branches of runs that
-    began from the current snapshot stay, unless `with_branches`; those of others are dropped. Of the files that were
-    `found` below the table's folder before its last commit, those go that nothing names any more: a run that still
-    writes one of them began from the `main` of before, and has lost. With `purge`, old metadata files go as well.
+    `kept` returns their ids. It is called after the table is loaded, and so knows everything in it. The branches of
+    runs that began from the current snapshot stay, unless `with_branches`; others are dropped. `found` are the files
+    that were below the table's folder before its last commit. Those that nothing names any more are removed: a run that
+    is still writing one of them began from the earlier `main`, and has lost. With `purge`, old metadata files go too.
     """
     dropped = 0
 
@@ -95,10 +95,10 @@ def expire(
 
 
 def discard(lake: Lake, table: Table, branch: str, start: int, written: Iterable[str] = ()) -> bool:
-    """Drop a branch that began with a snapshot, and what it alone holds; return whether it was still there.
+    """Drop a branch that began with `start`, and what only it holds; return whether it was still there.
 
-    Whoever was removed from the table meanwhile may stand in that. `written` are files that are known to be the
-    branch's: another run may have expired it already. Of one that was published, or whose snapshot another table names,
+    It may hold people who have been removed from the table meanwhile. `written` are files known to be the branch's,
+    which another run may have expired already. If the branch was published, or another table names its snapshot,
     nothing is removed.
     """
     was_there, alone = False, {*written}
@@ -122,7 +122,7 @@ def discard(lake: Lake, table: Table, branch: str, start: int, written: Iterable
 
 
 def _checksum(path: str) -> str:
-    """Return the file that Spark writes beside another in a local folder."""
+    """Return the checksum file that Spark writes beside a file in a local folder."""
     folder, name = path.rsplit("/", 1)
     return f"{folder}/.{name}.crc"
 
@@ -142,14 +142,14 @@ def _remove_snapshots(iceberg: IcebergTable, goes: Callable[[int], bool]) -> int
     going = [snapshot for snapshot in snapshots if goes(snapshot)]
     if going:
         expiry = iceberg.maintenance.expire_snapshots().by_ids(going)
-        # Whoever has tagged one meanwhile names it: PyIceberg would remove the tag with the snapshot.
+        # Fail if another process has tagged one meanwhile: PyIceberg would remove the tag with the snapshot.
         expiry._requirements += tuple(AssertRefSnapshotId(ref=tag_of(snapshot)) for snapshot in going)  # noqa: SLF001  (no public way)
         expiry.commit()
     return len(going)
 
 
 def referenced(lake: Lake, iceberg: IcebergTable, *, with_old_metadata: bool) -> set[str]:
-    """Return the paths of all files that a table's metadata name."""
+    """Return the paths of all files that a table's metadata names."""
     named = {iceberg.metadata_location}
     if with_old_metadata:
         named |= {entry.metadata_file for entry in iceberg.metadata.metadata_log}
@@ -166,7 +166,7 @@ def files_of_snapshot(lake: Lake, iceberg: IcebergTable, snapshot: int) -> Itera
 
 
 def _named_by_snapshot(iceberg: IcebergTable, snapshot: IcebergSnapshot) -> Iterator[str]:
-    """Yield the files of a snapshot; of one that is damaged, what can still be read of it."""
+    """Yield the files of a snapshot; if it is damaged, those that can still be read."""
     yield snapshot.manifest_list
     try:
         for manifest in snapshot.manifests(iceberg.io):
@@ -174,15 +174,15 @@ def _named_by_snapshot(iceberg: IcebergTable, snapshot: IcebergSnapshot) -> Iter
             for entry in manifest.fetch_manifest_entry(iceberg.io, discard_deleted=True):
                 yield entry.data_file.file_path
     except Exception as error:
-        # PyIceberg has no error of its own for what it cannot make out.
+        # PyIceberg has no error of its own for what it cannot read.
         if cannot_be_reached(error):
             raise
 
 
 def left_behind(lake: Lake, table: Table) -> list[str]:
-    """Return the files below a table's folder that can hold rows, and that no snapshot names.
+    """Return the files below a table's folder that can hold rows and that no snapshot names.
 
-    A run that died has left them, or one is writing them.
+    A run that died has left them, or a run is writing them.
     """
     iceberg = load(lake, table)
     named = referenced(lake, iceberg, with_old_metadata=False) if iceberg else set[str]()
@@ -191,7 +191,7 @@ def left_behind(lake: Lake, table: Table) -> list[str]:
 
 
 def remove(lake: Lake, table: Table, paths: Iterable[str]) -> None:
-    """Remove files of a table for good. Raises `LakeError` where that is refused."""
+    """Remove files of a table for good. Raises `LakeError` if the storage refuses."""
     try:
         if going := list(paths):
             lake.storage.delete_permanently(table.path, going)
@@ -211,7 +211,7 @@ def _made_from(iceberg: IcebergTable, snapshot: int) -> set[int]:
 
 
 def _goes(name: str, ref: SnapshotRef, stay: set[int], begun: set[int]) -> bool:
-    """Whether a branch or tag goes: all but `main`, the tags of what stays, and the branches that were begun since."""
+    """Whether a branch or tag goes: all but `main`, the tags of snapshots that stay, and branches begun since."""
     if ref.snapshot_ref_type is SnapshotRefType.TAG:
         return name != tag_of(ref.snapshot_id) or ref.snapshot_id not in stay
     return name != MAIN and ref.snapshot_id not in begun

@@ -1,7 +1,7 @@
-"""Published tables: which snapshot of each is current, what it was made of, and its rows.
+"""Published tables: the current snapshot of each, what it was made of, and its rows.
 
-Reading only; `stedi_assets.tables.publishing` makes them. A published snapshot says in its summary which run made it,
-of which snapshots of its inputs, and what was counted meanwhile.
+This module only reads; `stedi_assets.tables.publishing` writes. The summary of a published snapshot says which run made
+it, from which snapshots of its inputs, and what was counted.
 """
 
 import errno
@@ -26,9 +26,9 @@ from stedi_assets.tables.arrow_types import ARROW_TYPES
 from stedi_assets.tables.catalog import load, name_of, session_of
 from stedi_assets.tables.file_io import cannot_be_reached, path_of
 
-# Of what a summary says. Another is not read.
+# The format of a summary. No other is read.
 FORMAT = 1
-# There in a lake whose tables were made before they were Iceberg tables.
+# Exists in a lake whose tables were made before they were Iceberg tables.
 OLD_POINTER = "_current.json"
 
 _PREFIX = "stedi."
@@ -38,13 +38,13 @@ _REPAIR = "Run `stedi repair` to go back to the newest whole snapshot, or materi
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A published snapshot, as its summary has it.
+    """A published snapshot, as its summary describes it.
 
-    `as_of` is in epoch milliseconds, null for landing tables; so is `policy`. `inputs` are snapshot ids by table; a
-    landing table's are those of its quarantine and its files. `previous_rows` are those of the last run before,
-    `rows_of_run` those that the run has made: people may have left since. `withdrawn_through` is the snapshot of
-    customer_trusted after whose withdrawals the table was looked through. `counts` are `rows`, and the violations of
-    each counted rule; `delivery` is what else is known of what a landing table was made from.
+    `as_of`, in epoch milliseconds, and `policy` are null for landing tables. `inputs` are snapshot ids by table; for a
+    landing table, those of its quarantine and its files. `previous_rows` are the rows of the run before, and
+    `rows_of_run` those of this run: people may have left since. `withdrawn_through` is the snapshot of customer_trusted
+    through whose withdrawals the table was checked. `counts` are `rows`, and the violations of each counted rule.
+    `delivery` is what else is known about the files of a landing table.
     """
 
     rows: int
@@ -63,7 +63,7 @@ class Snapshot:
     id: int = 0
 
     def summary(self) -> dict[str, str]:
-        """Return what Iceberg keeps of it."""
+        """Return it as the properties of an Iceberg summary."""
         return {f"{_PREFIX}{name}": json.dumps(getattr(self, name)) for name in _SAID}
 
 
@@ -71,9 +71,9 @@ _SAID = [named.name for named in fields(Snapshot) if named.name != "id"]
 
 
 def read_snapshot_of(lake: Lake, table: Table) -> Snapshot | None:
-    """Return a table's current snapshot, None if it was never published.
+    """Return a table's current snapshot, or None if it was never published.
 
-    Raises `LakeError` where the table is damaged or of another format.
+    Raises `LakeError` if the table is damaged or has another format.
     """
     iceberg = load(lake, table)
     snapshot = published(lake, table, iceberg) if iceberg else None
@@ -87,10 +87,10 @@ def read_snapshot_of(lake: Lake, table: Table) -> Snapshot | None:
 
 
 def published(lake: Lake, table: Table, iceberg: IcebergTable) -> Snapshot | None:
-    """Return the current snapshot of a table that is loaded, None if it was never published. Raises as above.
+    """Return the current snapshot of a loaded table, or None if it was never published. Raises as `read_snapshot_of`.
 
-    A table is made with a snapshot that says nothing. Every other is by this project, or the table is damaged: whoever
-    takes it for one that was never published leaves people in it that were to leave.
+    A table is created with a snapshot that has no summary of ours. If a later one has none, the table is damaged; if it
+    passed for never published, people who must leave would stay in it.
     """
     found = iceberg.current_snapshot()
     snapshot = as_published(lake, table, found) if found else None
@@ -104,7 +104,7 @@ def published(lake: Lake, table: Table, iceberg: IcebergTable) -> Snapshot | Non
 
 
 def as_published(lake: Lake, table: Table, found: IcebergSnapshot) -> Snapshot | None:
-    """Return what a snapshot's summary says; None where it is no published one. Raises as above."""
+    """Return what a snapshot's summary says, or None if it was not published. Raises as `read_snapshot_of`."""
     properties = found.summary.additional_properties if found.summary else {}
     said = {name: properties[f"{_PREFIX}{name}"] for name in _SAID if f"{_PREFIX}{name}" in properties}
     if not said:
@@ -124,7 +124,7 @@ def as_published(lake: Lake, table: Table, found: IcebergSnapshot) -> Snapshot |
 
 
 def current(lake: Lake, table: Table) -> Snapshot:
-    """Return a table's current snapshot. Raises `LakeError` where there is none."""
+    """Return a table's current snapshot. Raises `LakeError` if there is none."""
     snapshot = read_snapshot_of(lake, table)
     if snapshot is None:
         msg = f"{table.name} has not been published in {lake.location} yet. Materialise it first."
@@ -133,7 +133,7 @@ def current(lake: Lake, table: Table) -> Snapshot:
 
 
 def named_snapshot(lake: Lake, table: Table, snapshot: int) -> Snapshot:
-    """Return a snapshot by its id. Raises `CorruptTableError` where there is none."""
+    """Return a snapshot by its id. Raises `CorruptTableError` if there is none."""
     iceberg = load(lake, table)
     found = iceberg.snapshot_by_id(snapshot) if iceberg else None
     read = as_published(lake, table, found) if found else None
@@ -143,9 +143,9 @@ def named_snapshot(lake: Lake, table: Table, snapshot: int) -> Snapshot:
 
 
 def read_snapshot(spark: SparkSession, lake: Lake, table: Table, snapshot: int) -> DataFrame:
-    """Return the rows of a snapshot, by the contract's columns.
+    """Return the rows of a snapshot, in the contract's columns.
 
-    Raises `CorruptTableError` where a part of the snapshot is gone.
+    Raises `CorruptTableError` if a part of the snapshot is gone.
     """
     require_whole(lake, table, snapshot)
     try:
@@ -157,25 +157,25 @@ def read_snapshot(spark: SparkSession, lake: Lake, table: Table, snapshot: int) 
 
 
 def read_current(spark: SparkSession, lake: Lake, table: Table) -> tuple[Snapshot, DataFrame]:
-    """Return a table as it is published now, and its snapshot.
+    """Return a table's current snapshot, and its rows.
 
-    Raises `LakeError` where it is not published, and `CorruptTableError` where a part of it is gone.
+    Raises `LakeError` if it is not published, and `CorruptTableError` if a part of it is gone.
     """
     return read_as_it_is_now(lake, table, lambda snapshot: read_snapshot(spark, lake, table, snapshot))
 
 
 def require_whole(lake: Lake, table: Table, snapshot: int) -> None:
-    """Raise `CorruptTableError` unless every data file of a snapshot is there, and as long as it was written."""
+    """Raise `CorruptTableError` unless every data file of a snapshot is there, in its full length."""
     there = lake.storage.below(f"{table.path}/data")
     written = data_paths(lake, table, snapshot)
     _require_files(lake, table, snapshot, {path: there.get(path) == size for path, size in written.items()})
 
 
 def data_paths(lake: Lake, table: Table, snapshot: int) -> dict[str, int]:
-    """Return the data files of a snapshot by their paths below the lake, with their sizes in bytes.
+    """Return the data files of a snapshot: their paths below the lake, and their sizes in bytes.
 
-    Raises `CorruptTableError` where the snapshot or its metadata are gone or damaged, and `OSError` where those cannot
-    be reached.
+    Raises `CorruptTableError` if the snapshot or its metadata is gone or damaged, and `OSError` if it cannot be
+    reached.
     """
     iceberg = load(lake, table)
     if iceberg is None:
@@ -184,7 +184,7 @@ def data_paths(lake: Lake, table: Table, snapshot: int) -> dict[str, int]:
 
 
 def data_paths_in(lake: Lake, table: Table, iceberg: IcebergTable, snapshot: int) -> dict[str, int]:
-    """Return the same of a table that is loaded. Raises as above."""
+    """Return the data files of a snapshot of a loaded table. Raises as `data_paths`."""
     found = iceberg.snapshot_by_id(snapshot)
     if found is None:
         raise _gone(lake, table)
@@ -200,16 +200,16 @@ def data_paths_in(lake: Lake, table: Table, iceberg: IcebergTable, snapshot: int
 
 
 def files_of(iceberg: IcebergTable, snapshot: IcebergSnapshot) -> Iterable[IcebergFile]:
-    """Yield the data files that a snapshot holds."""
+    """Yield the data files of a snapshot."""
     for manifest in snapshot.manifests(iceberg.io):
         for entry in manifest.fetch_manifest_entry(iceberg.io, discard_deleted=True):
             yield entry.data_file
 
 
 def read_as_it_is_now(lake: Lake, table: Table, read: Callable[[int], _Rows]) -> tuple[Snapshot, _Rows]:
-    """Return a table's current snapshot and what is read of it; of the next one, where that has replaced it meanwhile.
+    """Return a table's current snapshot and what is read from it, or from the next one if that replaces it meanwhile.
 
-    `read` is given the snapshot's id, and raises `CorruptTableError` where a part of it is gone. Raises as `current`.
+    `read` gets the snapshot's id, and raises `CorruptTableError` if a part of it is gone. Raises as `current`.
     """
     snapshot = current(lake, table)
     while True:
@@ -240,14 +240,14 @@ def _gone(lake: Lake, table: Table) -> CorruptTableError:
 
 
 def reader_of(spark: SparkSession) -> DataFrameReader:
-    """Return a reader that takes paths to the letter. By itself, Spark looks for patterns in those it reads."""
-    # The option that Spark reads its own tables with: `[`, `{`, `*`, `?` and `\\` are letters like any other.
+    """Return a reader that takes paths literally. By default, Spark takes them for patterns."""
+    # The option by which Spark reads its own tables: `[`, `{`, `*`, `?` and `\\` are ordinary characters.
     return spark.read.option("__globPaths__", "false")
 
 
 @dataclass(frozen=True)
 class DataFile:
-    """A Parquet file of a snapshot, by its footer. `as_in_contract` is whether it has the contract's columns."""
+    """A Parquet file of a snapshot, as its footer describes it. `as_in_contract`: it has the contract's columns."""
 
     path: str
     rows: int
@@ -256,15 +256,15 @@ class DataFile:
 
 
 def data_files(lake: Lake, table: Table, snapshot: int) -> list[DataFile]:
-    """Return the data files of a snapshot by their footers, without a Spark job.
+    """Return the data files of a snapshot from their footers, without a Spark job.
 
-    Raises `CorruptTableError` where a footer is damaged, and `OSError` where it cannot be reached.
+    Raises `CorruptTableError` if a footer is damaged, and `OSError` if it cannot be reached.
     """
     return read_footers(lake, table, data_paths(lake, table, snapshot))
 
 
 def read_footers(lake: Lake, table: Table, sizes: Mapping[str, int]) -> list[DataFile]:
-    """Return data files, of which paths and sizes are known, by their footers. Raises as above."""
+    """Return data files from their footers, given their paths and sizes. Raises as `data_files`."""
     wanted = [(column.name, ARROW_TYPES[column.type]) for column in table.columns]
     arrow, found = lake.storage.arrow(), []
     for path, size in sorted(sizes.items()):
@@ -284,7 +284,7 @@ def read_footers(lake: Lake, table: Table, sizes: Mapping[str, int]) -> list[Dat
 def dataset(lake: Lake, table: Table, snapshot: int) -> ds.Dataset:
     """Return the rows of a snapshot for engines other than Spark.
 
-    Raises `CorruptTableError` where it is gone, or a footer cannot be read.
+    Raises `CorruptTableError` if it is gone, or a footer cannot be read.
     """
     return dataset_of(lake, table, data_files(lake, table, snapshot))
 
@@ -299,11 +299,11 @@ def dataset_of(lake: Lake, table: Table, files: Iterable[DataFile]) -> ds.Datase
 
 
 def current_dataset(lake: Lake, name: str) -> ds.Dataset:
-    """Return a table as it is published now, by its name. Raises as `read_current` does."""
+    """Return the current rows of a table by its name. Raises as `read_current`."""
     table = table_named(name)
 
     def read(snapshot: int) -> ds.Dataset:
-        # Listed after they are read. Files that are all there and hold something else are for the checks to find.
+        # List the folder after reading the footers. If all files are there with wrong content, the checks find it.
         files = data_files(lake, table, snapshot)
         there = lake.storage.below(f"{table.path}/data")
         _require_files(lake, table, snapshot, {file.path: file.path in there for file in files})
@@ -313,12 +313,12 @@ def current_dataset(lake: Lake, name: str) -> ds.Dataset:
 
 
 def table_named(name: str) -> Table:
-    """Return a table of the lake by its name: one of the eight, a quarantine, or one of files."""
+    """Return a table of the lake by its name: one of the eight, a quarantine, or a table of files."""
     return ALL_TABLES[name]
 
 
 def read_quarantine(spark: SparkSession, lake: Lake, landing: Table, snapshot: Snapshot) -> DataFrame | None:
-    """Return the quarantine that belongs to a snapshot of a landing table; None where nothing is quarantined."""
+    """Return the quarantine of a landing table's snapshot, or None if nothing is quarantined."""
     quarantine = LANDING_TABLES[landing.name].quarantine
     named = snapshot.inputs[quarantine.name]
     if named_snapshot(lake, quarantine, named).rows == 0:
@@ -327,5 +327,5 @@ def read_quarantine(spark: SparkSession, lake: Lake, landing: Table, snapshot: S
 
 
 def inputs_of(snapshots: Mapping[str, Snapshot]) -> dict[str, int]:
-    """Return the ids of snapshots, as `Snapshot.inputs` has them."""
+    """Return the ids of snapshots, in the form of `Snapshot.inputs`."""
     return {name: snapshot.id for name, snapshot in snapshots.items()}

@@ -1,4 +1,4 @@
-"""Staging a table: its rows are written on a branch of its own, counted meanwhile, read back and audited, and sealed.
+"""Staging a table: its rows are written to a branch, counted on the way, read back, audited, and sealed.
 
 Nobody reads the branch until `stedi_assets.tables.publishing` moves `main` to it. A run that dies or fails here leaves
 the table as it was.
@@ -55,7 +55,7 @@ Audit = Callable[[ds.Dataset], Mapping[str, int]]
 class RunContext:
     """What a run says about the tables it makes.
 
-    `key` gives the pseudonym key, to those rules that need it. `warn` is told what does not stop the run.
+    `key` returns the pseudonym key, for the rules that need it. `warn` gets messages about what does not stop the run.
     """
 
     run_id: str
@@ -68,9 +68,9 @@ class RunContext:
 
 @dataclass(frozen=True)
 class Stage:
-    """A folder inside a table's folder to work in. If its run dies, the next one to publish the table removes it.
+    """A working folder inside a table's folder. If its run dies, the next run that publishes the table removes it.
 
-    To be begun after the table's snapshot is read, or another run would not know it for one that has lost.
+    Begin it after reading the table's snapshot; otherwise another run may remove it although this run has not lost.
     """
 
     storage: Storage
@@ -78,17 +78,17 @@ class Stage:
 
     @classmethod
     def begin(cls, lake: Lake, table: Table) -> "Stage":
-        """Return a new stage; the folder is there from its first file on."""
+        """Return a new stage. Its folder exists from its first file on."""
         return cls(lake.storage, f"{table.path}/_stage-{secrets.token_hex(8)}")
 
     def discard(self) -> None:
-        """Remove it with all that is in it."""
+        """Remove the folder with everything in it."""
         self.storage.delete_permanently(self.folder)
 
 
 @dataclass(frozen=True)
 class Staged:
-    """A table that is written on a branch, and sealed: `base` is what the branch began from."""
+    """A table that is written to a branch and sealed. `base` is the snapshot that the branch began from."""
 
     table: Table
     branch: str
@@ -101,9 +101,9 @@ class Staged:
 def stage_companion(
     lake: Lake, table: Table, rows: DataFrame | pa.Table | None, named: int | None, run: RunContext
 ) -> AbstractContextManager[Staged]:
-    """Stage the whole of a table that another one's snapshot will name; `named` is the snapshot that it names now.
+    """Stage all rows of a table that another table's snapshot will name; `named` is the snapshot that it names now.
 
-    Where a run died after the other's commit, the table's `main` is behind what is named: it is moved there first.
+    If a run died after the other table's commit, this table's `main` is behind `named`: move it there first.
     """
     iceberg = load_or_create(lake, table)
     if named is not None and iceberg.metadata.refs[MAIN].snapshot_id != named:
@@ -129,10 +129,10 @@ def staging(
     audit: Audit | None,
     delivery: Mapping[str, object] | None = None,
 ) -> Iterator[Staged]:
-    """Write rows on a branch of a table, audit them and seal the branch; give it, and drop it where anything fails.
+    """Write rows to a branch of a table, audit them, seal the branch and yield it; drop it if anything fails.
 
-    Without `audit`, these are fewer rows of `before`, with what its summary says of them. `delivery` is what else
-    is known of what a landing table was made from. Raises as `publish` does.
+    Without `audit`, `rows` are fewer rows of `before`, and the rest of its summary is kept. `delivery` is what else is
+    known about the files of a landing table. Raises as `publish`.
     """
     if isinstance(rows, DataFrame):
         _require_contract_columns(table, rows)
@@ -140,7 +140,7 @@ def staging(
     main = iceberg.current_snapshot()
     if main is None or published(lake, table, iceberg) != before:
         raise_conflict(table, table)
-    # Nothing can be made from a snapshot whose manifests are damaged.
+    # No table can be made from a snapshot whose manifests are damaged.
     data_paths_in(lake, table, iceberg, main.snapshot_id)
     branch, files = branch_name(run), list[DataFile]()
     start = begin_branch(lake, table, branch, main.snapshot_id)
@@ -166,23 +166,23 @@ def staging(
 def _give_up(
     lake: Lake, table: Table, before: Snapshot | None, start: int, error: BaseException, discard: Callable[[], bool]
 ) -> NoReturn:
-    """Remove what a publication that has failed has written, and say why it did."""
+    """Remove what a failed publication has written, and raise the error that explains the failure."""
     try:
         iceberg = load(lake, table)
         is_published = iceberg is not None and descends(iceberg, iceberg.metadata.refs[MAIN].snapshot_id, start)
         has_moved = read_snapshot_of(lake, table) != before
         has_lost = (not discard() or has_moved) and not is_published
     except (OSError, LakeError):
-        # Nobody knows whether it was published. If not, the next run removes it.
+        # We cannot tell whether it was published. If not, the next run removes it.
         raise error from None
     if has_lost and isinstance(error, Exception) and not _says_itself(error):
-        # Whatever went wrong, its cause may be that whoever was faster has removed the files.
+        # Whatever went wrong, the cause may be that a faster run has removed the files.
         raise_conflict(table, table)
     raise error
 
 
 def _says_itself(error: Exception) -> bool:
-    """Whether an error is one to be told even by a run that has lost."""
+    """Whether even a run that has lost should report this error."""
     return isinstance(error, LakeError) and not isinstance(error, CorruptTableError)
 
 
@@ -242,10 +242,7 @@ def _require_contract_columns(table: Table, rows: DataFrame) -> None:
 def _write(
     lake: Lake, table: Table, rows: DataFrame | pa.Table | None, branch: str, as_of: int | None
 ) -> dict[str, int]:
-    """Write the rows on a branch, in place of those there, and return what was counted on the way.
-
-    That is `rows`, and the violations of each row rule.
-    """
+    """Replace the rows of a branch, and return what was counted: `rows`, and the violations of each row rule."""
     if not isinstance(rows, DataFrame):
         return _write_arrow(lake, table, rows, branch)
     require_session_of(rows.sparkSession, lake)
@@ -256,7 +253,7 @@ def _write(
 
 
 def _broken(table: Table, as_of: int | None) -> Iterator[Column]:
-    """Yield how many rows break each row rule."""
+    """Yield how many rows violate each row rule."""
     for rule in table.rules:
         if rule.row_predicate:
             holds = rule.row_predicate.replace("{as_of}", str(as_of))
@@ -271,7 +268,7 @@ def _write_arrow(lake: Lake, table: Table, rows: pa.Table | None, branch: str) -
     def replace_rows(iceberg: IcebergTable) -> None:
         tip = iceberg.snapshot_by_name(branch)
         held = tip.summary.additional_properties.get("total-records", "0") if tip and tip.summary else "0"
-        # Of a table that holds nothing, PyIceberg warns that there is nothing to replace.
+        # PyIceberg warns if a table has nothing to replace.
         (iceberg.append if held == "0" else iceberg.overwrite)(rows, branch=branch)
 
     commit(lake, table, replace_rows)
@@ -279,7 +276,7 @@ def _write_arrow(lake: Lake, table: Table, rows: pa.Table | None, branch: str) -
 
 
 def _read_back(lake: Lake, table: Table, sizes: Mapping[str, int], rows: int) -> list[DataFile]:
-    """Return the data files, once their footers agree with what was written."""
+    """Return the data files, after checking their footers against what was written."""
     files = read_footers(lake, table, sizes)
     found = sum(file.rows for file in files)
     if found != rows or not all(file.as_in_contract for file in files):
@@ -295,7 +292,7 @@ def _require_rules(table: Table, counts: Mapping[str, int]) -> None:
 
 
 def raise_conflict(table: Table, moved: Table) -> NoReturn:
-    """Raise `CommitConflictError`: a table is not published, for another run has published one since it began."""
+    """Raise `CommitConflictError`: another run has published `moved` since this run began."""
     msg = (
         f"{table.name} was not published: another run has published {moved.name} since this one began. "
         "The newer tables stay. Materialise it again."
@@ -304,7 +301,7 @@ def raise_conflict(table: Table, moved: Table) -> NoReturn:
 
 
 def branch_name(run: RunContext) -> str:
-    """Return a new name for a branch of a run."""
+    """Return a new branch name for a run."""
     return f"run_{re.sub('[^0-9A-Za-z]', '_', run.run_id)}_{secrets.token_hex(4)}"
 
 

@@ -1,1 +1,1 @@
-"""The kinds of Iceberg catalog, a module for each: how PyIceberg opens it, and what Spark is told of it."""
+"""The kinds of Iceberg catalog, a module for each: how PyIceberg opens it, and Spark's settings for it."""

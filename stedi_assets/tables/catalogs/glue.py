@@ -14,7 +14,7 @@ from stedi_assets.tables.catalogs.s3_file_io import is_aws
 
 
 class LakeGlueCatalog(GlueCatalog):
-    """PyIceberg's Glue catalog, with the lake's own files."""
+    """PyIceberg's Glue catalog, with the lake's own file IO."""
 
     def __init__(self, name: str, file_io: FileIO, properties: dict[str, str]) -> None:
         super().__init__(name, _client(), **properties)
@@ -30,7 +30,7 @@ def open_catalog(name: str, _: Lake, file_io: FileIO, properties: dict[str, str]
 
 
 def spark_settings(_: Lake) -> dict[str, str]:
-    """Return what Spark's Glue catalog is told. Nothing secret: the AWS SDK's own chain finds credentials."""
+    """Return the settings of Spark's Glue catalog. None is secret: the AWS SDK's own chain finds credentials."""
     glue = _client().meta
     return {
         "catalog-impl": "org.apache.iceberg.aws.glue.GlueCatalog",
@@ -39,7 +39,7 @@ def spark_settings(_: Lake) -> dict[str, str]:
 
 
 def what_is_wrong(lake: Lake, error: Exception) -> str | None:
-    """Return what is said of an error of Glue; None of any other."""
+    """Return the message for an error of Glue; None for any other."""
     if not isinstance(error, (BotoCoreError, ClientError)):
         return None
     code = error.response.get("Error", {}).get("Code") if isinstance(error, ClientError) else None
@@ -58,5 +58,5 @@ def what_is_wrong(lake: Lake, error: Exception) -> str | None:
 
 
 def _client() -> Any:
-    """Return a boto3 client of Glue, by the standard chain."""
+    """Return a boto3 client for Glue, by the standard chain."""
     return boto3.client("glue", config=Config(retries={"mode": "standard", "total_max_attempts": ATTEMPTS}))

@@ -12,7 +12,7 @@ from stedi_assets.storage.lake import Lake
 
 
 class LakeRestCatalog(RestCatalog):
-    """PyIceberg's REST catalog, with the lake's own files: what the server says of credentials is not asked for."""
+    """PyIceberg's REST catalog, with the lake's own file IO. It ignores credentials that the server offers."""
 
     def __init__(self, name: str, file_io: FileIO, properties: dict[str, str]) -> None:
         self._file_io = file_io
@@ -22,14 +22,14 @@ class LakeRestCatalog(RestCatalog):
         return self._file_io
 
     def create_table_transaction(self, identifier: Any, *arguments: Any, **options: Any) -> Any:
-        """Have the server make a table, where there is none, and return a transaction that begins with it.
+        """Have the server create a table, if it does not exist, and return a transaction on it.
 
-        PyIceberg's own leaves all to the transaction, in a form that not every server takes.
+        PyIceberg's own method leaves everything to the transaction, in a form that not every server accepts.
         """
         try:
             made = self.create_table(identifier, *arguments, **options)
         except TableAlreadyExistsError:
-            # By another; or by one that died before its first snapshot.
+            # Another process created it, perhaps one that died before the first snapshot.
             made = self.load_table(identifier)
             if made.current_snapshot():
                 raise
@@ -42,8 +42,8 @@ def open_catalog(name: str, lake: Lake, file_io: FileIO, _: dict[str, str]) -> L
 
 
 def spark_settings(lake: Lake) -> dict[str, str]:
-    """Return what Spark's REST catalog is told. Spark shows no setting called a token or a credential."""
-    # Without a name for it, the server is asked for its own warehouse.
+    """Return the settings of Spark's REST catalog. Spark hides settings that are called a token or a credential."""
+    # Without a warehouse's name, the server is asked for its own.
     return {"type": "rest", "warehouse": "", **_connection(lake.catalog)}
 
 
@@ -56,14 +56,14 @@ def _connection(address: CatalogAddress) -> dict[str, str]:
 
 
 def _credentials(address: CatalogAddress) -> dict[str, str]:
-    """Return a client's id and secret, by which both get a token of OAuth 2; or a token that is there already."""
+    """Return a client's id and secret, by which both get an OAuth 2 token; or a token that exists already."""
     if not address.password:
         return {}
     return {"credential": f"{address.user}:{address.password}"} if address.user else {"token": address.password}
 
 
 def what_is_wrong(lake: Lake, error: Exception) -> str | None:
-    """Return what is said of an error of the server; None of any other."""
+    """Return the message for an error of the server; None for any other."""
     if not isinstance(error, (RESTError, RequestException)):
         return None
     return (

@@ -17,44 +17,44 @@ from stedi_assets.storage.catalog_address import CatalogAddress, CatalogKind
 from stedi_assets.storage.errors import CatalogError
 from stedi_assets.storage.lake import DATABASE, Lake
 
-# In seconds: how long one waits for another who is writing the SQLite file.
+# In seconds: how long a process waits while another one writes the SQLite file.
 _PATIENCE = 60
 
 
 class LakeSqlCatalog(SqlCatalog):
-    """PyIceberg's catalog in a database, with the lake's own files."""
+    """PyIceberg's catalog in a database, with the lake's own file IO."""
 
     def __init__(self, name: str, database: URL, file_io: FileIO, properties: dict[str, str]) -> None:
         self._database, self._file_io = database, file_io
-        # PyIceberg makes an engine by the address as a text, without the password, and never connects it.
+        # PyIceberg makes an engine from the address as text, without the password, and never connects it.
         super().__init__(name, uri=database.render_as_string(hide_password=True), **properties)
 
     def _load_file_io(self, properties: Any = None, location: str | None = None) -> FileIO:  # noqa: ARG002  (PyIceberg's)
         return self._file_io
 
     def _convert_orm_to_iceberg(self, orm_table: Any) -> IcebergTable:
-        # PyIceberg would read it wherever it is said to lie.
+        # Raise an error if it lies outside the lake: PyIceberg would read it from anywhere.
         self._file_io.new_input(orm_table.metadata_location)
         return super()._convert_orm_to_iceberg(orm_table)
 
     def _init_catalog(self) -> None:
-        # A connection for each use: one that is kept would go on with a file that was moved away.
+        # Open a connection for each use: a kept connection would go on with a file that was moved away.
         self.engine = create_engine(self._database, poolclass=NullPool)
         if self._database.get_backend_name() == CatalogKind.SQLITE:
             event.listen(self.engine, "connect", _wait_for_others)
         super()._init_catalog()
 
     def create_namespace(self, namespace: Any, properties: Any = EMPTY_DICT) -> None:
-        """Make a namespace; of several at once, one makes it."""
+        """Create a namespace. If several processes try at once, one succeeds."""
         try:
             super().create_namespace(namespace, properties)
         except IntegrityError:
-            # Another has made it at the same moment.
+            # Another process created it at the same moment.
             raise NamespaceAlreadyExistsError(namespace) from None
 
     def create_tables(self) -> None:
-        """Make the tables of the catalog itself."""
-        # Another may make the same two at the same moment; those that are there are passed over the next time.
+        """Create the tables of the catalog itself."""
+        # Another process may create the same two at the same moment; the next try passes over those that exist.
         for _ in range(2):
             with contextlib.suppress(SQLAlchemyError):
                 super().create_tables()
@@ -82,13 +82,13 @@ def _database(lake: Lake) -> URL:
         address.hostname,
         address.port,
         address.path.removeprefix("/"),
-        # Of a database without an encoding, text would come as bytes.
+        # From a database without an encoding, text would come as bytes.
         {"client_encoding": "utf8", **dict(parse_qsl(address.query))},
     )
 
 
 def spark_settings(lake: Lake) -> dict[str, str]:
-    """Return what Spark's JDBC catalog is told, below the catalog's name. Spark shows no setting called a password."""
+    """Return the settings of Spark's JDBC catalog, below the catalog's name. Spark hides settings called a password."""
     return {"type": "jdbc", "jdbc.schema-version": "V1", "init-catalog-tables": "false", **_connection(lake)}
 
 
@@ -106,7 +106,7 @@ def _credentials(address: CatalogAddress) -> dict[str, str]:
 
 
 def what_is_wrong(lake: Lake, error: Exception) -> str | None:
-    """Return what is said of an error of the database, without the statement that it quotes; None of any other."""
+    """Return the message for a database error, without the statement that it quotes; None for any other."""
     if not isinstance(error, SQLAlchemyError):
         return None
     why = type(getattr(error, "orig", None) or error).__name__
