@@ -14,7 +14,7 @@ _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class CatalogKind(str, Enum):
-    """What kind of catalog it is."""
+    """The kind of a catalog."""
 
     SQLITE = "sqlite"
     GLUE = "glue"
@@ -24,7 +24,7 @@ class CatalogKind(str, Enum):
 
 @dataclass(frozen=True)
 class CatalogAddress:
-    """A catalog as the settings name it, and who asks it. `warehouse` is what a REST server calls the lake."""
+    """A catalog's address and credentials, from the settings. `warehouse` is a REST server's name for the lake."""
 
     uri: str = CatalogKind.SQLITE.value
     user: str | None = None
@@ -33,14 +33,14 @@ class CatalogAddress:
 
     @property
     def kind(self) -> CatalogKind:
-        """What kind of catalog it is."""
+        """The kind of this catalog."""
         if self.uri in {CatalogKind.SQLITE, CatalogKind.GLUE}:
             return CatalogKind(self.uri)
         return CatalogKind.POSTGRESQL if self.uri.startswith(_POSTGRESQL) else CatalogKind.REST
 
 
 def is_possible_catalog(text: str) -> bool:
-    """Whether a text can be the address of a catalog. One with a user or a password in it cannot: it is shown."""
+    """Whether a text can be a catalog's address. It cannot hold a user or a password, because it is shown."""
     if text in {CatalogKind.SQLITE, CatalogKind.GLUE}:
         return True
     try:
@@ -51,7 +51,7 @@ def is_possible_catalog(text: str) -> bool:
     if not address.hostname or "@" in address.netloc or address.fragment or not has_port:
         return False
     if text.startswith(_POSTGRESQL):
-        # What both drivers know, that of Java and that of Python.
+        # The parameters that both drivers know, Java's and Python's.
         known = parse_qs(address.query, keep_blank_values=True).keys() <= {"sslmode", "sslrootcert"}
         return known and re.fullmatch("/[^/]+", address.path) is not None
     if address.query:

@@ -2,14 +2,14 @@
 
 
 class LakeError(Exception):
-    """Something in the lake stands in the way; the message is for the person who runs it."""
+    """A problem in the lake. The message is for the person who runs it."""
 
 
 class ContractBroken(LakeError):
-    """A table that would break its contract was not published; the last good one stays."""
+    """A table was not published, because it would violate its contract; the last good one stays."""
 
     def __init__(self, table: str, rule: str, rows: int, failing: int, what_to_do: str) -> None:
-        """Name the rule, how many rows were looked at and how many fail."""
+        """Name the rule, the number of rows checked and how many of them fail."""
         super().__init__(
             f"{table} was not published: it breaks the rule {rule} ({failing:,} of {rows:,} rows). "
             f"The last published table stays as it was. {what_to_do}"
@@ -18,19 +18,19 @@ class ContractBroken(LakeError):
 
 
 class CorruptTableError(LakeError):
-    """A table's metadata or a snapshot are damaged, or a part of them is gone."""
+    """A table's metadata or a snapshot is damaged, or a part of it is gone."""
 
 
 class WrongKey(LakeError):
-    """A key is not the one that the lake was made with."""
+    """A key differs from the one that the lake was made with."""
 
 
 class NobodyFound(LakeError):
-    """Nobody was erased, for nobody by that hash is in the lake."""
+    """Nobody was erased, because nobody with that hash is in the lake."""
 
 
 class VanishedFiles(LakeError):
-    """Files that the last snapshot was made from are gone or unreadable; forgetting them must be said."""
+    """Files that the last snapshot was made from are gone or unreadable; the operator must say so to forget them."""
 
 
 class CommitConflictError(LakeError):
@@ -42,9 +42,9 @@ class CatalogError(LakeError):
 
 
 class ElsewhereError(CatalogError):
-    """A table names a file that does not lie in the lake: the lake was moved, or another has its namespace."""
+    """A table names a file outside the lake: the lake was moved, or another lake uses its namespace."""
 
     def __init__(self, message: str, location: str) -> None:
-        """Keep where the file is said to lie."""
+        """Keep the location that was named."""
         super().__init__(message)
         self.location = location

@@ -17,7 +17,7 @@ PURPOSE = "_purpose.json"
 KEYS = "_keys.json"
 SUPPRESSED = "_suppressed.json"
 RECEIPTS = "_erasures"
-# The catalog of a lake that has it in SQLite.
+# The catalog of a lake that keeps it in SQLite.
 DATABASE = "catalog.db"
 
 POSSIBLE_LOCATIONS = "Use a folder, or s3://bucket/prefix."
@@ -26,7 +26,7 @@ _SCHEME = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*:/")
 
 @dataclass(frozen=True)
 class Lake:
-    """A lake: tables and raw files in the folders that the contracts name, in one place.
+    """A lake: tables and raw files in one place, in the folders that the contracts name.
 
     `namespace` is that of its tables in the Iceberg catalog, `catalog`.
     """
@@ -47,17 +47,17 @@ class Lake:
     ) -> "Lake":
         """Return the lake at a folder, made absolute, or at `s3://bucket/prefix`.
 
-        Of one on S3: `kms_key` encrypts what is written, and `s3` makes the boto3 client, left out by the standard
-        chain. `namespace` is that of its tables in the catalog; in Glue, the database. `catalog` is by default a file
-        in the folder, and Glue for a lake on S3.
+        On S3, `kms_key` encrypts what is written, and `s3` makes the boto3 client; by default the standard chain does.
+        `namespace` is that of the tables in the catalog; in Glue, the database. `catalog` defaults to a file in the
+        folder, and to Glue for a lake on S3.
 
-        Raises `LakeError` where the location cannot be a lake.
+        Raises `LakeError` if the location cannot be a lake.
         """
         if not is_possible(location):
             msg = f"STEDI_LAKE={location} is not possible. {POSSIBLE_LOCATIONS}"
             raise LakeError(msg)
         if is_on_s3(location):
-            # Loaded for lakes on S3 alone: boto3 takes a second.
+            # Loaded only for lakes on S3: boto3 takes a second.
             from stedi_assets.storage.s3 import S3Bucket, s3_client  # noqa: PLC0415  (loads boto3)
 
             return cls(S3Bucket.at(location, kms_key, s3 or s3_client), namespace, catalog or default_catalog(location))
@@ -69,12 +69,12 @@ class Lake:
 
     @property
     def location(self) -> str:
-        """Where the lake lies, for people."""
+        """The lake's location, for people."""
         return self.storage.location
 
 
 def default_catalog(location: str) -> CatalogAddress:
-    """Return the catalog that a lake has where nothing is said of it."""
+    """Return the catalog of a lake whose settings name none."""
     return CatalogAddress(CatalogKind.GLUE.value if is_on_s3(location) else CatalogKind.SQLITE.value)
 
 
@@ -84,5 +84,5 @@ def is_on_s3(location: str) -> bool:
 
 
 def is_possible(location: str) -> bool:
-    """Whether a location can be a lake: of another scheme than S3's, a folder of that name would be made."""
+    """Whether a location can be a lake. One with another scheme than S3's would become a folder of that name."""
     return is_on_s3(location) or not _SCHEME.match(location)

@@ -1,4 +1,4 @@
-"""A lake in a local folder: private files, written whole, on the disk before anything says so."""
+"""A lake in a local folder: private files, written whole, and on the disk before anything refers to them."""
 
 import contextlib
 import errno
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from pyarrow.fs import LocalFileSystem
 
 _LOCK = "_lock"
-# Whoever writes into a folder while it is being removed loses in the end, but not at once.
+# A process that writes into a folder while it is being removed loses in the end, but not at once.
 _TRIES = 5
-# Two clocks that are set right differ by less.
+# Clocks that are set right differ by less.
 _CLOCKS_DIFFER_SECONDS = 60
 _LEAVES = "it is a link that leaves the lake, and is not followed; put the file itself there"
 _DANGLES = "it is a link to what is not there"
@@ -32,7 +32,7 @@ _DANGLES = "it is a link to what is not there"
 
 @dataclass(frozen=True)
 class LocalFolder:
-    """A local folder as the place of a lake. For what each method does, see `storage.interface.Storage`."""
+    """A local folder as the place of a lake. `storage.interface.Storage` says what each method does."""
 
     root: Path
 
@@ -53,7 +53,7 @@ class LocalFolder:
     arrow_path = shown
 
     def url(self, path: str) -> str:
-        # With its scheme: without one, a cluster's Hadoop looks for it in its own file system.
+        # With its scheme: without one, a cluster's Hadoop looks in its own file system.
         return f"file:{self.root / path}"
 
     def arrow(self) -> "LocalFileSystem":
@@ -76,7 +76,7 @@ class LocalFolder:
 
     def write(self, path: str, content: bytes) -> None:
         file = self.root / path
-        # Of a writer that died, the next one writes over it.
+        # If a writer dies, the next one overwrites its draft.
         draft = file.with_name(f"{file.name}.tmp")
         with self.writing(str(draft.relative_to(self.root))) as opened:
             opened.write(content)
@@ -113,7 +113,7 @@ class LocalFolder:
         for top in self._tops(path):
             if _is_below(place, top):
                 opened = _open_below(top, place)
-                if start:  # no pipe can go anywhere
+                if start:  # pipes cannot seek
                     opened.seek(start)
                 return opened
         raise OSError(errno.ELOOP, _LEAVES, self.shown(path))
@@ -124,7 +124,7 @@ class LocalFolder:
         links: list[str] = []
         yield from _walk(top, "", links)
         walked = [top]
-        # Grows meanwhile: a linked folder can hold links.
+        # The list grows during the loop: a linked folder can hold links.
         for link in links:
             place = os.path.realpath(os.path.join(top, link))
             if not any(_is_below(place, allowed) for allowed in tops):
@@ -142,7 +142,7 @@ class LocalFolder:
     def _tops(self, path: str) -> list[str]:
         """Return the real folders that a link may lead into, the nearest first.
 
-        That a whole landing folder lies elsewhere by a link is its operator's doing, not a delivery's.
+        If a whole landing folder is a link to elsewhere, its operator made it, not a delivery.
         """
         landing = [source.raw_path for source in SOURCES.values() if f"{path}/".startswith(f"{source.raw_path}/")]
         return [os.path.realpath(self.root / top) for top in (*landing, "")]
@@ -180,7 +180,7 @@ class LocalFolder:
         for path in paths:
             (self.root / path).unlink(missing_ok=True)
         for parent in sorted({(self.root / path).parent for path in paths}, reverse=True):
-            # One that another run writes into is not empty.
+            # A folder that another run writes into is not empty.
             with contextlib.suppress(OSError):
                 parent.rmdir()
 
@@ -190,7 +190,7 @@ def _remove_tree(place: Path) -> None:
         try:
             shutil.rmtree(place)
         except FileNotFoundError:
-            # Another run removes the same.
+            # Another run removes the same folder.
             if not place.exists():
                 return
         except OSError:
@@ -205,9 +205,9 @@ def _version(content: bytes) -> str:
 
 
 def _walk(place: str, path: str, links: list[str], leads_to: str | None = None) -> Iterator[Entry]:
-    """Yield what lies in a folder that is known below the landing folder as `path`, and note the links in it.
+    """Yield what lies in a folder, known below the landing folder as `path`, and note the links in it.
 
-    `leads_to` is where the folder really lies, if it was reached by a link.
+    `leads_to` is the folder's real place, if it was reached by a link.
     """
     unlistable: list[str] = []
 
@@ -237,7 +237,7 @@ def _is_below(place: str, top: str) -> bool:
 
 
 def _open_below(top: str, place: str) -> BinaryIO:
-    """Open a file below a folder by its real path. A link that was put there since then is not followed."""
+    """Open a file below a folder by its real path. A link that was put there since is not followed."""
     *folders, name = os.path.relpath(place, top).split(os.sep)
     at = os.open(top, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -245,7 +245,7 @@ def _open_below(top: str, place: str) -> BinaryIO:
             inner = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=at)
             os.close(at)
             at = inner
-        # Of a pipe, nobody may ever open the other end.
+        # A pipe would block until another process opens its other end.
         strictly = os.O_NOFOLLOW | os.O_NONBLOCK
         return open(name, "rb", opener=lambda path, flags: os.open(path, flags | strictly, dir_fd=at))
     finally:
@@ -265,7 +265,7 @@ def _entry(path: str, place: str, leads_to: str | None) -> Entry:
         stat.S_ISREG(status.st_mode),
         status.st_size,
         fingerprint_of(status),
-        # A date in the future says nothing of how long the file has been as it is.
+        # A date in the future does not say how long the file has been unchanged.
         status.st_ctime_ns // 1_000_000 if status.st_ctime < by_our_clock else 0,
         leads_to=leads_to,
         dated_ahead=max(status.st_mtime, status.st_ctime) >= by_our_clock,
@@ -273,13 +273,13 @@ def _entry(path: str, place: str, leads_to: str | None) -> Entry:
 
 
 def fingerprint_of(status: os.stat_result) -> str:
-    """Return what changes whenever a file may have: its writer can set every one of these but ctime."""
+    """Return what changes whenever a file may have changed: its writer can set every part of it but ctime."""
     return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}-{status.st_ino}"
 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock between processes on a file, which stays."""
+    """Hold an exclusive lock between processes on a file. The file stays."""
     _make_private(path.parent)
     descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
     try:
@@ -290,7 +290,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _make_private(folder: Path) -> None:
-    """Make a folder that only its owner can enter, and so those above it that are missing."""
+    """Create a folder that only its owner can enter, and likewise any missing folders above it."""
     if not folder.exists():
         _make_private(folder.parent)
         folder.mkdir(mode=0o700, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What a file may be called where people read it: its name can hold somebody's data."""
+"""File names as people may see them: a name can hold personal data."""
 
 import hashlib
 import hmac
@@ -12,16 +12,16 @@ _SUFFIX = re.compile(r"(?i)\.(json|jsonl|ndjson)(\.gz)?\Z")
 
 
 def no_key() -> bytes:
-    """Stand for a key where none is expected to be needed."""
+    """Stand in for a key where none should be needed."""
     msg = "A key was needed where none was given. This is a defect of the software: please report it."
     raise LakeError(msg)
 
 
 def masked(name: str) -> str:
-    """Return a file name as it may be shown: without those parts that could hold somebody's data.
+    """Return a file name that may be shown: without the parts that could hold personal data.
 
-    That is any part with another sign than those of names that programs give: an `@`, a blank, a quotation mark, a
-    letter that is not of A to Z, a control. Of it the known suffixes stay.
+    Such a part has a character that names given by programs do not have: an `@`, a blank, a quotation mark, a letter
+    outside A to Z, a control character. Its suffix stays if it is a known one.
     """
     return "/".join(part if _SHOWN.fullmatch(part) else _hidden(part) for part in name.split("/"))
 
@@ -32,9 +32,9 @@ def _hidden(part: str) -> str:
 
 
 def alias(path: str, key: Callable[[], bytes]) -> str:
-    """Return what a file is called: its path; where that could hold somebody's data, what tells nothing of it.
+    """Return a file's name in reports: its path, or an alias that reveals nothing if the path could hold personal data.
 
-    `key` gives the secret that hides a path. The same path has the same alias always.
+    `key` returns the secret that hides a path. The same path always has the same alias.
     """
     shown = masked(path)
     if shown == path:

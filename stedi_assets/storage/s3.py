@@ -41,16 +41,16 @@ _NO_BUCKET = "there is no such bucket"
 
 
 def s3_client(endpoint: str | None = None, region: str | None = None) -> Any:
-    """Return a boto3 client by the standard chain, which repeats what may be repeated."""
+    """Return a boto3 client by the standard chain, which retries what can be retried."""
     config = Config(retries={"mode": "standard", "total_max_attempts": ATTEMPTS})
     return boto3.client("s3", endpoint_url=endpoint, region_name=region, config=config)
 
 
 @dataclass(frozen=True)
 class S3Bucket:
-    """A prefix in a bucket as the place of a lake. For what each method does, see `storage.interface.Storage`.
+    """A prefix in a bucket as the place of a lake. `storage.interface.Storage` says what each method does.
 
-    `kms_key` encrypts what is written, S3's own keys where it is None.
+    `kms_key` encrypts what is written; if it is None, S3's own keys do.
     """
 
     bucket: str
@@ -60,7 +60,7 @@ class S3Bucket:
 
     @classmethod
     def at(cls, location: str, kms_key: str | None = None, make_client: Callable[[], Any] = s3_client) -> "S3Bucket":
-        """Return the place that `s3://bucket/prefix` names. Raises `LakeError` where it names none."""
+        """Return the place that `s3://bucket/prefix` names. Raises `LakeError` if it names none."""
         named = re.fullmatch(r"s3a?://([^/]+)/*(.*?)/*", location)
         if not named or re.search(r"//|[^\w/.=-]|(^|/)\.{1,2}(/|$)", named[2], re.ASCII):
             msg = f"STEDI_LAKE={location} is not possible. Write s3://bucket/prefix, with A-Z a-z 0-9 _ - . = /"
@@ -68,7 +68,7 @@ class S3Bucket:
         return cls(named[1], named[2], kms_key, make_client)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Say what a Spark task is given of this: where S3 is, and no credentials. It finds those by itself."""
+        """Give a Spark task the address of S3, but no credentials. It finds those itself."""
         found = self.client.meta
         make_client = partial(s3_client, found.endpoint_url, found.region_name)
         return S3Bucket, (self.bucket, self.prefix, self.kms_key, make_client)
@@ -85,7 +85,7 @@ class S3Bucket:
 
     @property
     def encryption(self) -> dict[str, str]:
-        """How boto3 is told to encrypt what it writes."""
+        """The arguments by which boto3 encrypts what it writes."""
         if self.kms_key:
             return {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": self.kms_key}
         return {"ServerSideEncryption": "AES256"}
@@ -97,7 +97,7 @@ class S3Bucket:
         return f"s3://{self.bucket}/{self._key(path)}"
 
     def arrow(self) -> S3FileSystem:
-        # The same identity and endpoint that boto3 has found.
+        # Use the identity and endpoint that boto3 has found.
         credentials = boto3.Session().get_credentials()
         if credentials is None:
             raise _no_credentials(self.location)
@@ -141,7 +141,7 @@ class S3Bucket:
             except (ClientError, BotoCoreError) as error:
                 if _code(error) in _IN_CONFLICT:
                     continue
-                # An answer that was lost is asked for again, and then it is our own write that has moved it.
+                # If an answer is lost, the request is repeated, and then our own write has moved the version.
                 found = self.read(path)
                 if found is not None and found.content == content:
                     return found.version
@@ -163,7 +163,7 @@ class S3Bucket:
 
     @contextmanager
     def writing(self, path: str) -> Iterator[BinaryIO]:
-        # On the disk first: of what fails half-way, nothing must be in the bucket.
+        # Write to the local disk first: what fails half-way must not be in the bucket.
         with tempfile.TemporaryFile(prefix="stedi-") as local:
             yield cast("BinaryIO", local)
             local.seek(0)
@@ -185,7 +185,7 @@ class S3Bucket:
             path = listed["Key"].removeprefix(top)
             stamp = f"{listed['Size']}-{listed['ETag']}"
             hidden = any(is_hidden(part) for part in path.split("/"))
-            # A key that ends with / is how consoles make an empty folder.
+            # Consoles make an empty folder as a key that ends with /.
             if path and not (path.endswith("/") and listed["Size"] == 0):
                 yield Entry(path, not hidden and not path.endswith("/"), listed["Size"], stamp)
 
@@ -238,7 +238,7 @@ class S3Bucket:
         return f"{self.prefix}/{path}" if self.prefix else path
 
     def content(self, path: str, **more: str) -> Small:
-        """Return an object, or the part of it that `more` asks for; again if the connection breaks off within it."""
+        """Return an object, or the part that `more` asks for; ask again if the connection breaks off within it."""
         for left in reversed(range(ATTEMPTS)):
             try:
                 with self._told(path):
@@ -260,7 +260,7 @@ class S3Bucket:
 
 
 class _Object(io.RawIOBase):
-    """An object as a stream: a range at a time, and each again if the connection breaks within it."""
+    """An object as a stream. It is read in ranges, each again if the connection breaks within it."""
 
     def __init__(self, storage: S3Bucket, path: str, start: int) -> None:
         self._storage, self._path, self._place = storage, path, start
@@ -273,7 +273,7 @@ class _Object(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a place: Parquet is read from its end."""
+        """Go to a position: Parquet is read from its end."""
         self._place = max(0, {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence] + offset)
         return self._place
 
@@ -282,7 +282,7 @@ class _Object(io.RawIOBase):
         end = min(self._place + len(buffer), self._size)
         if end <= self._place:
             return 0
-        # Of the object that was opened, or it fails.
+        # Fail if it is not the object that was opened.
         part = {"Range": f"bytes={self._place}-{end - 1}", "IfMatch": self._version}
         content = self._storage.content(self._path, **part).content
         buffer[: len(content)] = content
@@ -292,7 +292,7 @@ class _Object(io.RawIOBase):
 
 @contextmanager
 def _as_os_errors(where: str) -> Iterator[None]:
-    """Turn boto3's errors into those that a folder would raise, without what S3 says: that can quote a key."""
+    """Turn boto3's errors into those that a folder would raise, without S3's message: it can quote a key."""
     try:
         yield
     except ClientError as error:
