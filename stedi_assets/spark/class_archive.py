@@ -1,7 +1,7 @@
-"""Spark's classes in the form Java maps into memory, so that a start does not load 25,000 of them one by one.
+"""Spark's classes in a form that Java maps into memory, so that a start need not load 25,000 of them one by one.
 
-Java calls it a class-data archive. The first run on a machine makes it when it ends; the runs after it use it. It is
-of use only with the same Java and the same pyspark, which its name stands for; without it everything works, slower.
+Java calls it a class-data archive. The first run on a machine writes it as it ends; later runs use it. It only works
+with the same Java and the same pyspark, which its name stands for; without it everything works, only slower.
 """
 
 import atexit
@@ -24,12 +24,12 @@ _QUIET = ["-Xshare:auto", "-Xlog:cds=off", "-Xlog:cds+dynamic=off", "-Xlog:class
 
 
 def class_archive_options(java: Java, jars: str = "") -> list[str]:
-    """Return the Java options that use the archive, or that make it when this process ends.
+    """Return the Java options that use the archive, or that write it when this process ends.
 
-    `jars` are what stands on the class path beside Spark's own.
+    `jars` are on the class path beside Spark's own.
     """
     cache, key = kept_cache(), _key(java, jars)
-    if cache is None or ":" in str(cache):  # which stands between the two archives
+    if cache is None or ":" in str(cache):  # the separator of the two archives
         return []
     folder = cache / "classes"
     base, archive = folder / f"{key}-java.jsa", folder / f"{key}-spark.jsa"
@@ -41,7 +41,7 @@ def class_archive_options(java: Java, jars: str = "") -> list[str]:
         if not base.exists():
             _make_base(java, base)
     except (OSError, subprocess.SubprocessError):
-        return []  # no room or no right to write there: it would only have been faster
+        return []  # no room, or no permission to write there: the archive only saves time
     draft = archive.with_name(f"{archive.name}.{os.getpid()}")
     atexit.register(_finish, draft, archive)
     return [f"-XX:SharedArchiveFile={base}", f"-XX:ArchiveClassesAtExit={draft}", *_QUIET]
@@ -54,7 +54,7 @@ def _key(java: Java, jars: str) -> str:
 
 
 def _make_base(java: Java, base: Path) -> None:
-    """Archive Java's own classes, which the archive of Spark's builds on. Not every Java brings that along."""
+    """Archive Java's own classes, on which Spark's archive builds. Not every Java comes with that archive."""
     draft = base.with_name(f"{base.name}.{os.getpid()}")
     command = [str(java.home / "bin" / "java"), "-XX:+UseSerialGC", "-Xshare:dump", f"-XX:SharedArchiveFile={draft}"]
     subprocess.run(command, capture_output=True, check=True, timeout=_SECONDS_TO_WRITE)
@@ -62,7 +62,7 @@ def _make_base(java: Java, base: Path) -> None:
 
 
 def _finish(draft: Path, archive: Path) -> None:
-    """End this process's Java, which then writes the archive, and put it in its place once it is whole."""
+    """End this process's Java, which then writes the archive, and move that to its place once it is whole."""
     gateway = SparkContext._gateway  # noqa: SLF001  (pyspark has no public way to wait for its Java)
     process = getattr(gateway, "proc", None)
     if gateway is None or process is None:
@@ -76,13 +76,13 @@ def _finish(draft: Path, archive: Path) -> None:
 
 
 def _mark_used(*archives: Path) -> None:
-    with contextlib.suppress(OSError):  # somebody else's cache
+    with contextlib.suppress(OSError):  # another user's cache
         for archive in archives:
             archive.touch()
 
 
 def _drop_unused(folder: Path) -> None:
-    """Remove the archives that no run has used for long, as those of virtual environments that are gone."""
+    """Remove archives that no run has used for long, such as those of virtual environments that are gone."""
     oldest = time.time() - _DAYS_KEPT * 24 * 3600
     for archive in folder.glob("*.jsa"):
         if archive.stat().st_mtime < oldest:

@@ -1,7 +1,6 @@
-"""The jars that Spark needs beside its own: which they are, where they lie, and how they get there.
+"""The jars that Spark needs beside its own: which they are, where they lie, and how they are fetched.
 
-They are not installed along, for pip has no jars: they are fetched once, when they are first needed or by
-`stedi fetch-jars`.
+pip has no jars, so they are not installed: they are fetched once, when first needed or by `stedi fetch-jars`.
 """
 
 import hashlib
@@ -16,7 +15,7 @@ from stedi_assets.storage.errors import LakeError
 
 _HADOOP = "3.4.2"
 _ICEBERG = "1.12.0"
-# That of the SDK in Iceberg's bundle, which S3A uses in place of the whole SDK of 650 MB.
+# The version of the SDK in Iceberg's bundle, which S3A uses instead of the whole SDK of 650 MB.
 _AWS_SDK = "2.54.17"
 
 # Iceberg tables, and their catalog in SQLite.
@@ -32,7 +31,7 @@ ICEBERG = (
         "a3f53a2aa15ae9425a9e793bbe9c8e5288febeb4b65ef5c1a4e80d4c2045cf08",
     ),
 )
-# The driver of a catalog in PostgreSQL.
+# The driver for a catalog in PostgreSQL.
 POSTGRESQL = (
     Artifact(
         "org.postgresql:postgresql:42.7.14",
@@ -40,7 +39,7 @@ POSTGRESQL = (
         "73914527305a40cce504b0d3d90b23caf565136912d607ae8ae7c5895512332c",
     ),
 )
-# Hadoop's way to S3, S3A, and what it uses of the AWS SDK.
+# S3A, which is Hadoop's access to S3, and what it uses of the AWS SDK.
 S3 = (
     Artifact(
         f"org.apache.hadoop:hadoop-aws:{_HADOOP}",
@@ -66,11 +65,11 @@ S3 = (
 
 
 def class_path(maven: str, *, on_s3: bool, on_postgresql: bool = False) -> str:
-    """Return the class path of what a session needs; fetch from the repository `maven` what is not there.
+    """Return the class path of what a session needs; fetch missing jars from the repository `maven`.
 
-    `on_s3` is for a lake that lies there, `on_postgresql` for one whose catalog does.
+    `on_s3` is for a lake on S3, `on_postgresql` for a catalog in PostgreSQL.
 
-    Raises `LakeError` where that cannot be, or where pyspark's Hadoop is of another version than S3A.
+    Raises `LakeError` if jars cannot be fetched, or if pyspark's Hadoop has another version than S3A.
     """
     if on_s3:
         require_same_hadoop()
@@ -83,9 +82,9 @@ def class_path(maven: str, *, on_s3: bool, on_postgresql: bool = False) -> str:
 
 
 def fetch_jars(maven: str) -> Path:
-    """Have all jars in the user's cache, whole and with the right digest, and return their folder.
+    """Fetch all jars into the user's cache, whole and with the right digest, and return their folder.
 
-    Raises `LakeError` where that cannot be.
+    Raises `LakeError` if that fails.
     """
     cache = kept_cache()
     if cache is None:
@@ -102,15 +101,15 @@ def fetch_jars(maven: str) -> Path:
 
 
 def cluster_settings(*, on_s3: bool, on_postgresql: bool = False) -> dict[str, str]:
-    """Return the settings by which a cluster's Spark fetches them for itself, in the same versions. Needs as above.
+    """Return the settings by which a cluster's Spark fetches the same versions itself. Arguments as for `class_path`.
 
-    Raises `LakeError` where pyspark's Hadoop is of another version.
+    Raises `LakeError` if pyspark's Hadoop has another version.
     """
     if on_s3:
         require_same_hadoop()
     return {
         "spark.jars.packages": ",".join(jar.coordinates for jar in _needed(on_s3=on_s3, on_postgresql=on_postgresql)),
-        # The whole SDK, which hadoop-aws asks for.
+        # The whole SDK, which hadoop-aws asks for and we do not need.
         "spark.jars.excludes": "software.amazon.awssdk:bundle",
     }
 
@@ -120,7 +119,7 @@ def _needed(*, on_s3: bool, on_postgresql: bool) -> tuple[Artifact, ...]:
 
 
 def require_same_hadoop() -> None:
-    """Raise `LakeError` where S3A is not of the version of pyspark's Hadoop, without which it does not work."""
+    """Raise `LakeError` unless S3A has the version of pyspark's Hadoop; it does not work with another."""
     jars = Path(pyspark.__file__).parent / "jars"
     found = [jar.stem.removeprefix("hadoop-client-api-") for jar in jars.glob("hadoop-client-api-*.jar")]
     if found != [_HADOOP]:
@@ -133,8 +132,8 @@ def require_same_hadoop() -> None:
 
 
 def _folder_with(wanted: tuple[Artifact, ...], maven: str) -> Path:
-    """Return the folder that holds some jars, after they have been fetched if need be."""
-    # As it is named: it may hold all of them and be read-only.
+    """Return the folder that holds some jars, after fetching those that are missing."""
+    # Look there without writing: the folder may hold all of them and be read-only.
     named = named_cache()
     if named and not _missing(wanted, named / "jars"):
         return named / "jars"
@@ -149,7 +148,7 @@ def _fetch(missing: list[Artifact], maven: str, folder: Path) -> None:
 
 
 def _missing(wanted: tuple[Artifact, ...], folder: Path) -> list[Artifact]:
-    """Return the jars that a folder does not hold whole. Digests were checked when they were fetched."""
+    """Return the jars that a folder does not hold whole. Their digests were checked when they were fetched."""
     return [jar for jar in wanted if _size(folder / jar.file) != jar.size]
 
 

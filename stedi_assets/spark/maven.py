@@ -1,6 +1,6 @@
-"""Jars of a Maven repository, fetched whole, with the certificates and the proxies that pip uses.
+"""Jars from a Maven repository, fetched whole, with the certificates and proxies that pip uses.
 
-By Python, not by Spark's resolver: the Java that comes with the installation trusts no certificate of a company's.
+Python fetches them, not Spark's resolver: the Java that comes with the installation trusts no company's certificates.
 """
 
 import ast
@@ -36,13 +36,13 @@ _SILENCE_SECONDS = 30
 _PIECE = 1 << 18
 _DRAFT = ".part"
 _DRAFT_IS_DEAD_AFTER_SECONDS = 3600
-# Answers that may be another one next time.
+# Answers that may differ next time.
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """A jar in any Maven repository: its coordinates `group:name:version`, and what it holds."""
+    """A jar in any Maven repository: its coordinates `group:name:version`, size and digest."""
 
     coordinates: str
     size: int
@@ -50,13 +50,13 @@ class Artifact:
 
     @property
     def file(self) -> str:
-        """The name of its file."""
+        """The jar's file name."""
         _, name, version = self.coordinates.split(":")
         return f"{name}-{version}.jar"
 
     @property
     def path(self) -> str:
-        """Where it lies in a repository."""
+        """The jar's path in a repository."""
         group, name, version = self.coordinates.split(":")
         return f"{group.replace('.', '/')}/{name}/{version}/{self.file}"
 
@@ -73,10 +73,10 @@ def is_possible_repository(address: str) -> bool:
 
 
 def fetch(artifacts: Sequence[Artifact], repository: str, folder: Path) -> None:
-    """Fetch jars into a folder, where each appears once it is whole and has the right digest.
+    """Fetch jars into a folder. Each appears there once it is whole and has the right digest.
 
-    Several processes may do so at once. What is being fetched is told on standard error. Raises `LakeError` with the
-    reason in words. A user and a password in the address are not shown.
+    Several processes may do so at once. Progress goes to standard error. Raises `LakeError` with the reason in words. A
+    user and a password in the address are not shown.
     """
     shown = _without_credential(repository)
     wanted = artifacts[0].file if len(artifacts) == 1 else f"{len(artifacts)} jars for Spark"
@@ -103,7 +103,7 @@ def fetch(artifacts: Sequence[Artifact], repository: str, folder: Path) -> None:
 
 
 class _Failed(Exception):
-    """A request failed, for a reason in words; `passes` is whether another one may succeed."""
+    """A request failed, for a reason in words. `passes`: another try may succeed."""
 
     def __init__(self, why: str, *, passes: bool) -> None:
         super().__init__(why)
@@ -111,7 +111,7 @@ class _Failed(Exception):
 
 
 class _Source:
-    """A repository, and the way to it."""
+    """A repository, and how it is reached."""
 
     def __init__(self, repository: str) -> None:
         address = urlsplit(repository.rstrip("/"))
@@ -123,14 +123,14 @@ class _Source:
         through = "" if urllib.request.proxy_bypass(host) else proxies.get(address.scheme, "")
         self._by = f" by the proxy {_without_credential(through)}" if through else ""
         if "://" in through and not through.startswith(("http://", "https://")):
-            # It would be spoken to as if it were one of HTTP.
+            # It would be used as if it were an HTTP proxy.
             raise _Failed(f"there is no way{self._by}, which is none of HTTP", passes=False)
         self._opener = urllib.request.build_opener(
             urllib.request.ProxyHandler(proxies), urllib.request.HTTPSHandler(context=_trust(told))
         )
 
     def fetch(self, artifact: Artifact, folder: Path) -> None:
-        """Fetch a jar, in several attempts if need be."""
+        """Fetch a jar, in several attempts if necessary."""
         with _draft(folder, artifact) as draft, _progress_line(artifact):
             for attempt in range(1, _ATTEMPTS + 1):
                 try:
@@ -164,7 +164,7 @@ class _Source:
         address = f"{self._base}/{artifact.path}"
         request = urllib.request.Request(address, headers={"User-Agent": "stedi"})  # noqa: S310  (http and https alone)
         if self._credential:
-            # Does not go along where an answer leads to another host.
+            # Not sent along if an answer redirects to another host.
             request.add_unredirected_header("Authorization", self._credential)
         try:
             with self._opener.open(request, timeout=_SILENCE_SECONDS) as answer:
@@ -180,7 +180,7 @@ class _Source:
 def _in_words(error: Exception) -> tuple[str, bool]:  # noqa: PLR0911  (one for each reason)
     """Return why a request failed, and whether another may succeed.
 
-    Of what the other side says, only numbers are repeated.
+    Only numbers are repeated from what the other side says.
     """
     reason = error.reason if isinstance(error, URLError) and not isinstance(error, HTTPError) else error
     match reason:
@@ -208,7 +208,7 @@ def _refused(code: int) -> tuple[str, bool]:
 
 
 def _told_to_pip() -> dict[str, str]:
-    """Return what pip's configuration files say for all of its commands; nothing where there is no pip."""
+    """Return what pip's configuration files set for all of its commands; nothing if there is no pip."""
     try:
         done = subprocess.run(
             [sys.executable, "-I", "-m", "pip", "config", "list"],
@@ -224,7 +224,7 @@ def _told_to_pip() -> dict[str, str]:
 
 
 def _proxies(told_to_pip: Mapping[str, str]) -> dict[str, str]:
-    """Return the proxy for each scheme: the one that pip is told of, else that of the environment."""
+    """Return the proxy for each scheme: pip's, or else the environment's."""
     found = urllib.request.getproxies()
     for_pip = os.environ.get("PIP_PROXY") or told_to_pip.get("proxy")
     proxies = {scheme: for_pip or found.get(scheme) or found.get("all") for scheme in ("https", "http")}
@@ -232,10 +232,10 @@ def _proxies(told_to_pip: Mapping[str, str]) -> dict[str, str]:
 
 
 def _trust(told_to_pip: Mapping[str, str]) -> ssl.SSLContext:
-    """Trust what the system does, which SSL_CERT_FILE and SSL_CERT_DIR replace, and what pip and requests are told."""
+    """Trust the system's certificates, which SSL_CERT_FILE and SSL_CERT_DIR replace, and those of pip and requests."""
     context = ssl.create_default_context()
     with contextlib.suppress(ImportError):
-        # Some Pythons do not find the system's certificates; requests brings these along.
+        # Some Pythons do not find the system's certificates; those of requests come as this package.
         import certifi  # noqa: PLC0415  (not everybody has it)
 
         context.load_verify_locations(certifi.where())
@@ -260,7 +260,7 @@ def _without_credential(address: str) -> str:
 
 
 def _prepare(folder: Path) -> None:
-    """Make a folder, and remove from it what processes that died had begun to fetch."""
+    """Create a folder, and remove the drafts of dead processes from it."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     dead = time.time() - _DRAFT_IS_DEAD_AFTER_SECONDS
     for draft in folder.glob(f"*{_DRAFT}"):
@@ -271,7 +271,7 @@ def _prepare(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _draft(folder: Path, artifact: Artifact) -> Iterator[IO[bytes]]:
-    """Open a file that only this process and this user have; remove it if it is not moved."""
+    """Open a draft that belongs to this process and this user; remove it unless it is moved."""
     with tempfile.NamedTemporaryFile(dir=folder, prefix=f"{artifact.file}.", suffix=_DRAFT, delete=False) as draft:
         try:
             yield draft
@@ -281,7 +281,7 @@ def _draft(folder: Path, artifact: Artifact) -> Iterator[IO[bytes]]:
 
 @contextlib.contextmanager
 def _progress_line(artifact: Artifact) -> Iterator[None]:
-    """Have one line tell of a jar: on a terminal it counts, elsewhere it is written at the beginning."""
+    """Report a jar on one line: on a terminal it counts, elsewhere it is written at the beginning."""
     if sys.stderr.isatty():
         try:
             yield

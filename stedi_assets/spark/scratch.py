@@ -1,4 +1,4 @@
-"""Private folders for what a process writes meanwhile: gone when it ends, or found by the next one if it is killed."""
+"""Private working folders: a process removes its own when it ends; if it is killed, the next process does."""
 
 import fcntl
 import os
@@ -9,10 +9,10 @@ _MARK = "_in_use"
 
 
 class Scratch:
-    """A folder that one living process is using. Its mark carries a lock that dies with the process."""
+    """A folder that one living process is using. Its mark holds a lock that ends with the process."""
 
     def __init__(self, folder: Path) -> None:
-        """Make the folder, and mark it."""
+        """Create the folder, and mark it."""
         self.folder = folder
         folder.mkdir(mode=0o700, parents=True)
         self._mark = os.open(folder / _MARK, os.O_CREAT | os.O_RDWR, 0o600)
@@ -25,7 +25,7 @@ class Scratch:
 
 
 def sweep(folder: Path) -> None:
-    """Remove a scratch folder whose process is dead; leave any other folder alone, and other users' too."""
+    """Remove a scratch folder whose process is dead; leave any other folder alone, and those of other users."""
     mark = folder / _MARK
     try:
         descriptor = os.open(mark, os.O_RDWR)

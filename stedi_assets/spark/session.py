@@ -1,6 +1,6 @@
 """The Spark session: this project's settings, and the Java it runs on.
 
-Nothing of Dagster here, so that Spark can start while Dagster is loaded.
+It does not use Dagster, so that Spark can start while Dagster is loaded.
 """
 
 import atexit
@@ -37,20 +37,20 @@ from stedi_assets.storage.lake import is_on_s3
 
 _LOG_SETTINGS = Path(__file__).with_name("log4j2.properties")
 
-# Results must not depend on the machine: these decide what a query means.
+# Results must not depend on the machine: these settings decide what a query means.
 _MEANING = {
     "spark.sql.ansi.enabled": "true",
     "spark.sql.caseSensitive": "true",
     "spark.sql.session.timeZone": "UTC",
-    # Below a key that the contract does not know, anything may stand.
+    # A key that the contract does not know may hold anything.
     "spark.sql.variant.allowDuplicateKeys": "true",
-    # Case by Java's rules, not ICU's: the first `lower` of a process would take ICU over a second to prepare.
+    # Java's case rules, not ICU's: ICU would need over a second for the first `lower` of a process.
     "spark.sql.icu.caseMappings.enabled": "false",
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
-    # Of Iceberg: branches, and the procedures of its maintenance.
+    # Iceberg's branches, and its maintenance procedures.
     "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
 }
-# Iceberg's commits make publishing safe, so that the committer of other files need not be.
+# Iceberg's commits make publishing safe, so the committer of other files need not be.
 _WRITING = {
     "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": "2",
     "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
@@ -59,21 +59,21 @@ _WRITING = {
 _LAPTOP = {
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
-    # What the UI would show of jobs long done. A process that runs many would fill its memory with their plans.
+    # How many finished jobs Spark keeps for the UI. A process that runs many would fill its memory with their plans.
     "spark.ui.retainedJobs": "20",
     "spark.ui.retainedStages": "20",
     "spark.sql.ui.retainedExecutions": "20",
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
-    # Spark's 200 are for clusters: each map task would open 200 files for a few rows each.
+    # Spark's default, 200, is for clusters: each map task would open 200 files for a few rows each.
     "spark.sql.shuffle.partitions": str(max(8, 2 * (os.cpu_count() or 1))),
-    # Files are listed by the driver: a job of its own costs more than a local listing.
+    # The driver lists files: a Spark job for it costs more than a local listing.
     "spark.sql.sources.parallelPartitionDiscovery.threshold": "10000",
 }
-# PySpark's own, beside Spark's log: on an error in a query they print its message, which can quote a record.
+# PySpark's own loggers, beside Spark's log: on an error in a query they print its message, which can quote a record.
 _QUOTING_LOGGERS = ("DataFrameQueryContextLogger", "SQLQueryContextLogger")
 _SCRATCH = "stedi-spark-"
-# Spark's own, on a cluster.
+# Spark's default on a cluster.
 _ATTEMPTS = 4
 _STARTING = threading.Lock()
 
@@ -90,13 +90,14 @@ def spark_session(
 ) -> SparkSession:
     """Return the process's Spark session; start it, and a Java for it, if there is none.
 
-    A session that is there already, as on a cluster's driver, is given this project's SQL settings and used. A Java of
-    our own, for a local master, is shielded from its surroundings.
-    `further` are Spark settings by name, which win over those from here. `lake` is where the lake lies: of one on S3,
-    Spark is told the way, and `kms_key`. `catalog` is what kind it has. `maven` is the repository from which jars are
-    fetched that are needed and not there; a cluster fetches them as its operator has set it.
+    An existing session, as on a cluster's driver, gets this project's SQL settings and is used. A Java that we start,
+    for a local master, is shielded from its surroundings.
 
-    Raises `NoJavaError` where there is no Java that Spark runs on, and `LakeError` where jars cannot be fetched.
+    `further` are Spark settings by name, which override ours. `lake` is the lake's location: for one on S3, Spark gets
+    the settings of S3A, and `kms_key`. `catalog` is the lake's kind of catalog. `maven` is the repository from which
+    missing jars are fetched; a cluster fetches them as its operator has set it.
+
+    Raises `NoJavaError` if there is no Java that Spark runs on, and `LakeError` if jars cannot be fetched.
     """
     with _STARTING:
         for name in _QUOTING_LOGGERS:
@@ -104,7 +105,7 @@ def spark_session(
         settings = _MEANING | _WRITING | (_on_s3(lake, kms_key) if is_on_s3(lake) else {})
         needs = {"on_s3": is_on_s3(lake), "on_postgresql": catalog is CatalogKind.POSTGRESQL}
         if _is_running():
-            # There, Hadoop's settings go by their own names.
+            # A running session takes Hadoop's settings by their own names.
             settings = {name.removeprefix("spark.hadoop."): value for name, value in settings.items()}
             return _session({**settings, **further})
         settings |= {"spark.app.name": "stedi", "spark.master": _with_attempts(master) if is_on_s3(lake) else master}
@@ -116,7 +117,7 @@ def spark_session(
 
 
 def _with_attempts(master: str) -> str:
-    """Have a local master try a task again, as a cluster does: what comes from S3 can break off."""
+    """Have a local master retry a task, as a cluster does: a read from S3 can break off."""
     return re.sub(r"^local\[([^,]+)\]$", rf"local[\1,{_ATTEMPTS}]", master)
 
 
@@ -141,9 +142,9 @@ def _is_running() -> bool:
 def _private_session(
     settings: Mapping[str, str], further: Mapping[str, str], log_level: str, jars: str
 ) -> SparkSession:
-    """Find a Java, and start a session in a process that is this run's own.
+    """Find a Java, and start a session in a process of this run's own.
 
-    `jars` end the class path: by `spark.jars` they would be copied for each run.
+    `jars` go at the end of the class path: `spark.jars` would copy them for each run.
     """
     java = find_java()
     scratch = _scratch_folder()
@@ -151,13 +152,13 @@ def _private_session(
         "spark.local.dir": scratch,
         "spark.hadoop.hadoop.tmp.dir": f"{scratch}/hadoop",
         "spark.sql.warehouse.dir": f"{scratch}/warehouse",
-        # Looked for at each start, by default in the user's home: not everybody has one.
+        # Spark looks for it at each start, by default in the user's home, which may not exist.
         "spark.jars.ivy": f"{scratch}/ivy",
         "spark.driver.extraJavaOptions": shlex.join(_java_options(java, scratch, log_level, jars)),
         **workers_environment(),
     }
     started = {**settings, **private, **further}
-    # When Java goes first, PySpark's server for accumulators, which nothing here uses, would print a stack at the end.
+    # When Java ends first, PySpark's server for accumulators, which nothing here uses, would print a stack at the end.
     AccumulatorTCPServer.handle_error = lambda *_: None  # type: ignore[method-assign]
     with shielded(own_installation(java, jars)):
         start_context(started)
@@ -165,7 +166,7 @@ def _private_session(
 
 
 def _scratch_folder() -> str:
-    """Make a private folder for what Spark writes meanwhile, and remove those of processes that died."""
+    """Create a private working folder for Spark, and remove those of dead processes."""
     temporary = Path(tempfile.gettempdir())
     if "," in str(temporary):
         msg = (
@@ -189,9 +190,9 @@ def _java_options(java: Java, scratch: str, log_level: str, jars: str) -> list[s
     faster = [
         "-XX:+UseSerialGC",
         "-XX:TieredStopAtLevel=1",
-        # C1 alone reserves 48 MB: after some hundred queries in one process nothing more would be compiled.
+        # C1 alone reserves 48 MB: after some hundred queries in one process, nothing more would be compiled.
         "-XX:ReservedCodeCacheSize=240m",
-        # Spark loads some 25,000 classes: without this, each growth is a collection of everything.
+        # Spark loads some 25,000 classes: without this, each growth triggers a collection of everything.
         "-XX:MetaspaceSize=256m",
         "-Xms768m",
         "-Xmn384m",

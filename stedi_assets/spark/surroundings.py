@@ -1,8 +1,8 @@
-"""What surrounds a Java of our own on somebody's machine, and is kept away from it.
+"""Shields a Java that we start from what surrounds it on the user's machine.
 
-Here is the line: this is for a Java that this process starts, for a local master. A session that is there already, a
-Java that spark-submit has started, and the machines of a cluster stay as their operator has set them. What Java itself
-is told by JAVA_TOOL_OPTIONS and its kin is the operator's too: proxies, certificates and agents come that way.
+This is only for a Java that this process starts for a local master. An existing session, a Java that spark-submit has
+started, and a cluster's machines stay as their operator has set them. JAVA_TOOL_OPTIONS and the like are the operator's
+too: proxies, certificates and agents come that way.
 """
 
 import os
@@ -22,37 +22,37 @@ from pyspark.java_gateway import launch_gateway
 
 from stedi_assets.spark.java import Java, NoJavaError, in_short
 
-# What speaks of another Spark. PySpark goes on reading these as long as the process lives: SPARK_REMOTE above all.
+# Variables about another Spark. PySpark reads them as long as the process lives: SPARK_REMOTE above all.
 _ANOTHER_SPARKS = ("SPARK_", "PYSPARK_", "MASTER")
-# What Spark's start reads beside them: another cluster's settings, and where classes and modules are found.
+# Variables that Spark's start also reads: another cluster's settings, and where classes and modules are found.
 _READ_AT_THE_START = ("HADOOP_", "YARN_", "CLASSPATH", "PYTHONPATH")
 _TOLD_TO_JAVA = ("JDK_JAVA_OPTIONS", "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS")
 _MOST_READ = 10_000
 
 
 def own_installation(java: Java, jars: str = "") -> dict[str, str]:
-    """Return the variables that lead Spark's start to its own installation; `jars` end the class path."""
+    """Return the variables that lead Spark's start to its own installation; `jars` go at the end of the class path."""
     return {
         "JAVA_HOME": str(java.home),
         "SPARK_HOME": str(Path(pyspark.__file__).parent),
-        # There is none. It stands on the class path, which must be the same each time for the class archive.
+        # It does not exist. It is on the class path, which must be the same each time for the class archive.
         "SPARK_CONF_DIR": str(java.home / "no_settings"),
-        # The name of the machine need not resolve.
+        # The machine's name may not resolve.
         "SPARK_LOCAL_IP": "127.0.0.1",
         "SPARK_LOCAL_HOSTNAME": "localhost",
         **({"SPARK_DIST_CLASSPATH": jars} if jars else {}),
         "PYSPARK_SUBMIT_ARGS": "pyspark-shell",
         "PYSPARK_PYTHON": sys.executable,
-        # File names are UTF-8, and what the system refuses is said in English.
+        # File names are UTF-8, and the system's messages are in English.
         "LC_ALL": "C.UTF-8",
     }
 
 
 @contextmanager
 def shielded(ours: Mapping[str, str]) -> Iterator[None]:
-    """Have the environment hold these variables, and nothing of another Spark.
+    """Set these variables, and remove those of another Spark.
 
-    Afterwards all is as it was, but for what speaks of another Spark: that is gone for good.
+    Afterwards the environment is as before, except that variables about another Spark are gone for good.
     """
     found = os.environ.items()
     others = {n: v for n, v in found if n in ours or n.startswith((*_ANOTHER_SPARKS, *_READ_AT_THE_START))}
@@ -68,23 +68,23 @@ def shielded(ours: Mapping[str, str]) -> Iterator[None]:
 
 
 def workers_environment() -> dict[str, str]:
-    """Return settings that have Python workers import what this process does, wherever it has that from."""
+    """Return settings that have Python workers import what this process does, from the same places."""
     return {
         "spark.executorEnv.PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path)),
-        # Nothing from the folder they happen to be started in.
+        # Import nothing from the folder they happen to start in.
         "spark.executorEnv.PYTHONSAFEPATH": "1",
     }
 
 
 def operator_tunes_java() -> bool:
-    """Whether Java is told of its memory or its collector from outside. Options of ours could contradict and end it."""
+    """Whether Java's memory or collector is set from outside. Our options could contradict that and end Java."""
     return any("-X" in os.environ.get(name, "") for name in _TOLD_TO_JAVA)
 
 
 def start_context(settings: Mapping[str, str]) -> None:
     """Start Java, if this process has none, and a Spark context in it.
 
-    Raises `NoJavaError`, with what Java said, where it ends before Spark has begun.
+    Raises `NoJavaError`, with Java's output, if it ends before Spark has begun.
     """
     conf = SparkConf(loadDefaults=False).setAll(list(settings.items()))
     gateway = SparkContext._gateway  # noqa: SLF001  (pyspark has no public way to its Java)
@@ -93,7 +93,7 @@ def start_context(settings: Mapping[str, str]) -> None:
             gateway = _launched(conf)
         except PySparkRuntimeError:
             raise NoJavaError(_why_java_ended(conf)) from None
-        # Hadoop asks the system for the user's name, and fails where there is none. It is used for nothing here.
+        # Hadoop asks the system for the user's name, and fails if there is none. Nothing here uses it.
         hadoop = gateway.jvm.org.apache.hadoop.security.UserGroupInformation
         hadoop.setLoginUser(hadoop.createRemoteUser("stedi"))
     SparkContext(conf=conf, gateway=gateway)
@@ -104,14 +104,14 @@ def _launched(conf: SparkConf, **how: BinaryIO) -> JavaGateway:
 
 
 def _why_java_ended(conf: SparkConf) -> str:
-    """Start Java once more, in the same way, and return what it says."""
+    """Start Java once more, in the same way, and return its output."""
     with tempfile.TemporaryFile() as said:
         try:
             _launched(conf, stdout=said, stderr=said).shutdown()
         except PySparkRuntimeError:
             said.seek(0)
             text = said.read(_MOST_READ).decode(errors="replace")
-            # What Spark's script says of it is of no help.
+            # The message of Spark's script does not help.
             words = in_short(re.sub(r".*/spark-class: line .*", "", text))
         else:
             words = "Nothing: started once more, it did not end. Run again."
