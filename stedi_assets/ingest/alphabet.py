@@ -1,8 +1,8 @@
-r"""The characters of Unicode 13.0: what an e-mail or serial number may be written with.
+r"""The characters of Unicode 13.0, which an e-mail or serial number may be written with.
 
-Python 3.10 knows these, and so does every later one. Unicode promises that neither the normal forms nor the case
-folding of an assigned character ever change, so that within this alphabet every Python gives the same key. Of a
-character that is not here nobody can promise that. Surrogates are not here: half of a character is none.
+Python 3.10 knows these, and so does every later one. Unicode promises that the normal forms and the case folding of an
+assigned character never change, so within this alphabet every Python gives the same key. For other characters nobody
+can promise that. Surrogates are left out: half a character is none.
 
 The table is what Perl 5.36 gives for `\p{Present_In: 13.0}` without `\p{Cn}` and surrogates.
 """
@@ -83,5 +83,5 @@ _OUTSIDE = re.compile(f"[^{_character_class()}]")
 
 
 def is_within(text: str) -> bool:
-    """Whether a text has no character but those of the alphabet."""
+    """Whether all characters of a text are in the alphabet."""
     return text.isascii() or _OUTSIDE.search(text) is None

@@ -1,8 +1,8 @@
 """What there is to do in a lake: landing files that their table does not hold yet, and tables behind their inputs.
 
-The truth is what lies in the lake: the files as they are listed now, against what the published landing tables were
-made from, and the snapshots that each table was made of. Nothing of it is remembered anywhere else, so that nothing is
-lost or done twice with what remembers. Nothing is opened but what a published table says of itself.
+The lake alone decides: the files as they are listed now, the files that the published landing tables were made from,
+and the snapshots that each table was made of. Nothing is remembered elsewhere, so nothing can be lost or done twice
+because of such a memory. Only what published tables record about themselves is opened.
 """
 
 import hashlib
@@ -18,19 +18,19 @@ from stedi_assets.storage.names import alias, no_key
 from stedi_assets.tables.file_reports import read_file_reports
 from stedi_assets.tables.snapshots import Snapshot, read_snapshot_of
 
-# So many keys take S3 less than half a minute to list, a thousand a request.
+# S3 lists so many keys in less than half a minute, a thousand per request.
 MOST_FILES = 100_000
 
 
 @dataclass(frozen=True)
 class Arrivals:
-    """What a source's landing folder holds, against what its published table was made from.
+    """What a source's landing folder holds, compared with what its published table was made from.
 
-    `changed` are files to land, in order of their paths: new and replaced ones that have settled, and those that could
-    not be read the last time. `unsettled` is how many somebody may still be writing. `gone` are the paths of files that
-    the table was made from and that are not there, also not, going by its size, under a name that has arrived.
-    `content` tells what has settled here from anything else, here or elsewhere. `dated_ahead` are the paths of files
-    that are dated in the future: of those nobody can tell when they last changed, and they count as settled.
+    `changed` are the files to land, in order of their paths: new and replaced ones that have settled, and those that
+    could not be read the last time. `unsettled` is how many may still be being written. `gone` are the paths of files
+    that the table was made from and that are missing, unless a file of the same size has arrived under a new name.
+    `content` is a digest of what has settled here. `dated_ahead` are the paths of files dated in the future: nobody can
+    tell when they last changed, and they count as settled.
     """
 
     source: Source
@@ -46,25 +46,25 @@ def find_arrivals(
 ) -> dict[str, Arrivals]:
     """List every landing folder once, and return what arrived, by source. Empty folders count as well.
 
-    A file has settled when it last changed before `settled_before`, in epoch milliseconds. Files are called by their
-    names as `landing_files` gives them; `key` gives the secret that hides those which could hold somebody's data.
+    A file has settled if it last changed before `settled_before`, in epoch milliseconds. Files have their names from
+    `landing_files`; `key` returns the secret that hides those which could hold personal data.
 
-    Raises `LakeError` above `most_files` files, and `CorruptTableError` where a published table is damaged.
+    Raises `LakeError` above `most_files` files, and `CorruptTableError` if a published table is damaged.
     """
     count = _counter(lake, most_files)
     return {source.name: _arrivals(lake, source, settled_before, count, key) for source in SOURCES.values()}
 
 
 def published_tables(lake: Lake) -> dict[str, Snapshot]:
-    """Return the current snapshots of the tables that are published, by name."""
+    """Return the current snapshots of the published tables, by name."""
     found = {name: read_snapshot_of(lake, table) for name, table in TABLES.items()}
     return {name: snapshot for name, snapshot in found.items() if snapshot}
 
 
 def tables_behind(published: Mapping[str, Snapshot]) -> dict[str, str]:
-    """Return the tables that were not made from their inputs as those are now, each with what it is to be made from.
+    """Return the tables that were not made from their inputs as they are now, each with the inputs' snapshot ids.
 
-    That is told by the snapshots of the inputs. A table that lacks one cannot be made yet, and is left out.
+    A table that lacks an input cannot be made yet, and is left out.
     """
     behind = {}
     for table in TABLES.values():
@@ -76,7 +76,7 @@ def tables_behind(published: Mapping[str, Snapshot]) -> dict[str, str]:
 
 
 def tables_to_make(moved: Collection[str], published: Collection[str]) -> list[str]:
-    """Return some tables and those downstream of them, in an order to make them in.
+    """Return some tables and those downstream of them, in an order in which they can be made.
 
     A table with an input that is neither published nor among them cannot be made, and is left out.
     """
@@ -113,12 +113,12 @@ def _arrivals(
 
 
 def digest_of(*words: str) -> str:
-    """Return 32 hex digits that tell words from any others. Words that come of file names may be no text."""
+    """Return 32 hex digits that identify words. Words that come from file names may not be valid text."""
     return hashlib.sha256("\n".join(words).encode(errors="surrogateescape")).hexdigest()[:32]
 
 
 def _counter(lake: Lake, most: int) -> Callable[[Iterator[Entry]], Iterator[Entry]]:
-    """Return a pass-through that stops when all that went through it is more than `most`."""
+    """Return a pass-through that fails once more than `most` entries have passed through it."""
     seen = 0
 
     def counted(entries: Iterator[Entry]) -> Iterator[Entry]:

@@ -1,4 +1,4 @@
-"""The content of a raw file as a stream: what it is is told by its first bytes, not by its name; gzip is unpacked."""
+"""The content of a raw file as a stream. Its first bytes tell its format, not its name; gzip is unpacked."""
 
 import hashlib
 import zlib
@@ -8,7 +8,7 @@ from typing import BinaryIO
 _BLOCK = 1 << 20
 _GZIP = b"\x1f\x8b"
 _BYTE_ORDER_MARKS = (b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")
-# By the first bytes that each format begins with.
+# The first bytes of each format.
 _PACKED = {
     b"PK\x03\x04": "zip",
     b"PK\x05\x06": "zip",
@@ -29,19 +29,19 @@ _PACKED = {
 
 
 class FileError(Exception):
-    """A raw file cannot be read; the message says why, and quotes nothing of it."""
+    """A raw file cannot be read. The message says why, and quotes nothing of the file."""
 
 
 class Content:
     """The content of a raw file, unpacked, as it is read; and afterwards what was read.
 
-    `packed` is whether it is gzip, `bytes_read` how many bytes of the file have been read, and `digest` their hash.
+    `packed`: the file is gzip. `bytes_read` is how many bytes of it have been read, and `digest` is their hash.
     """
 
     def __init__(self, raw: BinaryIO, limit: int | None = None) -> None:
-        """Read a raw stream; of one that is not packed, `limit` bytes at most.
+        """Read a raw stream; if it is not packed, `limit` bytes at most.
 
-        Raises `FileError` where it is of no format that is read here.
+        Raises `FileError` if its format cannot be read here.
         """
         self._raw, self._limit = raw, limit
         self._digest = hashlib.blake2b(digest_size=16)
@@ -55,7 +55,7 @@ class Content:
         _require_text(self._left)
 
     def read(self, size: int = -1) -> bytes:
-        """Return at most so many bytes; none at the end. Raises `FileError` where gzip data are cut off or damaged."""
+        """Return at most `size` bytes; none at the end. Raises `FileError` if gzip data are cut off or damaged."""
         if not self._left:
             self._left = next(self._pieces, b"")
         taken, self._left = self._left[:size], self._left[size:]
@@ -63,7 +63,7 @@ class Content:
 
     @property
     def digest(self) -> str:
-        """The BLAKE2b hash of what was read of the file as it lies."""
+        """The BLAKE2b hash of what was read, as the file lies."""
         return self._digest.hexdigest()
 
     def _next_block(self) -> bytes:
@@ -79,12 +79,12 @@ class Content:
             block = self._next_block()
 
     def _unpacked(self, block: bytes) -> Iterator[bytes]:
-        """Yield what any number of gzip members hold, a bounded piece at a time: blanks shrink to a thousandth."""
+        """Yield the content of any number of gzip members, in bounded pieces: gzip shrinks blanks to a thousandth."""
         member = zlib.decompressobj(zlib.MAX_WBITS | 16)
         try:
             while block:
                 if member.eof:
-                    # Between two members, and behind the last one, there may be zeros.
+                    # There may be zeros between two members, and after the last one.
                     block = block.lstrip(b"\0")
                     if not block:
                         block = self._next_block()
@@ -100,7 +100,7 @@ class Content:
 
 
 def is_packed(raw: BinaryIO) -> bool:
-    """Whether a raw stream begins as gzip does."""
+    """Whether a raw stream begins like gzip."""
     return raw.read(len(_GZIP)) == _GZIP
 
 

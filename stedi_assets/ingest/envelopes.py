@@ -1,6 +1,6 @@
 """Envelopes: an object around the records, such as `{"exportedAt": …, "customers": […]}`.
 
-What stands around the records is no record, and what stands in the array is each a record of its own.
+The text around the records is no record, and each element of the array is a record of its own.
 """
 
 import json
@@ -10,7 +10,7 @@ from typing import Any
 
 from stedi_assets.ingest.content import FileError
 
-# Where the records of an envelope begin that is too large to be held.
+# Where the records begin in an envelope that is too large to be held.
 _NAME = rb'"[^"\\]{0,200}"\s*:\s*'
 _SCALAR = rb'(?:"[^"\\]{0,1000}"|[\w.+-]{1,40})\s*,\s*'
 _BEGINS = re.compile(rb"\{\s*(?:" + _NAME + _SCALAR + rb"){0,50}" + _NAME + rb"\[\s*\{")
@@ -21,14 +21,14 @@ _PARSER = json.JSONDecoder(parse_int=str, parse_float=str)
 
 
 def elements_within(raw: bytes, names: Iterable[str]) -> Sequence[tuple[int, int]]:
-    """Return where each record within an object begins and ends; none if it is no envelope.
+    """Return where each record within an object begins and ends; nothing if the object is no envelope.
 
-    `raw` is a whole JSON object, `names` are those of a record's fields, in small letters.
+    `raw` is a whole JSON object, `names` are the names of a record's fields, in lower case.
 
-    Raises `FileError` where more than one part of it holds records.
+    Raises `FileError` if more than one part of it holds records.
     """
     known, found = frozenset(names), []
-    text = raw.decode("latin-1")  # a character for each byte, so that places are the same
+    text = raw.decode("latin-1")  # one character per byte, so that positions are the same
     position = 1
     while text[position := _end_of_space(text, position)] != "}":
         name, position = _PARSER.raw_decode(text, position)
@@ -59,7 +59,7 @@ def _elements(text: str, position: int) -> Iterator[tuple[int, int]]:
 
 
 def require_no_envelope(head: bytes, names: Iterable[str]) -> None:
-    """Raise `FileError` where a record that is too large begins like an envelope around records."""
+    """Raise `FileError` if a record that is too large begins like an envelope around records."""
     begins = _BEGINS.match(head)
     known = "|".join(re.escape(name) for name in names).encode()
     if begins and re.compile(rb'"(?:' + known + rb')"\s*:', re.IGNORECASE).search(head, begins.end()):

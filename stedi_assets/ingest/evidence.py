@@ -1,8 +1,8 @@
-"""Whom a quarantined record concerns: read from text that may be broken anywhere.
+"""Whom a quarantined record concerns, read from text that may be broken anywhere.
 
-Two questions, two answers. `Evidence` is what counts against a person and for who holds a device: texts under the keys
-that name them. `mentions` is for erasure, and goes as far as it can: whatever looks like an address, however it is
-escaped, with whatever may stand around it.
+There are two answers. `Evidence` counts against a person, and for who holds a device: it reads the texts under the keys
+that name them. `mentions` is for erasure, and goes as far as it can: it finds whatever looks like an address, however
+it is escaped and whatever surrounds it.
 """
 
 import html
@@ -15,15 +15,15 @@ from urllib.parse import unquote
 
 from stedi_assets.ingest.identity import BLANKS, device_of, person_of, plain_forms
 
-# An address has at most 254 characters (RFC 5321); written in escapes, six times as many.
+# An address has at most 254 characters (RFC 5321), and six times as many if written in escapes.
 _LONGEST_VALUE = 4_000
 _LONGEST_PART = 320
-# More addresses than these in one record are not told apart: it may concern anybody.
+# With more addresses than these in one record, they are not told apart: it may concern anybody.
 _MOST_MENTIONS = 10_000
 
 
 def _under(key: str) -> re.Pattern[str]:
-    r"""Return a pattern for a key any of whose letters may be written as a `\u` escape, and what stands under it."""
+    r"""Return a pattern for a key and its colon. Any letter of the key may be written as a `\u` escape."""
     letters = "".join(rf"(?:{c}|\\u00(?:{ord(c.lower()):02x}|{ord(c.upper()):02x}))" for c in key)
     return re.compile(rf'"{letters}"\s*:\s*', re.IGNORECASE)
 
@@ -38,9 +38,9 @@ _EDGE = re.compile(f"[{re.escape(BLANKS)}]")
 
 @dataclass
 class Evidence:
-    """The keys of people and of devices that a record names, in their order.
+    """The keys of people and devices that a record names, in their order.
 
-    A customer's record names its person under `email` alone, a reading also under `user`.
+    A customer's record names its person only under `email`, a reading also under `user`.
     """
 
     of_customers: bool = True
@@ -48,7 +48,7 @@ class Evidence:
     devices: dict[str, None] = field(default_factory=dict)
 
     def read(self, text: str) -> None:
-        """Add what a text names."""
+        """Add the people and devices that a text names."""
         for under in (_EMAIL,) if self.of_customers else (_EMAIL, _USER):
             for value in _texts(text, under):
                 if person := person_of(value):
@@ -59,7 +59,7 @@ class Evidence:
 
 
 class Listener:
-    """Reads evidence from a record that comes in parts, of any size."""
+    """Reads evidence from a record that comes in parts of any size."""
 
     def __init__(self, *, of_customers: bool = True) -> None:
         self.evidence = Evidence(of_customers)
@@ -69,21 +69,21 @@ class Listener:
         """Read one more part."""
         text = self._before + part
         self.evidence.read(text.decode("utf-8", "replace"))
-        # A key with its value may lie across two parts.
+        # A key and its value may span two parts.
         self._before = text[-2 * _LONGEST_VALUE :]
 
 
 def find_evidence(raw: bytes, *, of_customers: bool = True) -> Evidence:
-    """Return whom and which devices a record names."""
+    """Return the people and devices that a record names."""
     found = Evidence(of_customers)
     found.read(raw.decode("utf-8", "replace"))
     return found
 
 
 def find_mentions(raw: bytes) -> list[str] | None:
-    """Return the key of everybody whom a record may name anywhere; None if it may be anybody.
+    """Return the keys of all people whom a record may name anywhere; None if it may be anybody.
 
-    More than are meant, never fewer: around each `@`, what stands before it and behind it is cut at every sign in it.
+    These may be too many, but never too few: around each `@`, the text before and after is cut at every sign in it.
     """
     if _ends_within_an_address(raw):
         return None
@@ -98,14 +98,14 @@ def find_mentions(raw: bytes) -> list[str] | None:
 
 
 def _ends_within_an_address(raw: bytes) -> bool:
-    """Whether an object is cut off in a text that holds an `@`, so that nobody knows whose address it is."""
+    """Whether an object is cut off in a text that holds an `@`, so that nobody can tell whose address it is."""
     before, quote, tail = raw.rpartition(b'"')
     is_text = quote and raw.startswith(b"{") and not before.endswith(b"\\")
     return bool(is_text) and b"@" in tail and not any(sign in tail for sign in b":,}]")
 
 
 def _texts(text: str, under: re.Pattern[str], *, numbers: bool = False) -> Iterator[str]:
-    # What follows is looked at and not passed over: in a broken record it can hold the next key.
+    # The value is not passed over: in a broken record it can hold the next key.
     for key in under.finditer(text):
         value = _TEXT.match(text, key.end(), key.end() + _LONGEST_VALUE)
         if value:
@@ -115,12 +115,12 @@ def _texts(text: str, under: re.Pattern[str], *, numbers: bool = False) -> Itera
 
 
 def _signs(text: str) -> Iterator[int]:
-    """Yield where a sign stands that may end what is before it: no letter, no digit, and no accent of one."""
+    """Yield the position of each sign that may end what is before it: no letter, no digit, and no accent of one."""
     return (place for place, sign in enumerate(text) if not (sign.isalnum() or unicodedata.combining(sign)))
 
 
 def _unescaped(text: str) -> str:
-    """Resolve the escapes of a JSON text. It has no control characters; in a broken one they are blanks."""
+    """Resolve the escapes of a JSON text. Control characters, which only a broken text has, become blanks."""
     try:
         return str(json.loads(f'"{_CONTROLS.sub(" ", text)}"'))
     except ValueError:
@@ -128,7 +128,7 @@ def _unescaped(text: str) -> str:
 
 
 def _readings(text: str) -> Iterator[str]:
-    """Yield a text as it stands, and as it reads with the escapes of JSON, URLs and HTML resolved."""
+    """Yield a text as written, and as it reads with the escapes of JSON, URLs and HTML resolved."""
     seen = set()
     for _ in range(2):
         for read in (plain_forms, _without_json_escapes, unquote, html.unescape):

@@ -1,7 +1,7 @@
 """The landing gate as Spark's tasks run it: pieces of raw files in, validated records out.
 
-Each file is read once, by a task, in bounded memory. Its records come out as rows, and for each piece one row more with
-its report: what was counted on the way.
+A task reads each file once, in bounded memory. Its records come out as rows, and for each piece one more row with its
+report: what was counted on the way.
 """
 
 import json
@@ -21,11 +21,11 @@ from stedi_assets.ingest.splitter import Block, End, Record, split
 from stedi_assets.ingest.validation import QuarantinedRecord, RecordValidator
 from stedi_assets.tables.arrow_types import ARROW_TYPES
 
-# Opens a file of the landing folder by its path, from a place on.
+# Opens a file of the landing folder by its path, from an offset on.
 Opener = Callable[[str, int], BinaryIO]
 
 REPORT = "_report"
-# A name of this form can hardly be what somebody is called. It is shown if enough records have it.
+# A name of this form is hardly a person's name. It is shown if enough records have it.
 _LIKE_AN_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
 _MOST_NAMES = 1_000
 _ROWS_AT_ONCE, _BYTES_AT_ONCE = 10_000, 16 << 20
@@ -33,7 +33,7 @@ _ROWS_AT_ONCE, _BYTES_AT_ONCE = 10_000, 16 << 20
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of a raw file: `path` to open it by, `name` to call it by, and the bytes from `start` to before `end`.
+    """A part of a raw file: its bytes from `start` to before `end`. `path` opens the file, `name` is for reports.
 
     Only a piece that begins at 0 may be packed; it is then read to the end of the file.
     """
@@ -46,11 +46,11 @@ class Piece:
 
 @dataclass
 class Report:
-    """What was counted while a piece was read. `error` is why its file cannot be read.
+    """What was counted while a piece was read. `error` says why its file cannot be read.
 
-    `bytes` is how many bytes the content has, unpacked. `ends_within`: an object has not ended, or the last record is a
-    broken one, so that more of it may follow. `unknown_fields` are counts by name, `other_names` those of names that
-    are not like identifiers.
+    `bytes` is the length of the content, unpacked. `ends_within`: an object has not ended, or the last record is
+    broken, so that more of it may follow. `unknown_fields` are counts by name, `other_names` counts the names that do
+    not look like identifiers.
     """
 
     name: str
@@ -78,7 +78,7 @@ def columns_of(source: Source) -> dict[str, Type]:
 
 
 def read_pieces(opened: Opener, source: Source) -> Callable[[Iterable[pa.RecordBatch]], Iterable[pa.RecordBatch]]:
-    """Return what a task does, as `DataFrame.mapInArrow` wants it: rows of pieces in, rows of `columns_of` out."""
+    """Return a task's function for `DataFrame.mapInArrow`: rows of pieces in, rows of `columns_of` out."""
 
     def read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
@@ -89,7 +89,7 @@ def read_pieces(opened: Opener, source: Source) -> Callable[[Iterable[pa.RecordB
 
 
 def read_piece(opened: Opener, source: Source, piece: Piece) -> Iterator[pa.RecordBatch]:
-    """Yield the validated records of a piece, and its report last."""
+    """Yield a piece's validated records, and its report last."""
     reading = _Reading(source, piece)
     try:
         yield from reading.rows(opened)
@@ -120,7 +120,7 @@ class _Reading:
         if piece.start:
             with opened(piece.path, 0) as beginning:
                 if is_packed(beginning):
-                    return  # the piece that begins there reads all of it
+                    return  # the piece at the beginning reads the whole file
         with opened(piece.path, piece.start) as raw:
             content = Content(raw, piece.end - piece.start)
             self.report.packed = content.packed
@@ -132,7 +132,7 @@ class _Reading:
         self._count_unknown_fields()
 
     def reported(self) -> pa.RecordBatch:
-        """Return the row of the report."""
+        """Return the report as a row."""
         report = json.dumps(asdict(self.report))
         return self._batch({"_source_file": [self.piece.name], REPORT: [report]}, 1)
 
@@ -201,7 +201,7 @@ class _Reading:
     def _take_elements(
         self, envelope: Record, elements: Sequence[tuple[int, int]], offset: int
     ) -> Iterator[pa.RecordBatch]:
-        """Take the records in an envelope. What stands around them is no record."""
+        """Take the records in an envelope. The text around them is no record."""
         separators, last = envelope.separator_bytes, 0
         for start, end in elements:
             raw = envelope.raw[start:end]

@@ -1,8 +1,8 @@
-"""Who is who: the one key of an e-mail and of a serial number, however it is written.
+"""Who is who: the one key of an e-mail or a serial number, however it is written.
 
-Computed here, once, at the landing gate, and stored with the row; whatever comes later compares stored keys. `stedi
-hash-person` uses the same functions. Characters outside of `alphabet` give no key, so that the result depends on no
-version of Python.
+The landing gate computes it here, once, and stores it with the row; all later steps compare stored keys. `stedi
+hash-person` uses the same functions. Characters outside `alphabet` give no key, so that the result does not depend on
+the version of Python.
 """
 
 import re
@@ -10,17 +10,16 @@ import unicodedata
 
 from stedi_assets.ingest.alphabet import is_within
 
-# Full-width and half-width forms, and the character that each is a form of. Unicode 13.0 has no others.
+# Full-width and half-width forms, and the plain character of each. Unicode 13.0 has no others.
 _FORMS = [0x3000, *range(0xFF01, 0xFFEF)]
 _PLAIN = {
     form: chr(int(decomposed.split()[1], 16))
     for form in _FORMS
     if (decomposed := unicodedata.decomposition(chr(form))).startswith(("<wide>", "<narrow>"))
 }
-# An address has at most 254 characters (RFC 5321). Accents above one another would take Unicode's ordering a time that
-# grows with their square.
+# An address has at most 254 characters (RFC 5321). The time to order stacked accents grows with their square.
 LONGEST = 1_000
-# What nobody sees wherever it stands: Unicode's Default_Ignorable_Code_Point, as of 13.0.
+# Characters that are invisible anywhere: Unicode's Default_Ignorable_Code_Point, as of 13.0.
 _INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
     "\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]+"
@@ -37,14 +36,15 @@ _NOT_IN_AN_ADDRESS = re.compile(f"[<>{re.escape(BLANKS)}]")
 
 
 def plain_forms(text: str) -> str:
-    """Return a text with its full-width and half-width forms as their plain characters."""
+    """Return a text with full-width and half-width forms replaced by their plain characters."""
     return text if text.isascii() else text.translate(_PLAIN)
 
 
 def device_of(text: str) -> str | None:
-    """Return the key of a serial number; None where it cannot be normalised without doubt, or is too long for one.
+    """Return the key of a serial number; None if it cannot be normalised without doubt, or is too long for one.
 
-    Without blanks around it and invisible characters in it, full-width forms plain, in NFC, by Unicode's case folding.
+    The key has no blanks around it and no invisible characters, full-width forms are plain, case is folded as Unicode
+    does, and it is in NFC.
     """
     if len(text) > LONGEST or not is_within(text):
         return None
@@ -57,9 +57,9 @@ def device_of(text: str) -> str | None:
 
 
 def person_of(text: str) -> str | None:
-    """Return the key of a person by an e-mail; None where the text is not one address.
+    """Return a person's key from an e-mail; None if the text is not one address.
 
-    As for a serial number; and `Name <a@b>` and `mailto:a@b` are `a@b`.
+    It is made like that of a serial number; `Name <a@b>` and `mailto:a@b` are `a@b`.
     """
     address = device_of(text)
     if address is None:

@@ -1,4 +1,4 @@
-"""JSON objects, read strictly: fast where nothing is in doubt, and to the letter where something is.
+"""JSON objects, read strictly: fast if nothing is in doubt, and to the letter otherwise.
 
 `read_object` is for nearly every record: a native parser, which keeps the last of two equal keys. `read_members` keeps
 every member and how its number was written, and is some ten times slower.
@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import orjson
 
-# More than any record needs; less than what either parser can go down to.
+# More than any record needs, and less than either parser can handle.
 DEEPEST_NESTING = 900
 
 _BRACKET_OR_QUOTE = re.compile(rb'["{}\[\]]')
@@ -21,7 +21,7 @@ _T = TypeVar("_T")
 
 
 class Number(str):
-    """A number as it is written. `NaN`, `Infinity` and `-Infinity` are none in JSON, but say what somebody meant."""
+    """A number as it is written. `NaN`, `Infinity` and `-Infinity` are not JSON, but their meaning is clear."""
 
     __slots__ = ()
 
@@ -31,7 +31,7 @@ class _Members(list[tuple[str, Any]]):
 
 
 def read_object(raw: bytes) -> dict[str, Any] | None:
-    """Return an object, None where the bytes are not exactly one or a doubt needs `read_members`."""
+    """Return an object; None if the bytes are not exactly one, or a doubt needs `read_members`."""
     try:
         found = orjson.loads(raw)
     except orjson.JSONDecodeError:
@@ -40,7 +40,7 @@ def read_object(raw: bytes) -> dict[str, Any] | None:
 
 
 def read_members(raw: bytes) -> Sequence[tuple[str, Any]] | None:
-    """Return the members of an object with numbers as `Number`, None where the bytes are not exactly one object.
+    """Return the members of an object with numbers as `Number`; None if the bytes are not exactly one object.
 
     Bare `NaN` and `Infinity` pass, and so do bytes that are not UTF-8.
     """
@@ -54,14 +54,14 @@ def read_members(raw: bytes) -> Sequence[tuple[str, Any]] | None:
 
 
 def with_all_the_stack(parse: Callable[[], _T]) -> _T:
-    """Call a parser that recurses; how deep it can go does not depend on the caller.
+    """Call a recursive parser. How deep it can go does not depend on the caller.
 
-    Raises `RecursionError` where it goes deeper than any record needs.
+    Raises `RecursionError` if it goes deeper than any record needs.
     """
     try:
         return parse()
     except RecursionError:
-        # How much is left of Python's limit depends on the caller; a thread has all of it.
+        # The caller has used up a part of Python's limit; a new thread has all of it.
         with ThreadPoolExecutor(max_workers=1) as pool:
             return pool.submit(parse).result()
 
@@ -84,7 +84,7 @@ def is_too_deep(raw: bytes) -> bool:
 
 
 def end_of_string(raw: bytes, position: int) -> int | None:
-    """Return where a string ends whose opening quotation mark stands before a position; None if it does not."""
+    """Return where a string ends, given the position after its opening quotation mark; None if it does not end."""
     while found := _QUOTE_OR_ESCAPE.search(raw, position):
         if found.group() == b'"':
             return found.end()

@@ -1,6 +1,6 @@
 """From a source's raw files to its landing table and quarantine: every record validated once, every byte accounted for.
 
-The files are listed first, and exactly those are read. What comes of a file that was replaced, cut or lost meanwhile is
+The files are listed first, and exactly those are read. If a file is replaced, cut or lost meanwhile, its records are
 left out, and the file is named.
 """
 
@@ -31,14 +31,14 @@ _NAMES_SHOWN = 3
 
 @dataclass(frozen=True)
 class Landing:
-    """What a source delivered: accepted records, quarantined ones, and what became of each file.
+    """What a source delivered: accepted records, quarantined ones, and a report of each file.
 
-    `accepted` has the landing table's columns, `quarantined` those of the quarantine; None where there are no such
+    `accepted` has the landing table's columns, `quarantined` those of the quarantine; None if there are no such
     records. Both are read from `stage`, which is to be discarded once they are written. `superseded` is how many of
-    each no file holds any more. `previous` is the table's snapshot before. `gone` are the files that it was
-    made from and that are missing or unreadable now, but for those that may be forgotten: with any of them, the table
-    must not be published. `new_files` is how many files that table was not made from, as they are now. `began` is when
-    it began, by the monotonic clock.
+    each no file holds any more. `previous` is the table's snapshot before. `gone` are the files that it was made from
+    and that are now missing or unreadable, except those that may be forgotten: if there are any, the table must not be
+    published. `new_files` is how many files, as they are now, that table was not made from. `began` is the start by the
+    monotonic clock.
     """
 
     accepted: DataFrame | None
@@ -55,7 +55,7 @@ class Landing:
     other_names: int = 0
 
     def delivery(self) -> dict[str, object]:
-        """Return what the landing table's snapshot says of what it was made from."""
+        """Return what the landing table's snapshot records about its files."""
         return {
             "ignored": self.listing.ignored,
             "unknown_fields": dict(self.unknown_fields),
@@ -75,14 +75,13 @@ def land(
     settled_before: int | None = None,
     log: Callable[[str], None] = lambda _: None,
 ) -> Landing:
-    """Read a source's raw files and validate every record. The caller discards the stage of what it is given.
+    """Read a source's raw files and validate every record. The caller discards the result's stage.
 
     `forget` are the paths of files that may be missing or unreadable from now on, or whose superseded records may go.
-    Files that have changed since `settled_before`, in epoch milliseconds, are left for a later run; of those that were
-    landed before, what was landed stays. `name_key` gives the secret that hides a name of a file that could hold
-    somebody's data.
+    Files that have changed since `settled_before`, in epoch milliseconds, are left for a later run; what was landed
+    from them before stays. `name_key` returns the secret that hides file names which could hold personal data.
 
-    Raises `LakeError` where there are no landing files, and `ContractBroken` where not every byte is accounted for.
+    Raises `LakeError` if there are no landing files, and `ContractBroken` if not every byte is accounted for.
     """
     spark = session_of(spark, lake)
     began, before = time.monotonic(), read_snapshot_of(lake, source.landing)
@@ -132,7 +131,7 @@ def land(
 
 
 def require_all_files(source: Source, landing: Landing) -> None:
-    """Raise `VanishedFiles` where records that stand in the table would be forgotten in silence."""
+    """Raise `VanishedFiles` if records in the table would be forgotten silently."""
     if landing.gone:
         first = ", ".join(landing.gone[:_NAMES_SHOWN])
         more = ", …" if len(landing.gone) > _NAMES_SHOWN else ""
@@ -147,18 +146,18 @@ def require_all_files(source: Source, landing: Landing) -> None:
 def landed_before(
     spark: SparkSession, lake: Lake, source: Source, snapshot: Snapshot, paths: Sequence[str]
 ) -> tuple[DataFrame, DataFrame | None]:
-    """Return what a snapshot holds of some files, by name: accepted records and quarantined ones."""
+    """Return a snapshot's records from some files, by name: accepted ones and quarantined ones."""
     accepted = read_snapshot(spark, lake, source.landing, snapshot.id)
     quarantined = read_quarantine(spark, lake, source.landing, snapshot)
     of_those = F.col("_source_file").isin(*paths)
     if source.name == "customer":
-        # The others stay by themselves.
+        # Superseded records stay anyway.
         of_those &= ~F.col("_superseded")
     return accepted.where(of_those), quarantined.where(of_those) if quarantined is not None else None
 
 
 def count_by_file(accepted: DataFrame | None, quarantined: DataFrame | None) -> dict[str, tuple[int, int]]:
-    """Count the records that each file holds, by its name: accepted, quarantined."""
+    """Count each file's records, by its name: accepted, quarantined."""
     parts = [
         _live(rows).select("_source_file", F.lit(fate).alias("accepted"))
         for rows, fate in ((accepted, True), (quarantined, False))
@@ -167,13 +166,13 @@ def count_by_file(accepted: DataFrame | None, quarantined: DataFrame | None) -> 
     if not parts:
         return {}
     by_file = reduce(DataFrame.unionByName, parts).groupBy("_source_file")
-    # A row a file: its name and counts.
+    # One row per file: its name and counts.
     counts = by_file.agg(F.count_if("accepted"), F.count_if(~F.col("accepted"))).collect()
     return {path: (good, bad) for path, good, bad in counts}
 
 
 def count_reasons(lake: Lake, source: Source, quarantine: Snapshot) -> dict[str, int]:
-    """Count the records of a quarantine by each reason they are there for, the most frequent first."""
+    """Count the records of a quarantine by each of their reasons, the most frequent first."""
     if quarantine.rows == 0:
         return {}
     stored = dataset(lake, source.quarantine, quarantine.id)
@@ -182,7 +181,7 @@ def count_reasons(lake: Lake, source: Source, quarantine: Snapshot) -> dict[str,
 
 
 def without_suppressed(files: Sequence[FileReport], kept: Mapping[str, tuple[int, int]]) -> tuple[FileReport, ...]:
-    """Return the reports of files of whose records only so many, accepted and quarantined, are kept."""
+    """Return reports of files with the counts of records that are kept; the others count as suppressed."""
 
     def counted(file: FileReport) -> FileReport:
         accepted, quarantined = kept.get(file.path, (0, 0))
@@ -193,7 +192,7 @@ def without_suppressed(files: Sequence[FileReport], kept: Mapping[str, tuple[int
 
 
 def union(table: Table, parts: Sequence[DataFrame | None]) -> DataFrame | None:
-    """Return parts as one table; None where no part has rows."""
+    """Return parts as one table; None if no part has rows."""
     rows = [part.select(*table.column_names) for part in parts if part is not None]
     return reduce(DataFrame.unionByName, rows) if rows else None
 
@@ -244,7 +243,7 @@ def _superseded(
     accepted: DataFrame | None,
     quarantined: DataFrame | None,
 ) -> tuple[DataFrame | None, DataFrame | None]:
-    """Return the accepted and quarantined records that no file holds any more, and that stay."""
+    """Return the accepted and quarantined records that stay although no file holds them any more."""
     now = {file.path: file for file in files if not file.error}
     digests = {file.digest for file in now.values()}
     before = [file for file in previous if not file.error]
@@ -270,7 +269,7 @@ def _count(rows: DataFrame | None) -> int:
 def _forgotten(
     files: tuple[FileReport, ...], previous: Sequence[FileReport], forget: frozenset[str]
 ) -> tuple[FileReport, ...]:
-    """Mark the unreadable files that somebody has said to forget, now or for as long as they have not changed."""
+    """Mark the unreadable files to forget: those named now, and those named before that have not changed."""
     before = {(file.path, file.fingerprint) for file in previous if file.forgotten}
     return tuple(
         replace(file, forgotten=True)
@@ -281,7 +280,7 @@ def _forgotten(
 
 
 def _gone(files: Sequence[FileReport], previous: Sequence[FileReport], forget: frozenset[str]) -> tuple[str, ...]:
-    """Return the files whose records stand in the table and are there no longer, and that nobody has said to forget."""
+    """Return the files that the table was made from, that are missing now, and that nobody has asked to forget."""
     used = {file.path: file for file in previous if not file.error}
     there = {file.path for file in files if not file.error}
     # The same content under a new name is a rename; under a name that was there before, it is another delivery.

@@ -1,6 +1,6 @@
-"""The raw files of a source: which there are, what each is called, and what became of it.
+"""A source's raw files: which there are, the name of each in reports, and what becomes of it.
 
-Every directory entry has a fate: it is read, ignored, or named as a file error. Nothing is opened here.
+Every directory entry is read, ignored, or reported as a file error. Nothing is opened here.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -17,8 +17,8 @@ _SUFFIXES = (".json", ".jsonl", ".ndjson")
 class LandingFile:
     """A raw file as it was listed.
 
-    `path` is below the source's landing folder; `name` is what it is called from here on: the path, or an alias where
-    that could hold somebody's data. `fingerprint` changes whenever the file may have.
+    `path` is below the source's landing folder. `name` is its name from here on: the path, or an alias if that could
+    hold personal data. `fingerprint` changes whenever the file may have changed.
     """
 
     path: str
@@ -30,9 +30,9 @@ class LandingFile:
 
 @dataclass(frozen=True)
 class Found:
-    """What lies in a source's landing folder: what is to be read, in order of the paths, and what is passed over.
+    """What lies in a source's landing folder: what to read, in order of the paths, and what is passed over.
 
-    A link to what is read already is passed over.
+    A link to a file that is read already is passed over.
     """
 
     entries: tuple[Entry, ...]
@@ -42,10 +42,10 @@ class Found:
 
 @dataclass(frozen=True)
 class Listing:
-    """The files to read, in order of their paths, and what was passed over, as it may be shown.
+    """The files to read, in order of their paths, and those passed over, under names that may be shown.
 
-    `unsettled` are the names of those that somebody may still be writing, left as they were for a later time.
-    `dated_ahead` are those that are dated in the future.
+    `unsettled` are the names of files that may still be being written, and are left for later. `dated_ahead` are those
+    dated in the future.
     """
 
     files: tuple[LandingFile, ...]
@@ -56,12 +56,12 @@ class Listing:
 
     @property
     def bytes(self) -> int:
-        """How much there is to read, as it lies."""
+        """How many bytes there are to read, as the files lie."""
         return sum(file.size for file in self.files)
 
 
 def find_landing_files(entries: Iterable[Entry]) -> Found:
-    """Sort what lies in a source's landing folder by what is to become of it, without opening anything."""
+    """Sort what lies in a source's landing folder by what will become of it, without opening anything."""
     hidden: list[str] = []
     ignored: list[str] = []
     read: list[Entry] = []
@@ -89,9 +89,9 @@ def list_landing_files(
 ) -> Listing:
     """List a source's raw files.
 
-    `known` are the reports of the last snapshot, by name. Files that are not as they were then, and have changed since
-    `settled_before`, in epoch milliseconds, are left alone: somebody may still be writing them. `key` gives the secret
-    that hides names which could hold somebody's data.
+    `known` are the reports of the last snapshot, by name. Files that differ from those, and have changed since
+    `settled_before`, in epoch milliseconds, are left alone: they may still be being written. `key` returns the secret
+    that hides names which could hold personal data.
     """
     found = find_landing_files(storage.entries(folder))
     read: list[LandingFile] = []
@@ -109,7 +109,7 @@ def list_landing_files(
 
 
 def changed_since(storage: Storage, folder: str, files: Iterable[LandingFile]) -> frozenset[str]:
-    """Return the names of files that are gone or may have another content than when they were listed."""
+    """Return the names of files that are gone, or whose content may have changed since they were listed."""
     now = {entry.path: entry.fingerprint for entry in storage.entries(folder) if entry.is_file}
     return frozenset(file.name for file in files if now.get(file.path) != file.fingerprint)
 

@@ -1,4 +1,4 @@
-"""Raw files read by Spark's tasks: every record validated once and staged, and a report of each file."""
+"""Spark's tasks read raw files: every record is validated once and staged, and each file gets a report."""
 
 import json
 import os
@@ -22,22 +22,22 @@ from stedi_assets.storage.interface import Storage
 from stedi_assets.tables.file_reports import FileReport
 from stedi_assets.tables.snapshots import reader_of
 
-# A larger file is read by several tasks, unless it turns out to be packed or to have a record across a cut.
+# Several tasks read a larger file, unless it turns out to be packed or to have a record across a cut.
 _LARGEST_PIECE = 64 << 20
 _BYTES_A_TASK = 16 << 20
 _LEAST_TASKS = 8
 _BLOCK = 64 << 10
-# A name of a field is shown if at least so many records have it, so that it can hardly be about one person.
+# A field's name is shown if at least so many records have it: then it is hardly about one person.
 _LEAST_RECORDS = 20
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """What was read: validated records, and what became of each file.
+    """What was read: validated records, and a report of each file.
 
-    `accepted` and `quarantined` have the columns of the gate; None where there are no such records. `unknown_fields`
-    are the records that have a field which the contract does not know, by its name; `other_names` is how many such
-    names are not shown.
+    `accepted` and `quarantined` have the gate's columns; None if there are no such records. `unknown_fields` counts the
+    records that have a field which the contract does not know, by its name; `other_names` is how many such names are
+    not shown.
     """
 
     accepted: DataFrame | None
@@ -50,11 +50,11 @@ class Delivery:
 def read_files(
     spark: SparkSession, storage: Storage, source: Source, files: Sequence[LandingFile], stage: str
 ) -> Delivery:
-    """Read files, validate their records and stage them below a folder of the lake, `stage`.
+    """Read files, validate their records and stage them below `stage`, a folder of the lake.
 
-    What comes of a file that has changed since it was listed is left out.
+    The records of a file that has changed since it was listed are left out.
 
-    Raises `ContractBroken` where not every byte of a file is accounted for.
+    Raises `ContractBroken` if not every byte of a file is accounted for.
     """
     readable = {file.name: file for file in files if file.error is None}
     pieces = [piece for file in readable.values() if file.size for piece in _pieces(storage, source, file)]
@@ -98,12 +98,12 @@ _ADDED_UP = (
 )
 
 _Task = Callable[[Iterable[pa.RecordBatch]], Iterable[pa.RecordBatch]]
-# Staged rows, and the reports of the pieces that they are from.
+# Staged rows, and the reports of their pieces.
 _Part = tuple[DataFrame, list[Report]]
 
 
 def _read(spark: SparkSession, storage: Storage, source: Source, pieces: Sequence[Piece], folder: str) -> _Part:
-    """Have pieces read by tasks, and their rows staged."""
+    """Have tasks read pieces and stage their rows."""
     columns = {name: [getattr(piece, name) for piece in pieces] for name in Piece.__annotations__}
     size = sum(piece.end - piece.start for piece in pieces)
     tasks = min(len(pieces), max(_LEAST_TASKS, size // _BYTES_A_TASK))
@@ -112,13 +112,13 @@ def _read(spark: SparkSession, storage: Storage, source: Source, pieces: Sequenc
     url = storage.url(folder)
     spark.createDataFrame(pa.table(columns)).repartition(tasks).mapInArrow(read, schema).write.parquet(url)
     staged = reader_of(spark).schema(schema).parquet(url)
-    # A row a piece: counts and names of files, nothing of a record.
+    # One row per piece: counts and file names, nothing of a record.
     found = staged.where(F.col(REPORT).isNotNull()).select(REPORT).collect()
     return staged.where(F.col(REPORT).isNull()), [Report(**json.loads(row[REPORT])) for row in found]
 
 
 def _in_silence(read: _Task) -> _Task:
-    """Have what a task does print nothing: where Spark goes away, Python's stack can quote a record."""
+    """Keep a task from printing anything: if Spark goes away, Python's stack trace can quote a record."""
 
     def silent(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
         if TaskContext.get() is not None:
@@ -136,7 +136,7 @@ def _opener(storage: Storage, folder: str) -> Callable[[str, int], BinaryIO]:
 
 
 def _pieces(storage: Storage, source: Source, file: LandingFile) -> list[Piece]:
-    """Cut a large file where lines begin."""
+    """Cut a large file at the beginnings of lines."""
     cuts = [0]
     while file.size - cuts[-1] > _LARGEST_PIECE:
         cut = _next_line(storage, f"{source.raw_path}/{file.path}", cuts[-1] + _LARGEST_PIECE, file.size)
@@ -147,7 +147,7 @@ def _pieces(storage: Storage, source: Source, file: LandingFile) -> list[Piece]:
 
 
 def _next_line(storage: Storage, path: str, start: int, size: int) -> int | None:
-    """Return where the next line begins; None if there is none, or none that is near, or the file cannot be read."""
+    """Return where the next line begins; None if there is none nearby, or the file cannot be read."""
     try:
         with storage.open(path, start) as content:
             block = content.read(_BLOCK)
@@ -158,14 +158,14 @@ def _next_line(storage: Storage, path: str, start: int, size: int) -> int | None
 
 
 def _with_records_across_a_cut(parts: Sequence[_Part]) -> set[str]:
-    """Return the files that have a broken record before a cut, so that it may go on behind it."""
+    """Return the files with a broken record before a cut, which may go on after it."""
     reports = [report for _, found in parts for report in found]
     last = {name: max(r.start for r in reports if r.name == name) for name in {r.name for r in reports if r.start}}
     return {r.name for r in reports if r.name in last and r.ends_within and r.start < last[r.name]}
 
 
 def _without(part: _Part, names: set[str]) -> _Part:
-    """Return a part without the rows of some files. Almost never is there one."""
+    """Return a part without the rows of some files. There are hardly ever any."""
     rows, reports = part
     left_out = names & {report.name for report in reports}
     if not left_out:
@@ -186,7 +186,7 @@ def _changed_meanwhile(file: LandingFile) -> FileReport:
 
 
 def _file_report(source: Source, file: LandingFile, pieces: Sequence[Report]) -> FileReport:
-    """Say what became of a file, its bytes added up."""
+    """Return a file's report: the counts of its pieces, added up."""
     report = FileReport(file.name, file.size, file.fingerprint, error=file.error)
     if file.error or not pieces:
         return report

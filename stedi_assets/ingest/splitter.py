@@ -1,19 +1,19 @@
 """The splitter: from a stream of bytes to records, in one pass, in bounded memory and linear time.
 
-Nothing is validated or changed here: every byte comes out as part of a record or as a separator between two. What may
-stand between records: white space, commas, brackets around them, and byte-order marks.
+Nothing is validated or changed here: every byte comes out as part of a record or as a separator between two. Separators
+are white space, commas, brackets around records, and byte-order marks.
 
-Nearly every file is lines of flat objects. A block of those is told by a few counts and parsed at once (`Block`). In
-any other block, records are found one by one:
+Nearly every file is lines of flat objects. A few counts recognise a block of those, and it is parsed at once (`Block`).
+In any other block, records are found one by one:
 
 - at a `{` that begins a whole JSON object of at most `LARGEST_RECORD` bytes, the record is that object;
 - at any other `{` it is broken, and runs to the next restart: a `{` that begins a line, or that follows a `}` with only
   separators between;
-- anything else is a record to the end of its line or to a restart, or by itself where it is a lone JSON value.
+- anything else is a record to the end of its line or to a restart, or by itself if it is a lone JSON value.
 
-At most twice `LARGEST_RECORD` and a few blocks are held, of a larger record its first `HEAD` bytes. With what the
-parser takes for a record of a million fields that is less than 256 MiB. Each bracket is looked at once, however many of
-them never close.
+At most twice `LARGEST_RECORD` and a few blocks are held; of a larger record, its first `HEAD` bytes. With what the
+parser needs for a record of a million fields, that is less than 256 MiB. Each bracket is looked at once, however many
+of them never close.
 """
 
 import hashlib
@@ -34,24 +34,24 @@ from stedi_assets.ingest.json_text import (
     with_all_the_stack,
 )
 
-# A larger record is not accepted: this is some 40,000 times a customer's.
+# A larger record is not accepted. This is some 40,000 times the size of a customer's.
 LARGEST_RECORD = 16_000_000
-# So much is kept of a record that is too large.
+# How much is kept of a record that is too large.
 HEAD = 64 << 10
 
 _BLOCK = 1 << 20
-# How far separators are looked back at or ahead of, and how long a lone value may be.
+# How far separators are looked for, back or ahead, and how long a lone value may be.
 _NEAR = 64 << 10
 
 _NARROW = b" \t\n\x0b\f\r,[]"
 _WIDE = (b"\xef\xbb\xbf", b"\xc2\x85", b"\xc2\xa0", b"\xe2\x80\xa8", b"\xe2\x80\xa9")
 _WIDEST = 3
 _NARROW_BUT_OPENING = re.compile(rb"[ \t\n\x0b\f\r,\]]*")
-# All but the last of a run of brackets.
+# All but the last bracket of a run.
 _OPENINGS = re.compile(rb"\[+(?=\[)")
 _BRACKETED = re.compile(rb"\[([ \t\n\x0b\f\r\xef\xbb\xbf\xc2\x85\xa0\xe2\x80\xa8\xa9]*)\]")
 _LINE_BREAK = re.compile(rb"[\n\r]|\xe2\x80[\xa8\xa9]")
-# The bytes that separators are made of; what matches need not be one.
+# The bytes that separators consist of; a match need not be a separator.
 _LIKE_SEPARATORS = rb"[ \t\n\x0b\f\r,\[\]\xef\xbb\xbf\xc2\x85\xa0\xe2\x80\xa8\xa9]*"
 _NEXT_OBJECT = rb"\}(" + _LIKE_SEPARATORS + rb")(?=\{)"
 _RESTART = re.compile(rb"(?:[\n\r]|\xe2\x80[\xa8\xa9])[ \t]*(?=\{)|" + _NEXT_OBJECT)
@@ -62,18 +62,18 @@ _SCALAR = re.compile(
     rb'|"[^"\\\x00-\x1f]*(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*)*")'
 )
 _STRUCTURE = re.compile(rb'["{}\[\]]')
-# Strict, but for NaN and Infinity; nothing of what it reads is kept.
+# Strict, except for NaN and Infinity; nothing that it reads is kept.
 _PARSER = json.JSONDecoder(object_pairs_hook=bool, parse_int=bool, parse_float=bool, parse_constant=bool)
-# `-Infinity`, or an escape: what is cut off within it looks wrong, not unfinished.
+# `-Infinity`, or an escape: text that is cut off within it looks wrong, not unfinished.
 _LONGEST_TOKEN = 16
-# How far an object is looked ahead of at first.
+# How far to look ahead for the end of an object at first.
 _LOOK = 4 << 10
 
 Listener = Callable[[bytes], None]
 
 
 class Stream(Protocol):
-    """What is read: at most so many bytes at a time, none at the end."""
+    """A source of bytes: at most so many at a time, none at the end."""
 
     def read(self, size: int, /) -> bytes:
         """Return the next bytes."""
@@ -83,11 +83,11 @@ class Stream(Protocol):
 class Record:
     """One record.
 
-    `raw` are its bytes; of one larger than `LARGEST_RECORD` the first `HEAD`. `offset` is where it begins in the
-    stream, `length` how long it is, `separator_bytes` how many bytes stood before it. `is_object`: it is one JSON
-    object; `value` is that object, unless there is a doubt about it. `digest` is the BLAKE2b hash of all of a larger
-    record. `larger_object` are the first `HEAD` bytes of an object that begins here and is larger than any record may
-    be, so that it counts as broken.
+    `raw` are its bytes; if it is larger than `LARGEST_RECORD`, the first `HEAD`. `offset` is where it begins in the
+    stream, `length` how long it is, `separator_bytes` how many bytes precede it. `is_object`: it is one JSON object;
+    `value` is that object, unless there is a doubt about it. `digest` is the BLAKE2b hash of all of a larger record.
+    `larger_object` are the first `HEAD` bytes of an object that begins here and is larger than any record may be, so
+    that it counts as broken.
     """
 
     raw: bytes
@@ -101,7 +101,7 @@ class Record:
 
     @property
     def is_cut_off(self) -> bool:
-        """Whether this may be the beginning of an object that did not go on."""
+        """Whether this may be the beginning of an object that was cut off."""
         return not self.is_object and self.raw.startswith(b"{") and not self.raw.endswith(b"}")
 
 
@@ -109,8 +109,8 @@ class Record:
 class Block:
     """Lines that are one flat object each, parsed.
 
-    `lines` are their bytes and `data` those of the whole block, which begins with the first one. `separator_bytes` is
-    how many bytes stood before it.
+    `lines` are their bytes, and `data` those of the whole block, which begins with the first line. `separator_bytes` is
+    how many bytes precede it.
     """
 
     data: bytes
@@ -123,7 +123,7 @@ class Block:
         """Yield the records one by one."""
         position, before = 0, self.separator_bytes
         for line, value in zip(self.lines, self.objects, strict=True):
-            # Each line has one brace, and what stands between two lines has none.
+            # Each line has one opening brace, and there is none between two lines.
             start = self.data.index(b"{", position)
             separators = before + start - position
             yield Record(line, self.offset + start, len(line), separators, is_object=True, value=value)
@@ -132,9 +132,9 @@ class Block:
 
 @dataclass(frozen=True)
 class End:
-    """The end of the stream: the separators that stood there, and how many bytes there were in all.
+    """The end of the stream: the separators before it, and how many bytes there were in all.
 
-    `within_object`: an object has begun and not ended, so that it may go on in another stream.
+    `within_object`: an object has begun and not ended, so it may go on in another stream.
     """
 
     separator_bytes: int
@@ -143,9 +143,9 @@ class End:
 
 
 def split(content: Stream, larger: Callable[[], Listener] | None = None) -> Iterator[Block | Record | End]:
-    """Yield what a stream holds, in order, its end last.
+    """Yield the content of a stream in order, its end last.
 
-    At a record that is too large to be held, `larger` is asked for a listener, which is given all of its bytes.
+    For a record that is too large to be held, `larger` returns a listener, which gets all of its bytes.
     """
     window = _Window(content)
     objects = _Objects(window)
@@ -183,12 +183,12 @@ def split_records(content: Stream) -> Iterator[Record]:
 
 
 def _flat_lines(data: bytes, offset: int, separator_bytes: int) -> Block | None:
-    """Return a block of lines that are one flat object each; None where they may be anything else.
+    """Return a block of lines that are one flat object each; None if they may be anything else.
 
-    As JSON has no line break in a string, each line begins outside of one. It begins with the only brace it has, and so
-    no object holds another. It ends with a brace, and so its object ends there.
+    JSON strings have no line breaks, so each line begins outside of one. It begins with its only opening brace, so no
+    object holds another. It ends with a brace, so its object ends there.
     """
-    # What may stand between two objects on one line. Within a string this would make the text no JSON.
+    # What may separate two objects on one line. Within a string, the new line break would make the text invalid.
     text = data.replace(b"}{", b"}\n{").replace(b"},{", b"}\n{").replace(b"}, {", b"}\n{")
     lines = [line for line in (line.strip(b" \t\r,]") for line in text.split(b"\n")) if line]
     joined = b",\n".join(lines)
@@ -207,7 +207,7 @@ def _flat_lines(data: bytes, offset: int, separator_bytes: int) -> Block | None:
 def _next_record(
     window: "_Window", objects: "_Objects", separators: int, larger: Callable[[], Listener] | None
 ) -> Record:
-    """Take the record that begins here, found without any guess."""
+    """Take the record that begins here, found without guessing."""
     offset = window.offset
     begins_object = window.starts_with(b"{")
     if begins_object and (end := objects.end_of(offset)):
@@ -237,7 +237,7 @@ def _take_larger(window: "_Window", listener: Listener, *, to_line_end: bool) ->
 
 
 class _Window:
-    """The bytes around a position in a stream, and what can be told from them alone."""
+    """The bytes around a position in a stream, and what they alone can tell."""
 
     def __init__(self, content: Stream) -> None:
         self._content = content
@@ -248,7 +248,7 @@ class _Window:
 
     @property
     def offset(self) -> int:
-        """Where the position is in the stream."""
+        """The position in the stream."""
         return self.start + self.position
 
     @property
@@ -262,7 +262,7 @@ class _Window:
         return self.all_read and not self.ahead
 
     def read_on(self) -> None:
-        """Let go of what has been taken, and have twice as much in sight, so that nothing is copied often."""
+        """Drop what has been taken, and bring twice as much in sight, so that bytes are rarely copied."""
         kept = self.bytes[self.position :]
         wanted = max(_BLOCK, len(kept))
         blocks = []
@@ -274,26 +274,26 @@ class _Window:
         self.bytes, self.position = b"".join([kept, *blocks]), 0
 
     def have(self, count: int) -> None:
-        """Have so many bytes in sight, or all that is left."""
+        """Bring so many bytes in sight, or all that are left."""
         while self.ahead < count and not self.all_read:
             self.read_on()
 
     def look(self, count: int) -> bytes:
-        """Return bytes in sight."""
+        """Return the next bytes in sight."""
         return self.bytes[self.position : self.position + count]
 
     def take(self, count: int) -> bytes:
-        """Return bytes in sight, and go behind them."""
+        """Return the next bytes in sight, and move past them."""
         taken = self.look(count)
         self.position += len(taken)
         return taken
 
     def starts_with(self, start: bytes) -> bool:
-        """Whether certain bytes are next."""
+        """Whether these bytes are next."""
         return self.bytes.startswith(start, self.position)
 
     def skip_separators(self) -> int:
-        """Go to the next record, and return how many bytes were passed over."""
+        """Move to the next record, and return how many bytes were skipped."""
         began = self.offset
         while True:
             self.have(_WIDEST)
@@ -308,7 +308,7 @@ class _Window:
                 self.have(_NEAR)
                 if run := _OPENINGS.match(self.bytes, self.position):
                     self.position = run.end()
-                # An array with nothing in it is a record, and a quarantined one.
+                # An empty array is a record, and is quarantined.
                 if _end_of_empty_array(self.bytes, self.position):
                     return self.offset - began
                 self.position += 1
@@ -316,7 +316,7 @@ class _Window:
                 return self.offset - began
 
     def lines_ahead(self) -> tuple[bytes, int]:
-        """Return a block of whole lines, as far as can be told, without separators behind them; and its end."""
+        """Return a block of whole lines, as far as can be told, without separators after them; and where it ends."""
         self.have(_BLOCK)
         data = self.look(_BLOCK)
         if len(data) == _BLOCK:
@@ -326,7 +326,7 @@ class _Window:
         return data.rstrip(_NARROW), self.offset + len(data)
 
     def line_ahead(self) -> tuple[bytes, int]:
-        """Return the rest of the line, empty if it is long; and until where there is no other."""
+        """Return the rest of the line, or nothing if it is long; and the offset before which no other line begins."""
         self.have(_BLOCK)
         end = self.bytes.find(b"\n", self.position, self.position + _BLOCK)
         if end < 0:
@@ -336,7 +336,7 @@ class _Window:
         return self.bytes[self.position : end].rstrip(_NARROW), self.start + end
 
     def length_of_lone_value(self) -> int | None:
-        """Return how long an empty array or a JSON value is that stands by itself here; None if none does."""
+        """Return the length of an empty array or JSON value that stands alone here; None if there is none."""
         self.have(_NEAR)
         if array := _end_of_empty_array(self.bytes, self.position):
             return array - self.position
@@ -351,7 +351,7 @@ class _Window:
         return scalar.end() - self.position if is_alone and _are_separators(between) else None
 
     def length_of_fragment(self, *, to_line_end: bool) -> int:
-        """Return how long what begins here is, if it is no object; more than `LARGEST_RECORD` if it may be longer."""
+        """Return the length of what begins here, if it is no object; more than `LARGEST_RECORD` if it may be longer."""
         looked_at = 0
         while (length := self.length_in_sight(looked_at, to_line_end=to_line_end)) is None:
             if self.ahead > LARGEST_RECORD:
@@ -361,7 +361,7 @@ class _Window:
         return length
 
     def length_in_sight(self, looked_at: int = 0, *, to_line_end: bool) -> int | None:
-        """Return how long a fragment is, the separators behind it left out; None if its end is not in sight."""
+        """Return the length of a fragment without the separators after it; None if its end is not in sight."""
         end = _end_of_fragment(self.bytes, self.position + looked_at, to_line_end=to_line_end)
         if end is None and not self.all_read:
             return None
@@ -372,9 +372,9 @@ class _Window:
 class _Objects:
     """Where the objects of a stream end.
 
-    A parser says so, which stops at the first thing that is no JSON. Whatever object was open there is broken too;
-    that is kept, so that nothing is parsed again from each brace before it. Where an object is too large or too deep,
-    a count of brackets goes on from where it stopped for those that began within it.
+    A parser finds out, which stops at the first thing that is not JSON. Every object that was open there is broken too.
+    That is remembered, so that nothing is parsed again from each brace before it. If an object is too large or too
+    deep, a count of brackets goes on from where the parser stopped, for the objects that began within it.
     """
 
     def __init__(self, window: _Window) -> None:
@@ -388,7 +388,7 @@ class _Objects:
         self.are_open_at_end = False
 
     def end_of(self, offset: int) -> int | None:
-        """Return where an object ends that begins at an offset; None if it is broken, too large or too deep."""
+        """Return where the object ends that begins at an offset; None if it is broken, too large or too deep."""
         if offset in self._broken:
             return None
         if offset in self._open:
@@ -417,7 +417,7 @@ class _Objects:
                     self._give_up(offset, offset + length)
                     return None
                 if length <= LARGEST_RECORD:
-                    # Not all at once: an error takes as long as the text before it.
+                    # In steps, because an error takes as long as the text before it.
                     size *= 8
                     continue
             # Too large or too deep.
@@ -426,7 +426,7 @@ class _Objects:
             return None
 
     def _give_up(self, offset: int, until: int) -> None:
-        """Keep that no object ends that began here and is open at an offset."""
+        """Remember that no object ends that began here and is still open at `until`."""
         self._begin(offset)
         self._closes(offset, until)
         self._broken, self._open = set(self._open), {}
@@ -435,7 +435,7 @@ class _Objects:
         self._open, self._depth, self._frontier = {}, 0, offset
 
     def _closes(self, offset: int, until: int | None = None) -> bool:
-        """Count brackets until an object ends, or is too large or too deep, or an offset is reached; say if it ends."""
+        """Count brackets until an object ends, or is too large or too deep, or `until` is reached; say if it ends."""
         window = self._window
         while self._depth - self._open.get(offset, 0) <= DEEPEST_NESTING:
             at = self._frontier - window.start
@@ -463,7 +463,7 @@ class _Objects:
 
 
 def _end_of_json(text: str) -> int | json.JSONDecodeError | None:
-    """Return where the JSON value ends that a text begins with, or what is wrong; None if it is too deep to tell."""
+    """Return where the JSON value ends that a text begins with, or the error; None if it is too deep to tell."""
     try:
         return with_all_the_stack(partial(_PARSER.raw_decode, text))[1]
     except json.JSONDecodeError as error:
@@ -473,12 +473,12 @@ def _end_of_json(text: str) -> int | json.JSONDecodeError | None:
 
 
 def _is_unfinished(error: json.JSONDecodeError, text: str) -> bool:
-    """Whether what the parser stopped at could be whole if there were more of the text."""
+    """Whether what the parser stopped at could be valid with more text."""
     return error.msg.startswith("Unterminated") or error.pos > len(text) - _LONGEST_TOKEN
 
 
 def _end_of_fragment(text: bytes, position: int, *, to_line_end: bool) -> int | None:
-    """Return where a fragment ends: at a restart, or where its line does; None if neither is in sight."""
+    """Return where a fragment ends: at a restart, or at its line's end; None if neither is in sight."""
     pattern = _LINE_END_OR_RESTART if to_line_end else _RESTART
     while match := pattern.search(text, position):
         between = match[1] or b""

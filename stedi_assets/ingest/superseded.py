@@ -1,7 +1,7 @@
-"""Customers' records that outlive the files that held them: what a person's records once said is not unsaid by a file.
+"""Customers' records that outlive their files: replacing a file does not unsay what a person's records once said.
 
-When a customers' file is replaced, the records that it held stay in customer_landing, marked as superseded, and count
-for consent and for who holds a device. Only a later record, an erasure, or `forget_files` by name changes that.
+When a customers' file is replaced, its records stay in customer_landing, marked as superseded, and count for consent
+and for who holds a device. Only a later record, an erasure, or `forget_files` by name changes that.
 """
 
 from collections.abc import Collection
@@ -19,17 +19,17 @@ _SAME_RECORD = ("_source_file", "raw", "_digest")
 def kept_accepted(
     before: DataFrame, live: DataFrame | None, replaced: Collection[str], forget: Collection[str]
 ) -> DataFrame:
-    """Return the accepted records that stay though their file is another now, each once.
+    """Return the accepted records that stay although their file was replaced, each once.
 
-    In: `before`, customer_landing as it was; `live`, what the files hold now, None where that is nothing; `replaced`,
-    the files with other content than then; `forget`, those that somebody has said to forget, by name.
-    Out: the columns of `before`, `_superseded` true.
+    In: `before`, customer_landing as it was; `live`, what the files hold now, None if that is nothing; `replaced`, the
+    files whose content has changed since; `forget`, the files to be forgotten, by name. Out: the columns of `before`,
+    `_superseded` true.
     """
     old = _outlived(before, replaced, forget)
     if live is not None:
         old = old.join(live, on=[old[name].eqNullSafe(live[name]) for name in _COLUMNS], how="left_anti")
     others = [name for name in before.columns if name not in (*_COLUMNS, "_source_file", "_superseded")]
-    # Of several files that held the same record, the first by name.
+    # If several files held the same record, the first by name.
     once = old.groupBy(*_COLUMNS, *others).agg(F.min("_source_file").alias("_source_file"))
     return once.withColumn("_superseded", F.lit(True)).select(*before.columns)
 
@@ -41,10 +41,10 @@ def kept_quarantined(
     replaced: Collection[str],
     forget: Collection[str],
 ) -> DataFrame:
-    """Return the quarantined records that stay though their file is another now.
+    """Return the quarantined records that stay although their file was replaced.
 
-    One goes when the file in the place of its own has an accepted record of everybody whom it names. In and out: as
-    above; `accepted` are the records that the files hold now.
+    A record goes if the new file has an accepted record of everybody whom it names. In and out: as above; `accepted`
+    are the records that the files hold now.
     """
     old = _outlived(before, replaced, forget)
     if live is not None:
@@ -52,7 +52,7 @@ def kept_quarantined(
     if accepted is not None:
         named = old.select(*_SAME_RECORD, F.explode_outer("_people").alias("_person"))
         unread = named.join(accepted, on=["_source_file", "_person"], how="left_anti")
-        # Under other names: both sides come of the same rows.
+        # Rename the columns: both sides come from the same rows.
         unread = unread.select(*(F.col(name).alias(f"unread {name}") for name in _SAME_RECORD))
         same = [F.col(name).eqNullSafe(F.col(f"`unread {name}`")) for name in _SAME_RECORD]
         old = old.join(unread, on=same, how="left_semi")
@@ -60,7 +60,7 @@ def kept_quarantined(
 
 
 def _outlived(before: DataFrame, replaced: Collection[str], forget: Collection[str]) -> DataFrame:
-    """Return the records of before whose file is another now, but for those that may be forgotten."""
+    """Return the records of `before` whose file was replaced, except those that may be forgotten."""
     spark = before.sparkSession
     listed = dict.fromkeys(replaced, True) | dict.fromkeys(forget, False)
     if not listed:

@@ -1,8 +1,8 @@
 """Validation: one record in, its typed columns or the reasons for its quarantine out.
 
-A block of plain records is validated column by column (`RecordValidator.columns`), a record that holds nothing in doubt
-by its parsed object, and any other by its members as they are written (`_from_members`). That is the rule; the other
-two are short cuts to the same result.
+A block of plain records is validated column by column (`RecordValidator.columns`), a record that is not in doubt by its
+parsed object, and any other by its members as they are written (`_from_members`). That is the rule; the other two are
+shortcuts to the same result.
 """
 
 import re
@@ -26,7 +26,7 @@ _NOT_FINITE = {"NaN", "Infinity", "-Infinity", "+Infinity", "INF", "-INF", "+INF
 _KEY_OF = {Form.EMAIL: ("_person", person_of), Form.SERIAL_NUMBER: ("_device", device_of)}
 _INSTANTS = (Form.INSTANT, Form.SHARE_INSTANT)
 _ESCAPED = re.compile(rb"\\.", re.DOTALL)
-# Up to here every whole number is a DOUBLE.
+# Up to here, a DOUBLE holds every whole number exactly.
 _LARGEST_EXACT = 2**53
 _MOST_KEYS_KEPT = 100_000
 
@@ -36,7 +36,7 @@ class QuarantinedRecord:
     """A record that is not accepted: why, and whom it may concern.
 
     `updated` is its `lastUpdateDate` in epoch milliseconds, None if that cannot be read without doubt. `mentions` is
-    None where it may concern anybody.
+    None if it may concern anybody.
     """
 
     reasons: tuple[str, ...]
@@ -60,7 +60,7 @@ class RecordValidator:
         self._keys: dict[str, dict[str, str]] = {name: {} for name, _ in _KEY_OF.values()}
 
     def columns(self, block: Block) -> dict[str, list[Any]] | None:
-        """Return the typed columns of a block, its keys among them; None where a record of it is in any doubt."""
+        """Return the typed columns of a block, including its keys; None if any record in it is in doubt."""
         objects = block.objects
         if b"\\" in block.data or not set[str]().union(*objects) <= self._names:
             return None
@@ -71,20 +71,20 @@ class RecordValidator:
                 return None
             found[column.name] = _held(column, values)
         texts = sum(len(found[name]) - found[name].count(None) for name in self._texts)
-        # Each name and each text has two quotation marks; of two equal names, the parser has kept one.
+        # Each name and each text has two quotation marks; of two equal names, the parser has kept only one.
         if block.data.count(b'"') != 2 * (sum(map(len, objects)) + texts):
             return None
         return found
 
     def _add_keys(self, column: Column, texts: Sequence[str], found: dict[str, list[Any]]) -> bool:
-        """Add the keys of a column that has some; say whether each text has one."""
+        """Add the keys of a column, if it has any; return whether each text has one."""
         if column.form not in _KEY_OF:
             return True
         name, key_of = _KEY_OF[column.form]
         known = self._keys[name]
         if len(known) > _MOST_KEYS_KEPT:
             known.clear()
-        # Not by `-`: a set less a view looks at every known key, for each record that is validated alone.
+        # Not by `-`: a set minus a view looks at every known key, for each record that is validated alone.
         for text in {text for text in texts if text not in known}:
             if (key := key_of(text)) is None:
                 return False
@@ -93,7 +93,7 @@ class RecordValidator:
         return True
 
     def validate(self, record: Record, evidence: Evidence | None = None) -> dict[str, Any] | QuarantinedRecord:
-        """Return the typed columns of a record, its keys among them, or why it is not accepted.
+        """Return the typed columns of a record, including its keys, or why it is not accepted.
 
         `evidence` is that of all of a record that is too large to be held.
         """
@@ -109,14 +109,14 @@ class RecordValidator:
         return self._from_members(record.raw)
 
     def _from_object(self, raw: bytes, value: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Return the row of an object that holds nothing in doubt."""
+        """Return the row of an object, or None if anything in it is in doubt."""
         unknown = value.keys() - self._names
         if len(value) > MOST_FIELDS or any(name.lower() in self._by_small_name for name in unknown):
             return None
         texts = sum(type(found) is str for found in value.values())
         unescaped = _ESCAPED.sub(b"", raw) if b"\\" in raw else raw
         if unescaped.count(b'"') != 2 * (len(value) + texts):
-            return None  # a name twice; or a nested value, which may hold one
+            return None  # a duplicate name; or a nested value, which may hold one
         row: dict[str, list[Any]] = {}
         for column in self._columns:
             row[column.name] = [value.get(column.name)]
@@ -159,7 +159,7 @@ class RecordValidator:
         return find_evidence(raw, of_customers=self.source.name == "customer")
 
 
-# The types of a value that leave no doubt, as the parser gives them.
+# The parser's types for values that are not in doubt.
 _KINDS: dict[Form | None, set[type]] = {
     Form.EMAIL: {str},
     Form.SERIAL_NUMBER: {str},
@@ -171,7 +171,7 @@ _KINDS: dict[Form | None, set[type]] = {
 
 
 def _are_plain(column: Column, values: Sequence[Any]) -> bool:
-    """Whether each value of a column, as the parser gives it, is what the column is to hold, without any doubt."""
+    """Whether each parsed value of a column is valid for it, without any doubt."""
     kinds = set(map(type, values))
     if not kinds <= _KINDS[column.form] | (set() if column.required else {type(None)}):
         return False
@@ -184,7 +184,7 @@ def _are_plain(column: Column, values: Sequence[Any]) -> bool:
 
 
 def _held(column: Column, values: list[Any]) -> list[Any]:
-    """Return plain values as a column holds them: a zero without its sign, which engines compare in their own ways."""
+    """Return plain values as a column holds them: a zero has no sign, because engines compare -0.0 differently."""
     return [value + 0.0 for value in values] if column.form is Form.NUMBER else values
 
 
@@ -195,10 +195,10 @@ class _Refused(Exception):
 
 
 def _typed(column: Column, value: Any) -> Any:
-    """Return the value that a column gets; raise why there is none."""
+    """Return the value that a column gets; raise `_Refused` if there is none."""
     is_number, is_text = isinstance(value, Number), type(value) is str
     if column.form is Form.SHARE_INSTANT and (value is False or value == "" or (is_number and _is_zero(value))):
-        return None  # the sources' ways to say no
+        return None  # the sources' ways of saying no
     if column.form in _INSTANTS or column.form is Form.NUMBER:
         if isinstance(value, str) and value in _NOT_FINITE:
             raise _Refused("not_finite")
@@ -212,7 +212,7 @@ def _typed(column: Column, value: Any) -> Any:
         return str(value)
     if not is_text:
         raise _Refused("wrong_type")
-    # Half of a character is none, and no UTF-8 can hold it.
+    # Half a character is none, and UTF-8 cannot encode it.
     return value.encode("utf-8", "replace").decode()
 
 
@@ -224,7 +224,7 @@ def _key(text: str, key_of: Callable[[str], str | None]) -> str:
 
 
 def _instant(written: str, roughly: float) -> int:
-    # Exactly, but only near the range: a Decimal cannot hold every exponent that JSON can spell.
+    # Compare exactly, but only near the range: a Decimal cannot hold every exponent that JSON can spell.
     if FIRST_INSTANT - 1 <= roughly <= END_OF_INSTANTS:
         exact = Decimal(written)
         if exact == int(exact) and FIRST_INSTANT <= exact < END_OF_INSTANTS:
