@@ -43,9 +43,9 @@ class Form(str, Enum):
 class Column:
     """A column. `form` is how a landing file writes it; only landing columns have one.
 
-    `personal_data` is its kind of data, in the words of the Fides taxonomy: `user…` is a person's, `system…` is not.
-    `made_from` are the columns of the table's inputs that it is made from, as `table.column`; where none are named, it
-    is that of the same name in the first input that has one. `unit` is what its numbers are in.
+    `personal_data` is its kind of data, in the terms of the Fides taxonomy: `user…` is a person's, `system…` is not.
+    `made_from` are the columns of the table's inputs that it is made from, as `table.column`; if there are none, it is
+    made from that of the same name in the first input that has one. `unit` is the unit of its numbers.
     """
 
     name: str
@@ -63,8 +63,8 @@ class Table:
     """A table of the lake: what a row is, its columns, and the key that no two rows share (empty: rows may repeat).
 
     `path` is the table's folder below the lake. `inputs` are the tables it is computed from. `policy_applies` says
-    whether the policy switches decide its rows, which they do everywhere but in the landing zone. One that leaves the
-    house `has_data_card`. A table of readings is partitioned by the UTC day of the column `instant`.
+    whether the policy switches decide its rows, which they do everywhere but in the landing zone. A table that others
+    are given `has_data_card`. A table of readings is partitioned by the UTC day of the column `instant`.
     """
 
     name: str
@@ -98,18 +98,18 @@ class Table:
 
     @property
     def identifies_people(self) -> bool:
-        """Whether a column names or describes a person, rather than what a sensor saw of somebody."""
+        """Whether a column names or describes a person, rather than what a sensor measured."""
         return any(column.personal_data.startswith(_IDENTIFYING) for column in self.columns)
 
     @property
     def ddl(self) -> str:
-        """The schema as Spark reads it."""
+        """The schema in Spark's DDL."""
         return ", ".join(f"`{column.name}` {column.type.value}" for column in self.columns)
 
 
 @dataclass(frozen=True)
 class Source:
-    """A source of landing files: its raw folder, the table of accepted records, that of the others, that of files."""
+    """A source of landing files: its raw folder, and its tables of accepted records, quarantined records, and files."""
 
     name: str
     landing: Table

@@ -1,4 +1,4 @@
-"""The switches that decide whose readings are used and how closely, and the purpose that allows the unusual ones."""
+"""The switches that decide whose readings are used and how exactly, and the purpose that allows the unusual ones."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -20,14 +20,14 @@ class Readings(str, Enum):
 
 
 class MatchOn(str, Enum):
-    """How device readings meet phone readings."""
+    """How device readings are matched with phone readings."""
 
     CUSTOMER_AND_TIMESTAMP = "customer_and_timestamp"
     TIMESTAMP = "timestamp"
 
 
 class PublishedTime(str, Enum):
-    """How close the instants of the table are that a model is trained on."""
+    """How exact the instants are in the table that a model is trained on."""
 
     MILLISECOND = "millisecond"
     SECOND = "second"
@@ -37,7 +37,7 @@ class PublishedTime(str, Enum):
 
     @property
     def milliseconds(self) -> int:
-        """How many milliseconds are published as one instant, their first."""
+        """How many milliseconds are published as one instant, the first of them."""
         return {"millisecond": 1, "second": 1_000, "minute": 60_000, "hour": 3_600_000, "day": 86_400_000}[self.value]
 
 
@@ -50,7 +50,7 @@ class Purpose(str, Enum):
 
 @dataclass(frozen=True)
 class Policy:
-    """The policy that trusted and curated tables are made under. The defaults are the only ones fit for production."""
+    """The policy that trusted and curated tables are made under. Only the defaults are fit for production."""
 
     consent_record: ConsentRecord = ConsentRecord.LATEST
     readings: Readings = Readings.ALL
@@ -73,7 +73,7 @@ class Policy:
 
     @classmethod
     def from_dict(cls, found: Mapping[str, str]) -> "Policy":
-        """Return the policy that a snapshot keeps."""
+        """Return the policy from a snapshot's summary."""
         return cls(
             ConsentRecord(found["consent_record"]),
             Readings(found["readings"]),

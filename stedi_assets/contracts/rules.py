@@ -1,15 +1,15 @@
-"""What every table must keep: the rules that its asset checks report on, each with what to do when it is broken.
+"""What every table must keep: the rules that its asset checks report on, each with what to do if it is violated.
 
-A rule is an ERROR or a warning. ERROR blocks: a table that breaks it is not published where that shows beforehand, and
-nothing is made of the table. A rule is found kept or broken in one of three ways:
+A rule is an ERROR or a warning. An ERROR blocks: a table that violates it is not published if that shows beforehand,
+and nothing is made from the table. A rule is evaluated in one of three ways:
 
-- `row_predicate`, an SQL expression that is true for every good row: Spark counts it while the table is written;
-- `violations_sql`, a query for the rows that break it, over `stored` (the table itself), the other published tables,
+- `row_predicate`, an SQL predicate that is true for every good row: Spark counts it while the table is written;
+- `violations_sql`, a query for the rows that violate it, over `stored` (the table itself), the other published tables,
   and the views of `stedi_assets.verification`: DuckDB counts those in what was written, before it is published;
-- neither: it is about files and snapshots, and `stedi_assets.verification.findings` says how it is found.
+- neither: it is about files and snapshots, and `stedi_assets.verification.findings` evaluates it.
 
-All of it is SQL that Athena runs too, but for the backticks around names in `row_predicate`. `{as_of}` is the instant
-the table was made for, in epoch milliseconds.
+Athena runs all of this SQL too, except for the backticks around names in `row_predicate`. `{as_of}` is the instant the
+table was made for, in epoch milliseconds.
 """
 
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ from stedi_assets.contracts.policy import ConsentRecord, MatchOn
 
 
 class Severity(str, Enum):
-    """What a broken rule does: an ERROR blocks, a warning is only shown."""
+    """What a violated rule does: an ERROR blocks, a warning is only shown."""
 
     ERROR = "error"
     WARN = "warn"
@@ -29,7 +29,7 @@ class Severity(str, Enum):
 class Rule:
     """A rule of a table.
 
-    `description` is what is so when it is kept; `skipped_under` is the policy under which it does not apply.
+    `description` says what holds when it is kept; `skipped_under` is the policy under which it does not apply.
     """
 
     name: str
@@ -48,7 +48,7 @@ END_OF_INSTANTS = 4_100_000_000_000
 
 @dataclass(frozen=True)
 class Thresholds:
-    """When a check warns or fails, as shares; and up to how many rows the second engine runs."""
+    """The shares at which a check warns or fails, and the number of rows up to which the second engine runs."""
 
     quarantine_rate: float = 0.01
     unattributed_share: float = 0.05
@@ -61,8 +61,8 @@ _REBUILD = "Run rebuild_lakehouse; if it stays, look for the change to the trans
 _TAMPERED = "Somebody has changed the stored files: materialise the table again, and find out who."
 _WITHDRAWN = "Run rebuild_lakehouse at once: until then, data of people who no longer consent are stored here."
 
-# The sensors' range. Phones' accelerometers measure up to 16 g (Bosch BMI160, among others); 400 cm is the reach of
-# the HC-SR04, and 4,000 is the same in millimetres: the sources name no unit.
+# The sensors' range. Phones' accelerometers measure up to 16 g (Bosch BMI160, among others). The HC-SR04 reaches 400
+# cm, which is 4,000 in millimetres: the sources name no unit.
 _MOST_ACCELERATION = 16
 _MOST_DISTANCE = 4_000
 
@@ -257,7 +257,7 @@ PAIRS_ARE_OF_ONE_PERSON = Rule(
 
 
 def every_file_gives_records(severity: Severity) -> Rule:
-    """Return the rule that something was accepted of every file that holds anything."""
+    """Return the rule that at least one record was accepted from every file that holds any."""
     return Rule(
         "every_file_gives_records",
         "Of every file that holds records, at least one was accepted.",
@@ -282,7 +282,7 @@ def unique_key(names: tuple[str, ...]) -> Rule:
 def consent_is_current(
     column: str, people: str = "customer_trusted", person: str = "email", *, skipped_under: MatchOn | None = None
 ) -> Rule:
-    """Return the rule that a table holds nobody but who is in customer_trusted now; `column` names the person."""
+    """Return the rule that a table holds only people who are in customer_trusted now; `column` names the person."""
     violations_sql = f"""SELECT 1 FROM stored
         WHERE "{column}" IS NULL OR "{column}" NOT IN (SELECT {person} FROM {people})"""
     description = "Nobody is here who is not in customer_trusted now."

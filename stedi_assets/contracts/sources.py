@@ -1,6 +1,6 @@
-"""The three sources: of each, what a record holds, its landing table, its quarantine and its ledger of files.
+"""The three sources: what a record of each holds, its landing table, its quarantine and its table of files.
 
-JSON parsing, Dagster's column metadata and asset checks follow from the objects here.
+JSON parsing, Dagster's column metadata and asset checks follow from these objects.
 """
 
 from stedi_assets.contracts import rules
@@ -31,7 +31,7 @@ _SUPERSEDED = Column(
     True,
     _OPERATIONS,
 )
-# What a quarantined record says of whom it concerns, read once, at the landing gate.
+# Whom a quarantined record concerns. The landing gate reads this once.
 _EVIDENCE = (
     Column("_offset", Type.BIGINT, "Where the record begins in the file, unpacked", True, _OPERATIONS, unit="bytes"),
     Column("_length", Type.BIGINT, "How long the record is", True, _OPERATIONS, unit="bytes"),
@@ -54,7 +54,7 @@ _EVIDENCE = (
 )
 
 
-# What became of a raw file. Its records are in no column; its name is an alias where it could hold somebody's data.
+# What became of a raw file. No column holds its records; its name is an alias if it could hold personal data.
 _FILES = (
     Column("path", Type.STRING, "Path below the source's landing folder, or an alias", True, _OPERATIONS),
     Column("size", Type.BIGINT, "Size as the file lies", True, _OPERATIONS, unit="bytes"),
@@ -142,7 +142,7 @@ def _source(
     *own_rules: Rule,
     instant: str | None = None,
 ) -> Source:
-    # Customers' records outlive the files that held them; readings do not.
+    # Customers' records outlive their files; readings do not.
     marks = (_SUPERSEDED,) if name == "customer" else ()
     landing = Table(
         name=f"{name}_landing",

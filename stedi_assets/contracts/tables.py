@@ -1,7 +1,7 @@
 """The trusted and curated tables, and all tables by their names.
 
 The rules a table must pass before it is published, Dagster's column metadata and asset checks, and the README's table
-list follow from the objects here.
+list follow from these objects.
 """
 
 from dataclasses import replace
@@ -165,7 +165,7 @@ TABLES: dict[str, Table] = {
 
 
 def made_from(table: Table, column: Column) -> tuple[tuple[str, str], ...]:
-    """Return what a column is made from: the table and name of each column."""
+    """Return the columns that a column is made from, each as its table and name."""
     if column.made_from:
         return tuple((name.split(".")[0], name.split(".")[1]) for name in column.made_from)
     having = (name for name in table.inputs if column.name in TABLES[name].column_names)
@@ -179,6 +179,6 @@ ALL_TABLES: dict[str, Table] = {**QUARANTINE_TABLES, **FILES_TABLES, **TABLES}
 
 
 def companions_of(table: Table) -> tuple[Table, ...]:
-    """Return the tables that a landing table's snapshots name, and that are published with it: quarantine and files."""
+    """Return the tables that a landing table's snapshots name and that are published with it: quarantine and files."""
     source = LANDING_TABLES.get(table.name)
     return (source.quarantine, source.files) if source else ()
