@@ -22,15 +22,14 @@ def machine_learning_curated(
     """Return each trusted device reading with each trusted phone reading of the same person at the same instant.
 
     In: the two trusted tables; `hmac_pads`: one row, `inner_pad` and `outer_pad` BINARY, from
-    `stedi_assets.privacy.keys`. Out: the contract of `machine_learning_curated`. Where the policy matches on
-    the timestamp alone, the instant decides and the subject is the phone's person. Instants are published as closely as
-    the policy says.
+    `stedi_assets.privacy.keys`. Out: the contract of `machine_learning_curated`. If the policy matches on the timestamp
+    alone, the instant decides, and the subject is the phone's person. Instants are as exact as the policy says.
     """
     steps = step_trainer_trusted.select(F.col("sensorReadingTime").alias("timestamp"), "distanceFromObject", "user")
     if policy.match_on is MatchOn.TIMESTAMP:
         steps, readings, on = steps.drop("user"), with_subjects(accelerometer_trusted, "user", hmac_pads), ["timestamp"]
     else:
-        # A pseudonym for each device reading: there are several phone readings to each.
+        # Hash each device reading, not each pair: one device reading meets several phone readings.
         steps, readings, on = with_subjects(steps, "user", hmac_pads), accelerometer_trusted, ["user", "timestamp"]
     pairs = steps.join(readings, on=on, how="inner")
     instant = F.col("timestamp") - F.col("timestamp") % policy.published_time.milliseconds

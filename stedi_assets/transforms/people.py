@@ -1,6 +1,6 @@
-"""Who a record is about: consent, and who holds which device.
+"""Who consents, and who holds which device.
 
-People and devices are compared by the keys that the landing gate stored, and in no other way.
+People and devices are compared only by the keys that the landing gate stored.
 """
 
 from pyspark.sql import DataFrame, Window
@@ -9,17 +9,17 @@ from pyspark.sql import functions as F
 from stedi_assets.contracts import SOURCES, ConsentRecord, Policy
 
 _CONSENT = "shareWithResearchAsOfDate"
-# What stands for a column in the tables made of it.
+# The keys that replace these columns in the tables made from them.
 _KEYS = {"email": "_person", "serialNumber": "_device"}
 
 
 def chosen_records(customers: DataFrame, quarantined: DataFrame | None, policy: Policy, as_of: int) -> DataFrame:
-    """Return the record that decides for each person, for those whom it lets in.
+    """Return the record that decides for each person, if it lets them in.
 
-    `customers`: customer_landing. `quarantined`: its quarantine, None where that is empty; a record there counts for
-    each person it names as one without consent, the newest of all if its date is in doubt. `as_of`: epoch
-    milliseconds; a consent, or a record, from after it is none yet.
-    Columns out: the customer record's, keys for e-mail and serial number; one row per person.
+    `customers`: customer_landing. `quarantined`: its quarantine, None if that is empty; a record there counts as one
+    without consent for each person it names, and as the newest if its date is in doubt. `as_of`: epoch milliseconds; a
+    consent, or a record, from after it does not consent yet. Columns out: the customer record's, keys for e-mail and
+    serial number; one row per person.
     """
     columns = [column.name for column in SOURCES["customer"].record_columns]
     known_by_then = F.col("lastUpdateDate").isNull() | (F.col("lastUpdateDate") <= as_of)
@@ -35,7 +35,7 @@ def chosen_records(customers: DataFrame, quarantined: DataFrame | None, policy: 
         )
         records = records.unionByName(withheld, allowMissingColumns=True)
 
-    # Without a date, doubt goes against use: a consent is taken for the oldest record, anything else for the newest.
+    # Without a date, doubt goes against use: a consent counts as the oldest record, anything else as the newest.
     undated = F.when(F.col("consents"), F.lit(0)).otherwise(F.lit(2**63 - 1))
     newest_first = Window.partitionBy("_person").orderBy(
         F.coalesce("lastUpdateDate", undated).desc(),
@@ -48,7 +48,7 @@ def chosen_records(customers: DataFrame, quarantined: DataFrame | None, policy: 
 
 
 def holders(customers: DataFrame, quarantined: DataFrame | None) -> DataFrame:
-    """Return every person with at least one record carrying a serial number, accepted or quarantined.
+    """Return every person with at least one record, accepted or quarantined, that carries a serial number.
 
     Columns out: `person`, `serial`, each pair once.
     """

@@ -1,4 +1,4 @@
-"""Keyed hashes of people: what stands for a person where the person must not be known."""
+"""Keyed hashes of people, for where the person must not be known."""
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -14,9 +14,9 @@ def with_subjects(rows: DataFrame, person: str, hmac_pads: DataFrame) -> DataFra
 
 
 def keyed_hash(text: Column) -> Column:
-    """Return HMAC-SHA256 of a text as 64 hex digits, by the columns `inner_pad` and `outer_pad` of the same row.
+    """Return the HMAC-SHA256 of a text as 64 hex digits, by the columns `inner_pad` and `outer_pad` of the same row.
 
-    Spark has no such function (seen in 4.1), so it is spelled out as in RFC 2104.
+    Spark has no such function (seen in 4.1), so it is written out as in RFC 2104.
     """
     inner = F.unhex(F.sha2(F.concat("inner_pad", text.cast("binary")), 256))
     return F.sha2(F.concat(F.col("outer_pad"), inner), 256)

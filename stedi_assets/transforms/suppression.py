@@ -1,11 +1,11 @@
-"""Erased people: which records are theirs, told by keyed hashes alone.
+"""Erased people: keyed hashes alone tell which records are theirs.
 
-A person's hash is that of the key that the landing gate stored. A device that nobody else holds is the person's too;
-of a device that others hold, only the readings at which the person's phone was active. The list of hashes is kept
-by `stedi_assets.privacy.suppression`.
+A person's hash is that of the key that the landing gate stored. A device that nobody else holds is the person's too; of
+a device that others also hold, only the readings at which the person's phone was active.
+`stedi_assets.privacy.suppression` keeps the list of hashes.
 
 `pads` everywhere: one row, `inner_pad` and `outer_pad` BINARY, from `stedi_assets.privacy.keys`. `erased` everywhere:
-`hash`, and `back_since`, a consent from after the erasure in epoch milliseconds, null where there is none.
+`hash`, and `back_since`, a consent from after the erasure in epoch milliseconds, null if there is none.
 """
 
 from pyspark.sql import Column, DataFrame
@@ -20,13 +20,13 @@ _INSTANTS = {"customer": "lastUpdateDate", "accelerometer": "timestamp", "step_t
 
 
 def unsuppressed(accepted: DataFrame, source: Source, pads: DataFrame, erased: DataFrame) -> DataFrame:
-    """Return the accepted records that are nobody's who was erased, or are from after such a person came back.
+    """Return the accepted records that are of nobody erased, or are from after such a person came back.
 
-    In and out: the columns of `accepted`, the source's record columns among them.
+    In and out: the columns of `accepted`, including the source's record columns.
     """
     instant = F.col(_INSTANTS[source.name])
     if source.name == "customer":
-        # The record that brings the consent may have no date of its own.
+        # The record with the consent may have no date of its own.
         instant = F.greatest(instant, F.col(_CONSENT))
     kept = accepted.crossJoin(F.broadcast(pads))
     for text in _texts(source):
@@ -37,11 +37,12 @@ def unsuppressed(accepted: DataFrame, source: Source, pads: DataFrame, erased: D
 
 
 def unsuppressed_quarantine(quarantined: DataFrame, source: Source, pads: DataFrame, erased: DataFrame) -> DataFrame:
-    """Return the quarantined records that can concern nobody who was erased, or are from after such a person came back.
+    """Return the quarantined records that can concern nobody erased, or are from after such a person came back.
 
-    A record that may concern anybody is taken for each of theirs. In and out: the columns of `quarantined`.
+    A record that may concern anybody counts as concerning every erased person. In and out: the columns of
+    `quarantined`.
     """
-    # A broken reading is of no instant that could be trusted.
+    # A broken reading has no instant that could be trusted.
     instant = F.col("_updated") if source.name == "customer" else F.lit(None).cast("bigint")
     listed = erased.agg(F.collect_list(F.struct("hash", "back_since")).alias("listed"))
     anybody = F.col("_mentions").isNull()
@@ -58,10 +59,10 @@ def unsuppressed_quarantine(quarantined: DataFrame, source: Source, pads: DataFr
 
 
 def came_back(customers: DataFrame, pads: DataFrame, erased: DataFrame, as_of: int) -> DataFrame:
-    """Return who of the erased has consented since: `hash`, `back_since`, the first such consent.
+    """Return the erased people who have consented since: `hash`, and `back_since`, the first such consent.
 
-    `customers`: customer records. `erased`: `hash`, `erased_at` in epoch milliseconds. A consent from after `as_of` is
-    none yet.
+    `customers`: customer records. `erased`: `hash`, `erased_at` in epoch milliseconds. A consent from after `as_of`
+    does not count yet.
     """
     consents = customers.crossJoin(F.broadcast(pads)).select(
         keyed_hash(F.col("_person")).alias("hash"), F.col(_CONSENT).alias("consent")
@@ -71,7 +72,7 @@ def came_back(customers: DataFrame, pads: DataFrame, erased: DataFrame, as_of: i
 
 
 def hashes_of_devices(customers: DataFrame, quarantined: DataFrame | None, pads: DataFrame, person: str) -> DataFrame:
-    """Return the devices that only the person with that hash holds: `hash`."""
+    """Return the devices that only the person with this hash holds: `hash`."""
     theirs, others = _held(customers, quarantined, pads, person)
     sole = theirs.join(others, on="serial", how="left_anti")
     return sole.crossJoin(F.broadcast(pads)).select(keyed_hash(_device(F.col("serial"))).alias("hash"))
@@ -85,9 +86,9 @@ def hashes_of_readings(
     pads: DataFrame,
     person: str,
 ) -> DataFrame:
-    """Return the readings of devices that others hold too, from when the phone of that person was active: `hash`.
+    """Return the readings of devices that others hold too, from when that person's phone was active: `hash`.
 
-    In: the landing tables, and the quarantine of the customers' (None where it is empty).
+    In: the landing tables, and the customers' quarantine (None if it is empty).
     """
     theirs, others = _held(customers, quarantined, pads, person)
     shared = theirs.join(others, on="serial", how="left_semi")
@@ -103,14 +104,14 @@ def hashes_of_readings(
 def _held(
     customers: DataFrame, quarantined: DataFrame | None, pads: DataFrame, person: str
 ) -> tuple[DataFrame, DataFrame]:
-    """Return the serial numbers that the person with that hash holds, and those that others do: `serial`."""
+    """Return the serial numbers that the person with this hash holds, and those that others hold: `serial`."""
     held = holders(customers, quarantined).crossJoin(F.broadcast(pads))
     theirs = keyed_hash(F.col("person")) == person
     return held.where(theirs).select("serial"), held.where(~theirs).select("serial")
 
 
 def _texts(source: Source) -> list[Column]:
-    """Return what of a source's record is hashed to know whose it is."""
+    """Return the texts of a source's record whose hashes tell whose it is."""
     if source.name == "step_trainer":
         return [_device(F.col("_device")), _reading(F.col("_device"), F.col("sensorReadingTime"))]
     return [F.col("_person")]
@@ -125,5 +126,5 @@ def _reading(serial: Column, instant: Column) -> Column:
 
 
 def _before(instant: Column, back_since: Column) -> Column:
-    """Whether a record is from before its person came back; in doubt it is."""
+    """Whether a record is from before its person came back; if in doubt, it is."""
     return ~F.coalesce(instant >= back_since, F.lit(False))

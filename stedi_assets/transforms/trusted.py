@@ -1,4 +1,4 @@
-"""The trusted zone: people who consent, and the readings that are theirs."""
+"""The trusted zone: people who consent, and their readings."""
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -12,7 +12,7 @@ _CONSENT = "shareWithResearchAsOfDate"
 def customer_trusted(customers: DataFrame, quarantined: DataFrame | None, policy: Policy, as_of: int) -> DataFrame:
     """Return one row per person whose deciding record consents to research at `as_of` (epoch milliseconds).
 
-    In: customer_landing and its quarantine (None where that is empty). Out: the contract of `customer_trusted`.
+    In: customer_landing and its quarantine (None if that is empty). Out: the contract of `customer_trusted`.
     """
     return chosen_records(customers, quarantined, policy, as_of)
 
@@ -39,8 +39,8 @@ def step_trainer_trusted(
     """Return the device readings that belong to exactly one person of customers_curated, exact repeats once.
 
     In: step_trainer_landing, customers_curated, customer_landing and its quarantine, accelerometer_landing (the last
-    three are the evidence for whose a reading is, and are never filtered). Out: the contract of
-    `step_trainer_trusted`; `user` is null where the policy matches on the timestamp alone.
+    three are the evidence for whose a reading is, and are never filtered). Out: the contract of `step_trainer_trusted`;
+    `user` is null if the policy matches on the timestamp alone.
     """
     readings = device_readings.select("sensorReadingTime", F.col("_device").alias("serialNumber"), "distanceFromObject")
     if policy.match_on is MatchOn.TIMESTAMP:
@@ -52,19 +52,19 @@ def step_trainer_trusted(
         owners = _owners(customers, quarantined, phone_readings)
         owned = readings.join(owners, on=["serialNumber", "sensorReadingTime"], how="inner")
         theirs = _of_people(owned, customers_curated, policy, instant="sensorReadingTime")
-    # Last, and not first: the join has brought the rows of an instant together already.
+    # Remove repeats last: the join has already brought the rows of an instant together.
     return theirs.select(*readings.columns, "user").dropDuplicates(readings.columns)
 
 
 def _owners(customers: DataFrame, quarantined: DataFrame | None, phone_readings: DataFrame) -> DataFrame:
-    """Return whose a device reading at an instant is: the one holder whose phone logged a reading just then.
+    """Return the owner of a device reading at an instant: the one holder whose phone logged a reading just then.
 
-    In: customer_landing and its quarantine, accelerometer_landing.
-    Columns out: `serialNumber`, `sensorReadingTime`, `user`; no row where several holders' phones did.
+    In: customer_landing and its quarantine, accelerometer_landing. Columns out: `serialNumber`, `sensorReadingTime`,
+    `user`; no row if several holders' phones did.
     """
     active = phone_readings.select(F.col("_person").alias("person"), F.col("timestamp").alias("sensorReadingTime"))
     evidence = active.join(holders(customers, quarantined), on="person", how="inner")
-    # One person exactly, repeats of the person included: the least and the greatest are the same.
+    # Exactly one person, however often: the least and the greatest are the same.
     return (
         evidence.groupBy(F.col("serial").alias("serialNumber"), "sensorReadingTime")
         .agg(F.min("person").alias("user"), F.max("person").alias("other"))
@@ -74,7 +74,7 @@ def _owners(customers: DataFrame, quarantined: DataFrame | None, phone_readings:
 
 
 def _of_people(readings: DataFrame, people: DataFrame, policy: Policy, *, instant: str) -> DataFrame:
-    """Keep the readings whose `user` is one of the people, since their consent where the policy says so."""
+    """Keep the readings whose `user` is one of the people; only those since their consent if the policy says so."""
     consents = people.select(F.col("email").alias("person"), F.col(_CONSENT).alias("consent"))
     theirs = F.col("user") == F.col("person")
     if policy.readings is Readings.SINCE_CONSENT:
