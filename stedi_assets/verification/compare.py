@@ -1,4 +1,4 @@
-"""Recompute a derived table with DuckDB, and hold it against what is published, row for row."""
+"""Recompute a derived table with DuckDB, and compare it with the published one, row for row."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,10 +17,10 @@ _PUBLISHED = "published"
 
 @dataclass(frozen=True)
 class Comparison:
-    """How far a published table is what DuckDB makes of the same landing tables, in rows.
+    """How far a published table is what DuckDB makes from the same landing tables, in rows.
 
-    `missing` are rows that DuckDB finds and the published table has not, `surplus` the other way round. A row that
-    stands there several times counts as often.
+    `missing` are rows that DuckDB finds and the published table lacks, `surplus` the opposite. Repeated rows count as
+    often as they occur.
     """
 
     published: int
@@ -30,18 +30,18 @@ class Comparison:
 
 
 def inputs_of(table: Table) -> tuple[str, ...]:
-    """Return the names of the landing and quarantine tables that a derived table is recomputed from."""
+    """Return the names of the landing and quarantine tables from which a derived table is recomputed."""
     needed = read_by(table.name, _LANDED)
     return tuple(name for name in _LANDED if name in needed)
 
 
 def compare(table: Table, published: ds.Dataset, context: RuleContext) -> Comparison:
-    """Recompute a derived table from the landing tables, and hold it against the published one.
+    """Recompute a derived table from the landing tables, and compare it with the published one.
 
-    `published`: the table, of which the contract's columns are compared. `context.table` gives the tables that
+    `published`: the table, of which the contract's columns are compared. `context.table` opens the tables that
     `inputs_of` names, and the rest of `context` is what the table was made under.
 
-    Raises `SecondEngineFailed` where DuckDB stops.
+    Raises `SecondEngineFailed` if DuckDB stops.
     """
     columns = ", ".join(f'"{name}"' for name in table.column_names)
     ours, theirs = f"SELECT {columns} FROM {table.name}", f"SELECT {columns} FROM {_PUBLISHED}"

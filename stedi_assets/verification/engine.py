@@ -1,4 +1,4 @@
-"""DuckDB, with the tables and views that a query needs, and nothing else within its reach."""
+"""DuckDB, with the tables and views that a query needs, and no access to anything else."""
 
 import hashlib
 import hmac
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 QUARANTINE = SOURCES["customer"].quarantine.name
 _RUN, _SUBJECTS = "run", "subjects"
 
-# What each table and view is computed from, in an order that they can be made in. Its `.sql` file says how; only the
-# subjects have none, because their key must not stand in SQL.
+# What each table and view is computed from, in an order in which they can be made. Its `.sql` file says how; only the
+# subjects have none, because their key must not appear in SQL.
 _READS = {
     "customer_records": ("customer_landing", QUARANTINE, _RUN),
     "owners": ("customer_landing", QUARANTINE, "accelerometer_landing"),
@@ -37,7 +37,7 @@ _NAMES = {*_READS, *TABLES, QUARANTINE, _RUN}
 
 
 class SecondEngineFailed(Exception):
-    """DuckDB could not answer. What it said is left out: it can quote a person's value."""
+    """DuckDB could not answer. Its message is left out: it can quote personal data."""
 
     def __init__(self, table: str, kind: str) -> None:
         """Name the table and the class of DuckDB's error."""
@@ -52,8 +52,8 @@ class SecondEngineFailed(Exception):
 class RuleContext:
     """What rules are evaluated with: tables by name, and the run they were made in.
 
-    `table` opens a table. `as_of` is in epoch milliseconds, None in the landing zone. `key` is the secret behind
-    `subject_id`; it is asked for where subjects are needed.
+    `table` opens a table. `as_of` is in epoch milliseconds, None in the landing zone. `key` returns the secret behind
+    `subject_id`; it is called only if subjects are needed.
     """
 
     table: Callable[[str], ds.Dataset]
@@ -64,9 +64,9 @@ class RuleContext:
 
 @contextmanager
 def engine_for(table: str) -> Iterator["duckdb.DuckDBPyConnection"]:
-    """Open a DuckDB that reaches nothing but what it is given, with a private folder for what memory cannot hold.
+    """Open a DuckDB that reaches only what it is given, with a private folder for what memory cannot hold.
 
-    Raises `SecondEngineFailed`, which names `table`, where DuckDB stops in what is done with it.
+    Raises `SecondEngineFailed`, which names `table`, if DuckDB stops while it is used.
     """
     import duckdb  # noqa: PLC0415  (loads in 0.2 s, and only where something is counted)
 
@@ -89,7 +89,7 @@ def engine_for(table: str) -> Iterator["duckdb.DuckDBPyConnection"]:
 def provide(
     engine: "duckdb.DuckDBPyConnection", queries: Iterable[str], context: RuleContext, as_published: Iterable[str]
 ) -> None:
-    """Provide all that queries name: some tables as they are published, every other table and view computed."""
+    """Provide everything that queries name: some tables as they are published, every other table and view computed."""
     known = {*as_published, _RUN}
     needed = _needed({name for query in queries for name in re.findall(r"\w+", query)} & _NAMES, known)
     run = {"as_of": context.as_of, **context.policy.as_dict(), "instant": context.policy.published_time.milliseconds}
@@ -104,17 +104,17 @@ def provide(
 
 
 def read_by(name: str, tables: Iterable[str]) -> set[str]:
-    """Return which of the tables a computed one is made of, near or far."""
+    """Return which of the tables a computed one is made from, directly or not."""
     return _needed(set(_READS[name]), {*tables, _RUN}) & set(tables)
 
 
 def _needed(names: set[str], as_published: set[str]) -> set[str]:
-    """Return the names, and those of all that they are computed from."""
+    """Return the names, and those of everything they are computed from."""
     return names.union(*(_needed(set(_READS[name]), as_published) for name in names - as_published))
 
 
 def _subjects(engine: "duckdb.DuckDBPyConnection", key: bytes) -> pa.Table:
-    """Return each person of customer_trusted, and their pseudonym: `person`, `subject_id`."""
+    """Return each person of customer_trusted with their pseudonym: `person`, `subject_id`."""
     people = [person for (person,) in engine.execute("SELECT email FROM customer_trusted").fetchall()]
     pseudonyms = [hmac.digest(key, person.encode(), hashlib.sha256).hex() for person in people]
     return pa.table({"person": pa.array(people, pa.string()), "subject_id": pa.array(pseudonyms, pa.string())})

@@ -1,4 +1,4 @@
-"""What is found of each rule of a published table: how much was looked at, how much fails, and whether that will do."""
+"""The findings for each rule of a published table: how much was checked, how much fails, and whether that passes."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,7 +20,7 @@ _FIELDS_SHOWN = 20
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found of one rule. `looked_at` and `failing` are rows, records or files, as the rule says."""
+    """The finding for one rule. `looked_at` and `failing` are rows, records or files, depending on the rule."""
 
     rule: Rule
     looked_at: int
@@ -32,10 +32,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Audit:
-    """A published table, and all that its rules are evaluated with.
+    """A published table, and everything that its rules are evaluated with.
 
-    `run_id` is the run that asks: of a snapshot which that run has published itself, the counts taken meanwhile are
-    used; any other is counted again from the stored files, so that a change made to those is found.
+    `run_id` is the run that asks. If that run has published the snapshot itself, the counts taken then are used; any
+    other snapshot is counted again from the stored files, so that a change to those is found.
     """
 
     lake: Lake
@@ -45,9 +45,9 @@ class Audit:
     key: Callable[[], bytes]
 
     def findings(self, wanted: Iterable[str]) -> list[Finding]:
-        """Return what is found of the wanted rules, by their names.
+        """Return the findings for the wanted rules, which are given by name.
 
-        Raises `LakeError` where something that a rule is evaluated with is missing or damaged.
+        Raises `LakeError` if something that a rule is evaluated with is missing or damaged.
         """
         names = set(wanted)
         return [self._finding(rule) for rule in self.table.rules if rule.name in names]
@@ -71,15 +71,15 @@ class Audit:
 
     @property
     def fresh(self) -> bool:
-        """Whether the run that asks has published the table itself."""
+        """Whether the run that asks has itself published the table."""
         return self.snapshot.run_id == self.run_id
 
     @cached_property
     def counts(self) -> dict[str, int]:
-        """The table's rows, and the breaches of each counted rule."""
+        """The table's rows, and the violations of each counted rule."""
         if self.fresh:
             saved = self.snapshot.counts
-            # A table that people have left was published again without counting everything.
+            # When people leave a table, it is published again without counting everything.
             if self._counted <= saved.keys():
                 return saved
         return recount(self.table, dataset(self.lake, self.table, self.snapshot.id), self.context)
@@ -101,12 +101,12 @@ class Audit:
 
     @cached_property
     def files(self) -> tuple[FileReport, ...]:
-        """What became of each file that a landing table was made from."""
+        """The report of each file that a landing table was made from."""
         return read_file_reports(self.lake, self.source, self.snapshot)
 
     @property
     def delivery(self) -> Mapping[str, Any]:
-        """What else is known of what a landing table was made from."""
+        """What else is known about the files of a landing table."""
         return self.snapshot.delivery
 
     @property
@@ -130,13 +130,13 @@ def _kept(rule: Rule, looked_at: int, **details: str | int) -> Finding:
 
 
 def _share(rule: Rule, looked_at: int, failing: int, allowed: float, **details: str | int) -> Finding:
-    """Hold a share against a limit: a finding for as long as more fail than are allowed."""
+    """Compare a share with a limit: the rule passes unless more fail than are allowed."""
     passed = failing <= allowed * looked_at
     return Finding(rule, looked_at, failing, passed, rule.severity, {"allowed": f"{allowed:.1%}", **details})
 
 
 def _named(rule: Rule, looked_at: int, failing: Sequence[str]) -> Finding:
-    """Name the first of some files."""
+    """Name the first few of the failing files."""
     first = {f"file {number}": words for number, words in enumerate(failing[:_NAMES_SHOWN], start=1)}
     return _finding(rule, looked_at, len(failing), **first)
 
@@ -243,12 +243,12 @@ def _stored_by_file(audit: Audit) -> dict[str, tuple[int, int]]:
 
 
 def _live(table: Table) -> str:
-    """Return which rows of a landing table or quarantine their file holds still."""
+    """Return the condition for the rows of a landing table or quarantine that their file still holds."""
     return 'NOT "_superseded"' if "_superseded" in table.column_names else "TRUE"
 
 
 def _quarantine_rate(audit: Audit, rule: Rule) -> Finding:
-    # In bytes as well: a file of one record can be a large part of a delivery.
+    # Compare bytes as well: a file of one record can be a large part of a delivery.
     size = sum(file.accepted_bytes + file.quarantined_bytes for file in audit.files)
     failing, allowed = sum(file.quarantined_bytes for file in audit.files), audit.thresholds.quarantine_rate
     by_records = _share(rule, audit.records, audit.quarantine.rows, allowed, bytes=size, **{"failing bytes": failing})
@@ -290,7 +290,7 @@ def _not_run(audit: Audit, rule: Rule, why: str) -> Finding:
 
 
 def _moved_since(lake: Lake, snapshot: Snapshot) -> str | None:
-    """Return the name of a table that one was computed from, near or far, and that is another now."""
+    """Return the name of a table that this one was computed from, directly or not, and that has moved since."""
     for name, read in snapshot.inputs.items():
         now = _snapshot_of(lake, name)
         if now.id != read:
@@ -304,7 +304,7 @@ def _snapshot_of(lake: Lake, name: str) -> Snapshot:
     return current(lake, table_named(name))
 
 
-# How a rule is found that is not merely counted.
+# How rules are evaluated that are not merely counted.
 _MEASURES: dict[str, Callable[[Audit, Rule], Finding]] = {
     r.AS_PUBLISHED.name: _as_published,
     r.ROW_COUNT_CHANGE.name: _row_count_change,

@@ -1,4 +1,4 @@
-"""How often the rules of a table are violated, in the files that hold it: one way for publishing, checks and repair."""
+"""Counts violations of a table's rules in its stored files, in one way for publishing, checks and repair."""
 
 from collections.abc import Callable, Iterable, Mapping
 
@@ -14,10 +14,10 @@ STORED = "stored"
 
 
 def auditor(lake: Lake, table: Table, run: RunContext, staged: Mapping[str, int] | None = None) -> Audit:
-    """Return what counts the violations of a table's rules in what a run has written of it, by the rules' names.
+    """Return a function that counts the violations of a table's rules in what a run has written, by the rules' names.
 
-    `staged` are snapshots of other tables that are to be looked at before they are current. What it does raises
-    `SecondEngineFailed` where DuckDB stops.
+    `staged` are snapshots of other tables that are to be read before they are current. The function raises
+    `SecondEngineFailed` if DuckDB stops.
     """
     context = rule_context(lake, run.policy or Policy(), run.as_of, run.key, staged)
     return lambda stored: count_violations(table, stored, context)
@@ -39,9 +39,9 @@ def rule_context(
 def count_violations(table: Table, stored: ds.Dataset, context: RuleContext) -> dict[str, int]:
     """Count the violations of each rule that has a query, in rows, by the rule's name.
 
-    `stored`: the rows to look at. `context.table` gives the other tables as they are published now.
+    `stored`: the rows to check. `context.table` opens the other tables as they are published now.
 
-    Raises `SecondEngineFailed` where DuckDB stops.
+    Raises `SecondEngineFailed` if DuckDB stops.
     """
     return _counted(
         table, stored, context, {rule.name: _rows(rule, context) for rule in _queried(table, context.policy)}
@@ -49,7 +49,7 @@ def count_violations(table: Table, stored: ds.Dataset, context: RuleContext) -> 
 
 
 def recount(table: Table, stored: ds.Dataset, context: RuleContext) -> dict[str, int]:
-    """Count all that is counted of a table: `rows`, and under its name how often each rule is broken.
+    """Count everything that is counted of a table: `rows`, and by its name the violations of each rule.
 
     In and raised: as for `count_violations`.
     """
@@ -64,9 +64,9 @@ def recount(table: Table, stored: ds.Dataset, context: RuleContext) -> dict[str,
 
 
 def count_by(table: Table, stored: ds.Dataset, column: str, which: str) -> dict[str, int]:
-    """Count those rows of a table for which `which` is true, by the values of a column.
+    """Count the rows of a table for which `which` is true, by the values of a column.
 
-    Raises `SecondEngineFailed` where DuckDB stops.
+    Raises `SecondEngineFailed` if DuckDB stops.
     """
     query = f'SELECT "{column}", count(*) FROM {STORED} WHERE {which} GROUP BY "{column}"'
     with engine_for(table.name) as engine:
@@ -75,7 +75,7 @@ def count_by(table: Table, stored: ds.Dataset, column: str, which: str) -> dict[
 
 
 def count_missing(table: str, column: str, before: ds.Dataset, after: ds.Dataset) -> int:
-    """Count the values of a column that were there before and are not after. Raises `SecondEngineFailed`."""
+    """Count the values of a column that are in `before` and not in `after`. Raises `SecondEngineFailed`."""
     query = f'SELECT count(*) FROM before WHERE "{column}" NOT IN (SELECT "{column}" FROM after)'
     with engine_for(table) as engine:
         engine.register("before", before)
@@ -84,7 +84,7 @@ def count_missing(table: str, column: str, before: ds.Dataset, after: ds.Dataset
 
 
 def applies(rule: Rule, policy: Policy) -> bool:
-    """Whether a rule is one under a policy."""
+    """Whether a rule applies under a policy."""
     return rule.skipped_under is None or not policy.has(rule.skipped_under)
 
 
@@ -97,7 +97,7 @@ def _rows(rule: Rule, context: RuleContext) -> str:
 
 
 def _in_sql(rule: str, context: RuleContext) -> str:
-    # Spark puts names into backticks.
+    # Spark writes names in backticks.
     return rule.replace("`", '"').replace("{as_of}", str(context.as_of))
 
 
