@@ -1,6 +1,6 @@
-"""A delivery becomes a landing table and its quarantine; whoever withdrew in it leaves first.
+"""A delivery becomes a landing table and its quarantine; people who withdrew in it leave first.
 
-Whatever else is to happen to a lake, what customers have delivered is landed before it: see `customers_first`.
+Before anything else happens to a lake, customers' deliveries are landed: see `customers_first`.
 """
 
 import time
@@ -38,12 +38,12 @@ def land_without_erased(
     settled_before: int | None = None,
     log: Callable[[str], None] = lambda _: None,
 ) -> Landing:
-    """Land a source's raw files; records of people who have been erased are left out, and counted.
+    """Land a source's raw files; records of erased people are left out, and counted.
 
-    `suppression_key` is asked for where people have been erased, and where the name of a file could hold somebody's
-    data. The rest, and what is raised, is as for `land`.
+    `suppression_key` is called if people have been erased, or if a file's name could hold personal data. The rest, and
+    what is raised, is as for `land`.
     """
-    # Refused before anything is read.
+    # Raises an error before anything is read.
     erased = read_suppressed(lake, suppression_key)
     landing = land(spark, lake, source, name_key=suppression_key, forget=forget, settled_before=settled_before, log=log)
     if not erased:
@@ -74,9 +74,9 @@ def _superseded(rows: DataFrame | None) -> int:
 def publish_landing(
     spark: SparkSession, lake: Lake, source: Source, landing: Landing, run: RunContext, retention: Retention
 ) -> tuple[Published, Snapshot, Withdrawn]:
-    """Remove whoever withdrew, then publish the landing table, and with it the quarantine and the files that it names.
+    """Remove people who withdrew, then publish the landing table, with the quarantine and the files that it names.
 
-    Raises `VanishedFiles` where files are gone: whoever withdrew has left by then.
+    Raises `VanishedFiles` if files are gone; people who withdrew have left by then.
     """
     withdrawn = withdraw_first(spark, lake, landing, run) if source is _CUSTOMERS else Withdrawn()
     require_all_files(source, landing)
@@ -143,9 +143,10 @@ def customers_first(
     settled_before: int | None,
     log: Callable[[str], None],
 ) -> None:
-    """Land what customers have delivered and no table holds yet, before anything else is opened.
+    """Land customers' deliveries that no table holds yet, before anything else is opened.
 
-    What stands in its way is told, and holds up nothing else: whoever withdrew has left by then, as far as can be read.
+    A problem with them is reported and blocks nothing else: people who withdrew have left by then, as far as their
+    records can be read.
     """
     if not _are_waiting(lake, suppression_key, settled_before):
         return
@@ -166,7 +167,7 @@ def customers_first(
 
 
 def in_words(withdrawn: Withdrawn) -> str:
-    """Say for people how many have left."""
+    """Return in words how many people have left."""
     if not withdrawn.left:
         return "Nobody withdrew"
     unread = f"; {withdrawn.unread:,} of them for records that cannot be read" if withdrawn.unread else ""

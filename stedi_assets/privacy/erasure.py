@@ -1,9 +1,9 @@
-"""Erasure: one person, known by a keyed hash alone, leaves every table, the quarantine and all old snapshots.
+"""Erasure: one person, known only by a keyed hash, leaves every table, the quarantine and all old snapshots.
 
-First it is looked whether the person is there at all: a hash that is nobody's here is a mistake, and the one of a
-mistyped e-mail may be somebody else's. Then the person is put on the list of erased people, so that whatever happens
-next, no later run lets the person in again; and only then is anything removed. The raw files are the sources'
-property: those that hold the person are named for their owner to clean.
+The first step checks that the person is there at all: a hash that is nobody's here is a mistake, and that of a mistyped
+e-mail may be another person's. Then the person is put on the list of erased people, so that no later run lets the
+person in again, whatever happens next. Only then is anything removed. The raw files belong to the sources: those that
+hold the person are named for their owner to clean.
 """
 
 import json
@@ -35,9 +35,9 @@ from stedi_assets.transforms.suppression import hashes_of_devices, hashes_of_rea
 
 @dataclass(frozen=True)
 class Receipt:
-    """What an erasure removed. Nothing here tells whom: `removed` are rows by table; `path` is its own.
+    """What an erasure removed, but not whom: `removed` are rows by table; `path` is the receipt's own.
 
-    `erased_before` is whether the person was on the list already, `people_on_the_list` how many are on it since.
+    `erased_before`: the person was on the list already. `people_on_the_list` is how many are on it since.
     """
 
     erased_at: str
@@ -60,13 +60,12 @@ def erase(
 ) -> Receipt:
     """Remove a person from everything but the raw files, and keep the person out from now on.
 
-    `person` is the keyed hash that `stedi hash-person` prints; `key` gives the suppression key. With `expect_nobody`
-    a person who is not in the lake is kept out, too. Doing it twice does no harm, and finishes what a run that died
-    has left.
+    `person` is the keyed hash that `stedi hash-person` prints; `key` returns the suppression key. With `expect_nobody`,
+    a person who is not in the lake is kept out too. Doing it twice does no harm, and finishes what a dead run has left.
 
-    Raises `NobodyFound` where nobody by that hash is in the lake, nor was erased before: nothing is changed then;
-    `LakeError` where `person` is no such hash, or the list of erased people cannot be used, or a table; and
-    `CommitConflictError` where another run publishes a table meanwhile.
+    Raises `NobodyFound` if nobody by that hash is in the lake or was erased before; then nothing is changed. Raises
+    `LakeError` if `person` is no such hash, or the list of erased people or a table cannot be used, and
+    `CommitConflictError` if another run publishes a table meanwhile.
     """
     if not re.fullmatch("[0-9a-f]{64}", person):
         msg = "A person is erased by the 64 hex digits that `stedi hash-person` prints, and by nothing else."
@@ -74,7 +73,7 @@ def erase(
     _require_readable_tables(lake)
     before = read_suppressed(lake, key)
     erased_before = before is not None and person in before.people
-    # One of a run that died need not be found again: what it has left is removed by this one.
+    # An erased person need not be found again: this run removes what a dead run has left.
     if not (erased_before or expect_nobody or _is_there(spark, lake, SuppressionList({person: Erased(0)}, key()))):
         msg = (
             f"Nobody by that hash is in {lake.location}: nothing was removed, and nobody was put on the list of erased "
@@ -105,7 +104,7 @@ def erase(
 
 
 def _require_readable_tables(lake: Lake) -> None:
-    """Raise `LakeError` where a table is damaged, unknown to the catalog or of an older layout.
+    """Raise `LakeError` if a table is damaged, unknown to the catalog or of an older layout.
 
     Nobody could be found in it.
     """
@@ -114,10 +113,10 @@ def _require_readable_tables(lake: Lake) -> None:
 
 
 def _is_there(spark: SparkSession, lake: Lake, erased: SuppressionList) -> bool:
-    """Whether any record of those on a list is in a landing table or a quarantine, old snapshots included.
+    """Whether a landing table or quarantine has a record of anybody on the list, old snapshots included.
 
-    Whatever is in another table was made of such a record, or leaves before the record does. So it is, too, where files
-    are left of which nobody knows who stands in them.
+    A row in another table was made from such a record, or leaves before the record does. It is also true if files are
+    left that may hold anybody.
     """
     if any(left_behind(lake, table) for table in ALL_TABLES.values()):
         return True
@@ -127,13 +126,13 @@ def _is_there(spark: SparkSession, lake: Lake, erased: SuppressionList) -> bool:
                 try:
                     stored = read_snapshot(spark, lake, table, snapshot)
                     if table is source.quarantine:
-                        # A record that may be anybody's does not say that somebody is here.
+                        # A record that may be anybody's is no evidence that this person is here.
                         named = F.coalesce("_mentions", F.array().cast("array<string>"))
                         stored = stored.withColumn("_mentions", named)
                     if rows and kept(stored, source).count() < rows:
                         return True
                 except CorruptTableError:
-                    # Nobody knows who stands in what is left of it.
+                    # Nobody knows who is in what is left of it.
                     return True
     return False
 
@@ -161,7 +160,7 @@ def _with_person(
 
 
 def _hashes(found: DataFrame) -> set[str]:
-    # Keyed hashes, of one person's devices and readings.
+    # Keyed hashes of one person's devices and readings.
     return {row["hash"] for row in found.collect()}
 
 
@@ -171,7 +170,7 @@ def _leave_trusted_and_curated(
     people = TABLES["customer_trusted"]
     before = read_snapshot_of(lake, people)
     if before is None:
-        # Nobody knows whom these would be made of: they are to be made again.
+        # Nobody knows which people these were made from, so they have to be made again.
         for table in TABLES.values():
             if table.name not in LANDING_TABLES:
                 forget(lake, table)
@@ -186,7 +185,7 @@ def _leave_trusted_and_curated(
 def _leave_landing(
     spark: SparkSession, lake: Lake, source: Source, listed: SuppressionList, run: RunContext, raw_files: set[str]
 ) -> dict[str, int]:
-    """Publish a landing table and its quarantine again without the records of erased people; return how many."""
+    """Publish a landing table and its quarantine without the records of erased people; return how many were removed."""
     before = read_snapshot_of(lake, source.landing)
     if before is None:
         return {}

@@ -21,18 +21,18 @@ LEAST_BYTES = 32
 
 
 def pseudonym_key(configured: str | None, lake: Lake) -> bytes:
-    """Return the configured key, or the one of this user, which is made once.
+    """Return the configured key, or this user's, which is created once.
 
-    Raises `LakeError` where the key is too short, would lie in the lake whose people it hides, or would differ from
+    Raises `LakeError` if the key is too short, would lie in the lake whose people it hides, or would differ from
     machine to machine: a lake on S3 needs a configured one.
     """
     return _key("pseudonym", configured, lake)
 
 
 def suppression_key(configured: str | None, lake: Lake) -> bytes:
-    """Return the configured key, or the one of this user, which is made once.
+    """Return the configured key, or this user's, which is created once.
 
-    Raises `LakeError` where the key is too short, would lie in the lake whose people it hides, or would differ from
+    Raises `LakeError` if the key is too short, would lie in the lake whose people it hides, or would differ from
     machine to machine: a lake on S3 needs a configured one.
     """
     return _key("suppression", configured, lake)
@@ -41,11 +41,11 @@ def suppression_key(configured: str | None, lake: Lake) -> bytes:
 def hmac_pads(spark: SparkSession, key: bytes) -> DataFrame:
     """Return the two pads of HMAC-SHA256 (RFC 2104) as one row: `inner_pad`, `outer_pad` BINARY.
 
-    A row of data, and not literals: those would stand in the query plan.
+    They are data, because literals would appear in the query plan.
     """
     block = (hashlib.sha256(key).digest() if len(key) > _BLOCK else key).ljust(_BLOCK, b"\0")
     inner, outer = (bytes(byte ^ pad for byte in block) for pad in (0x36, 0x5C))
-    # By way of Arrow, which needs no Python workers.
+    # Through Arrow, which needs no Python workers.
     return spark.createDataFrame(pa.table({"inner_pad": [inner], "outer_pad": [outer]}))
 
 
@@ -85,9 +85,9 @@ def _key(name: str, configured: str | None, lake: Lake) -> bytes:
 
 
 def _make(path: Path) -> None:
-    """Make a key, unless another run has made one just now."""
+    """Create a key, unless another run has just created one."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # Written whole under a name of its own, then linked: of several runs at once, all get the key of the first.
+    # Write it whole under its own name, then link it: if several runs do so at once, all get the key of the first.
     draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     try:

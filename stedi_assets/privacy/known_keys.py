@@ -1,10 +1,10 @@
-"""The keys that a lake was made with, by a check value of each, in `_keys.json`: another key is refused.
+"""The keys that a lake was made with, as a check value of each in `_keys.json`: another key is refused.
 
 Under another pseudonym key every `subject_id` would change, and nobody would notice; under another suppression key
-erased people would be let in again. A check value is a keyed hash of a fixed text, and tells nothing of the key.
+erased people would be let in again. A check value is a keyed hash of a fixed text, and tells nothing about the key.
 
-The first use of a key is kept: of the pseudonym key when subjects are made or looked for, of the suppression key when
-somebody is put on the list of erased people. Before that another one does no harm.
+The first use of a key is recorded: that of the pseudonym key when subjects are made or looked for, that of the
+suppression key when a person is put on the list of erased people. Before that, another key does no harm.
 """
 
 import hashlib
@@ -22,21 +22,21 @@ from stedi_assets.tables.retention import snapshot_rows
 from stedi_assets.tables.snapshots import current_dataset, read_snapshot_of
 
 _PSEUDONYM, _SUPPRESSION = "pseudonym", "suppression"
-# Each key has a text of its own, so that nobody sees whether two are the same. They stay as they are for ever.
+# Each key has its own text, so that nobody sees whether two keys are the same. The texts must never change.
 _TEXTS = {
     _PSEUDONYM: b"the subjects of a STEDI lakehouse",
     _SUPPRESSION: b"the suppression list of a STEDI lakehouse",
 }
-# There while a rotation is under way: the table of the old key may not be gone yet.
+# Present during a rotation: the table of the old key may not be gone yet.
 _ROTATING = "rotating"
 _SUBJECTS = TABLES["machine_learning_curated"]
 _PEOPLE = TABLES["customer_trusted"]
 
 
 def require_pseudonym_key(lake: Lake, key: bytes) -> bytes:
-    """Return the key, if it is the lake's. A lake without one takes it, if no table of another key is there.
+    """Return the key, if it is the lake's. A lake without one takes it, unless it has a table made with another key.
 
-    Raises `WrongKey` where it is another, or a rotation was not finished.
+    Raises `WrongKey` if it is another, or if a rotation was not finished.
     """
 
     def with_it(known: dict[str, str]) -> dict[str, str]:
@@ -61,7 +61,7 @@ def require_pseudonym_key(lake: Lake, key: bytes) -> bytes:
 
 
 def require_suppression_key(lake: Lake, key: bytes) -> bytes:
-    """Return the key, if it is the lake's, or the lake has none yet. Raises `WrongKey` where it is another."""
+    """Return the key, if it is the lake's or the lake has none yet. Raises `WrongKey` if it is another."""
     known, _ = _read(lake)
     if _SUPPRESSION in known:
         require_suppression_check(lake, key, known[_SUPPRESSION])
@@ -69,7 +69,7 @@ def require_suppression_key(lake: Lake, key: bytes) -> bytes:
 
 
 def require_suppression_check(lake: Lake, key: bytes, check: str) -> None:
-    """Raise `WrongKey` unless the check value, which is kept with a list of erased people, is that of the key."""
+    """Raise `WrongKey` unless the check value, which is kept with a list of erased people, is the key's."""
     if not hmac.compare_digest(check, suppression_check(key)):
         msg = (
             f"The suppression key is not the one that the list of erased people of {lake.location} was made with. Set "
@@ -80,7 +80,7 @@ def require_suppression_check(lake: Lake, key: bytes, check: str) -> None:
 
 
 def keep_suppression_key(lake: Lake, key: bytes) -> None:
-    """Keep the check value of a key that somebody is put on the list with. Raises `WrongKey` where it is another."""
+    """Record the check value of the key with which a person is put on the list. Raises `WrongKey` if it is another."""
 
     def with_it(known: dict[str, str]) -> dict[str, str]:
         if _SUPPRESSION in known:
@@ -96,12 +96,12 @@ def suppression_check(key: bytes) -> str:
 
 
 def rotate_pseudonym_key(lake: Lake, key: bytes) -> int:
-    """Make the key the lake's, and remove machine_learning_curated, so that no old subject stands beside a new one.
+    """Make the key the lake's, and remove machine_learning_curated, so that old and new subjects never stand together.
 
-    Returns how many of its snapshots were removed. Doing it again finishes what one that died has left; until then
-    every use of the pseudonym key is refused.
+    Returns how many of its snapshots were removed. If a rotation dies, running it again finishes it; until then every
+    use of the pseudonym key is refused.
 
-    Raises `LakeError` where the key is the lake's already.
+    Raises `LakeError` if the key is the lake's already.
     """
 
     def rotating(known: dict[str, str]) -> dict[str, str]:
@@ -117,10 +117,10 @@ def rotate_pseudonym_key(lake: Lake, key: bytes) -> int:
     check = _check_value(_PSEUDONYM, key)
     _change(lake, rotating)
     removed = _snapshots(lake)
-    # First from the catalog: whoever is publishing the table loses.
+    # Remove it from the catalog first: a run that is publishing the table loses.
     forget(lake, _SUBJECTS)
     lake.storage.delete_permanently(_SUBJECTS.path)
-    # Where another rotation has begun meanwhile, it is for that one to say that it is finished.
+    # If another rotation has begun meanwhile, that one must remove the mark.
     _change(lake, lambda known: _without_mark(known) if known.get(_PSEUDONYM) == check else known)
     return removed
 
@@ -129,7 +129,7 @@ def _snapshots(lake: Lake) -> int:
     try:
         return len(snapshot_rows(lake, _SUBJECTS))
     except CorruptTableError:
-        return 0  # what is left of it goes all the same
+        return 0  # what is left of it is removed all the same
 
 
 def _without_mark(known: dict[str, str]) -> dict[str, str]:
@@ -143,9 +143,9 @@ def _is_the_lakes(lake: Lake, known: dict[str, str], key: bytes) -> bool:
 
 
 def _made_with(lake: Lake, key: bytes) -> bool:
-    """Whether the subjects of a lake that knows no key, made by an earlier version, were made with this one.
+    """Whether the subjects of a lake without a recorded key, made by an earlier version, were made with this one.
 
-    So it is, too, where there are none, or the table cannot be read: then it has to be made again.
+    It is also true if there are none, or if the table cannot be read: then it has to be made again.
     """
     try:
         if read_snapshot_of(lake, _SUBJECTS) is None:
@@ -155,7 +155,7 @@ def _made_with(lake: Lake, key: bytes) -> bool:
         return True
     people = current_dataset(lake, _PEOPLE.name).to_table(columns=["email"])["email"].to_pylist()
     theirs = [hmac.digest(key, person.encode(), hashlib.sha256).hex() for person in people]
-    # One is enough: under another key, none would be the same.
+    # One match is enough: under another key there would be none.
     return not theirs or not subjects.head(1).num_rows or bool(_rows_of(subjects, theirs))
 
 
@@ -168,7 +168,7 @@ def _check_value(name: str, key: bytes) -> str:
 
 
 def _change(lake: Lake, change: Callable[[dict[str, str]], dict[str, str]]) -> None:
-    """Change what the lake knows of its keys; where somebody else has changed it meanwhile, theirs is changed."""
+    """Change the lake's check values; if another process has changed them meanwhile, change those."""
     while True:
         known, version = _read(lake)
         after = change(known)
@@ -177,7 +177,7 @@ def _change(lake: Lake, change: Callable[[dict[str, str]], dict[str, str]]) -> N
 
 
 def _read(lake: Lake) -> tuple[dict[str, str], str | None]:
-    """Return what the lake knows of its keys, and the version of the file."""
+    """Return the lake's check values, and the version of the file."""
     stored = lake.storage.read(KEYS)
     if stored is None:
         return {}, None

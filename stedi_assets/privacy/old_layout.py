@@ -1,8 +1,8 @@
 """The layout before Iceberg, folders of snapshots and a pointer `_current.json`: taken over, then removed.
 
-Tables are made anew from the raw files, but for what only the lake knows: records of customers that outlived their
-files, and files that somebody has said to forget. Those are taken over first. The list of the erased, receipts, the
-purpose and the check values of the keys lie beside the tables, and stay.
+Tables are made again from the raw files, except for what only the lake knows: records of customers that outlived their
+files, and files that an operator has asked to forget. Those are taken over first. The list of erased people, receipts,
+the purpose and the keys' check values lie beside the tables, and stay.
 """
 
 import json
@@ -26,14 +26,14 @@ from stedi_assets.tables.snapshots import OLD_POINTER, published
 from stedi_assets.tables.staging import RunContext, stage_companion, staging
 
 _RUN = "upgrade"
-# From this one on, customers' records outlive their files.
+# The first format in which customers' records outlive their files.
 _SUPERSEDED_SINCE = 2
 
 
 def upgrade(lake: Lake) -> int:
     """Take over what only the old tables know, and remove them; return how many there were.
 
-    Doing it again finishes what one that died has left. Raises `CorruptTableError` where the old tables cannot be read.
+    If an upgrade dies, running it again finishes it. Raises `CorruptTableError` if the old tables cannot be read.
     """
     old = [table for table in ALL_TABLES.values() if lake.storage.size(f"{table.path}/{OLD_POINTER}") is not None]
     for source in SOURCES.values():
@@ -123,7 +123,7 @@ def _damaged(lake: Lake, path: str) -> CorruptTableError:
 
 
 def _remove(lake: Lake, table: Table) -> None:
-    """Remove all of an old table, its pointer last: as long as that is there, the lake is of the old layout."""
+    """Remove all of an old table, its pointer last: as long as that exists, the lake has the old layout."""
     iceberg = load(lake, table)
     stay = referenced(lake, iceberg, with_old_metadata=True) if iceberg else set[str]()
     pointer = f"{table.path}/{OLD_POINTER}"

@@ -1,6 +1,6 @@
-"""Repair: back to the newest whole snapshot of a table that is damaged, or that the catalog does not know any more.
+"""Repair: go back to the newest whole snapshot of a table that is damaged, or that the catalog does not know any more.
 
-Not every snapshot will do: one that breaks a rule, as by people who have left since, is not gone back to, nor is one
+Not every snapshot will do: not one that violates a rule, for example because of people who have left since, nor one
 from before the last erasure.
 """
 
@@ -28,7 +28,7 @@ from stedi_assets.verification.rules import recount, rule_context
 
 @dataclass(frozen=True)
 class Repair:
-    """What was found of a damaged table, and the snapshot that is current now; None if no whole one is left."""
+    """What was wrong with a damaged table, and its current snapshot now; None if no whole one is left."""
 
     table: Table
     damage: str
@@ -37,7 +37,7 @@ class Repair:
 
 @dataclass(frozen=True)
 class Keys:
-    """Where the two keys come from, for the rules and the list of erased people that need them."""
+    """How to get the two keys, for the rules and the list of erased people that need them."""
 
     pseudonym: Callable[[], bytes]
     suppression: Callable[[], bytes]
@@ -46,17 +46,16 @@ class Keys:
 def repair(lake: Lake, keys: Keys) -> list[Repair]:
     """Repair every damaged table, and return what was done. Whole tables are left as they are.
 
-    Where no whole snapshot is left, the catalog forgets the table, so that it can be materialised again.
+    If no whole snapshot is left, the catalog forgets the table, so that it can be materialised again.
 
-    Raises `CommitConflictError` where another run publishes a table meanwhile, and `WrongKey` where a key is not the
-    lake's.
+    Raises `CommitConflictError` if another run publishes a table meanwhile, and `WrongKey` if a key is not the lake's.
     """
-    # A table's rules look at those that it is made of.
+    # In this order: a table's rules read the tables that it is made from.
     return [_repaired(lake, table, damage, keys) for table in TABLES.values() if (damage := _damage(lake, table))]
 
 
 def _damage(lake: Lake, table: Table) -> str | None:
-    """Return what is wrong with a table as it is published now, None if nothing is."""
+    """Return what is wrong with a table as it is published now, or None."""
     try:
         if snapshot := read_snapshot_of(lake, table):
             _require_whole(lake, table, snapshot)
@@ -69,7 +68,7 @@ def _damage(lake: Lake, table: Table) -> str | None:
 
 
 def _require_whole(lake: Lake, table: Table, snapshot: Snapshot) -> None:
-    """Raise `CorruptTableError` unless all files of a snapshot are there, and of those that it names beside itself."""
+    """Raise `CorruptTableError` unless all files of a snapshot are there, and those of the companions that it names."""
     require_whole(lake, table, snapshot.id)
     for companion in companions_of(table):
         require_whole(lake, companion, snapshot.inputs[companion.name])
@@ -89,7 +88,7 @@ def _repaired(lake: Lake, table: Table, damage: str, keys: Keys) -> Repair:
 
 
 def _give_up(lake: Lake, table: Table) -> None:
-    """Have a table be one that was never published. What else lies there is removed when it is."""
+    """Turn a table into one that was never published. Its other files are removed when it is published."""
     forget(lake, table)
     lake.storage.delete_permanently(table.path, metadata_files(lake, table))
 
@@ -99,7 +98,7 @@ def _go_back(lake: Lake, table: Table, snapshot: int) -> None:
 
 
 def _make_known(lake: Lake, table: Table) -> None:
-    """Have the catalog know the newest metadata of a table that can be read."""
+    """Have the catalog know the newest readable metadata of a table."""
     try:
         load(lake, table)
     except CorruptTableError:
@@ -108,7 +107,7 @@ def _make_known(lake: Lake, table: Table) -> None:
 
 
 def _whole_snapshots(lake: Lake, table: Table) -> Iterator[Snapshot]:
-    """Yield the whole snapshots of a table that were once current, the newest first."""
+    """Yield the whole snapshots of a table that were once current, newest first."""
     iceberg = load(lake, table)
     if iceberg is None:
         return
@@ -129,15 +128,15 @@ def _may_stand(lake: Lake, table: Table, snapshot: Snapshot, keys: Keys) -> bool
     if erased and any(published < person.erased_at for person in erased.people.values()):
         return False
     policy = Policy.from_dict(snapshot.policy) if snapshot.policy else Policy()
-    # Beside it, what it names: what is current there may be another program's.
+    # With the companions that it names: those that are current may be another program's.
     named = {companion.name: snapshot.inputs[companion.name] for companion in companions_of(table)}
     context = rule_context(lake, policy, snapshot.as_of, keys.pseudonym, named)
     try:
         counts = recount(table, dataset(lake, table, snapshot.id), context)
     except WrongKey:
-        raise  # of no snapshot could be said whether it may stand
+        raise  # without the right key, no snapshot can be judged
     except LakeError:
-        return False  # a table that its rules look at is not there: it has to be computed again
+        return False  # a table that its rules read is not there: it has to be computed again
     if counts["rows"] != snapshot.rows:
         return False
     return not any(counts.get(rule.name) for rule in table.rules if rule.severity is Severity.ERROR)

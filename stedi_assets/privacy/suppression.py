@@ -1,8 +1,8 @@
 """The list of erased people, `_suppressed.json`: keyed hashes that keep them out of every later landing table.
 
 It holds no personal data, only hashes under the suppression key, and a check value that tells whether a key is the
-right one: under another key the list would suppress nobody, so that a run with one refuses. It only ever grows. Each
-receipt of an erasure says how many people were on it, so that a list that is gone, or an old one, is known as such.
+right one: under another key the list would suppress nobody, so a run with one refuses to go on. The list only grows.
+Each receipt of an erasure says how many people were on it, so that a lost or old list is recognised.
 """
 
 import hashlib
@@ -26,10 +26,10 @@ from stedi_assets.transforms import suppression as theirs
 
 @dataclass(frozen=True)
 class Erased:
-    """An erased person: since when, and whether back. Instants are epoch milliseconds; the others keyed hashes.
+    """An erased person: since when, and whether they are back. Instants are epoch milliseconds; the rest, keyed hashes.
 
-    `devices` are those that only this person held, `readings` those of shared devices from when the person's phone
-    was active. `back_since` is a consent dated after the erasure.
+    `devices` are those that only this person held, `readings` those of shared devices from when the person's phone was
+    active. `back_since` is a consent dated after the erasure.
     """
 
     erased_at: int
@@ -47,7 +47,7 @@ class SuppressionList:
     version: str | None = field(default=None, compare=False, repr=False)
 
     def pads(self, spark: SparkSession) -> DataFrame:
-        """Return the key as Spark gets it."""
+        """Return the key in the form that Spark gets."""
         return hmac_pads(spark, self.key)
 
     def hashes(self, spark: SparkSession) -> DataFrame:
@@ -70,7 +70,7 @@ class SuppressionList:
         return theirs.unsuppressed_quarantine(rows, source, self.pads(spark), self.hashes(spark))
 
     def with_those_back(self, customers: DataFrame, as_of: int) -> "SuppressionList":
-        """Return the list with the erased people who have consented again, by customers' records that have come."""
+        """Return the list, with the erased people marked who have consented again in these customers' records."""
         spark = customers.sparkSession
         erased = _frame(spark, "erased_at", [(person, found.erased_at) for person, found in self.people.items()])
         back = theirs.came_back(customers, self.pads(spark), erased, as_of).collect()
@@ -80,9 +80,9 @@ class SuppressionList:
 
 
 def read_suppressed(lake: Lake, key: Callable[[], bytes]) -> SuppressionList | None:
-    """Return the list, None where nobody was erased. `key` gives the suppression key.
+    """Return the list, or None if nobody was erased. `key` returns the suppression key.
 
-    Raises `WrongKey` where the key is not the one that the list was begun with, and as `require_suppressed` does.
+    Raises `WrongKey` if the list was begun with another key, and what `require_suppressed` raises.
     """
     if (found := _read(lake)) is None:
         return None
@@ -93,14 +93,14 @@ def read_suppressed(lake: Lake, key: Callable[[], bytes]) -> SuppressionList | N
 
 
 def require_suppressed(lake: Lake) -> None:
-    """Raise `LakeError` where the list is gone though people have been erased, or is damaged or an old one."""
+    """Raise `LakeError` if the list is gone although people have been erased, or is damaged or an old one."""
     _read(lake)
 
 
 def change_suppressed(
     lake: Lake, key: Callable[[], bytes], change: Callable[[SuppressionList], SuppressionList]
 ) -> SuppressionList:
-    """Change the list, which is begun if there is none, and return it. Raises as `read_suppressed` does."""
+    """Change the list, which is begun if there is none, and return it. Raises as `read_suppressed`."""
     while True:
         before = read_suppressed(lake, key) or SuppressionList({}, key())
         after = change(before)
@@ -109,13 +109,13 @@ def change_suppressed(
         if after.people == before.people:
             return after
         keep_suppression_key(lake, after.key)
-        # Where somebody else has changed it meanwhile, theirs is changed.
+        # If another process has changed it meanwhile, change its list.
         if lake.storage.replace(SUPPRESSED, content, before.version):
             return after
 
 
 def _read(lake: Lake) -> tuple[Small, dict[str, Erased], str] | None:
-    """Return the list as it is stored: the file, the people and the check value; None where nobody was erased."""
+    """Return the list as stored: the file, the people and the check value; None if nobody was erased."""
     stored, path = lake.storage.read(SUPPRESSED), lake.storage.shown(SUPPRESSED)
     people: dict[str, Erased] = {}
     check = ""
@@ -142,8 +142,8 @@ def _read(lake: Lake) -> tuple[Small, dict[str, Erased], str] | None:
 
 
 def _people_erased(lake: Lake) -> int:
-    """Return how many people the newest receipt of an erasure says are on the list; one, where it does not say."""
-    # They are named by when the erasure began.
+    """Return how many people are on the list by the newest receipt of an erasure; one if it does not say."""
+    # Receipts are named by when the erasure began.
     newest = max((name for name in lake.storage.files(RECEIPTS) if name.endswith(".json")), default=None)
     if newest is None:
         return 0
@@ -155,9 +155,9 @@ def _people_erased(lake: Lake) -> int:
 
 
 def person_hash(email: str, key: bytes) -> str:
-    """Return what stands for a person on the list: the keyed hash of the key that the landing gate stores.
+    """Return a person's hash on the list: the keyed hash of the key that the landing gate stores.
 
-    Raises `LakeError` where the text is not one e-mail address.
+    Raises `LakeError` if the text is not one e-mail address.
     """
     person = person_of(email)
     if person is None:

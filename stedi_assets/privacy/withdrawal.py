@@ -1,9 +1,9 @@
-"""Withdrawal: who is not in customer_trusted any more leaves every table that was made of it, old snapshots included.
+"""Withdrawal: people who are no longer in customer_trusted leave every table made from it, old snapshots included.
 
-It is never held up. The tables are not computed again for it: their last snapshots are published once more without
-the people who left, whatever is wrong with other sources. Those furthest down go first and customer_trusted last, so
-that a run that dies half-way is made good by the next one. After that they are looked through once more, for another
-run may have published what it had computed meanwhile.
+Nothing may block it. The tables are not computed again for it: their last snapshots are published again without the
+people who left, whatever is wrong with other sources. The tables furthest downstream go first and customer_trusted
+last, so that if a run dies half-way, the next one completes it. After that the tables are checked again, because
+another run may have published what it had computed meanwhile.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ _MADE_OF_PEOPLE = ("machine_learning_curated", "step_trainer_trusted", "customer
 
 @dataclass(frozen=True)
 class Withdrawn:
-    """How many people stood in customer_trusted, how many left, and how many of these for records nobody can read."""
+    """How many people were in customer_trusted, how many left, and how many of these because of unreadable records."""
 
     people: int = 0
     left: int = 0
@@ -46,9 +46,9 @@ class Withdrawn:
 def publish_people(
     lake: Lake, rows: DataFrame, run: RunContext, inputs: Mapping[str, Snapshot], retention: Retention
 ) -> Published:
-    """Publish customer_trusted; whoever is not in it any more leaves what was made of it, before it is current.
+    """Publish customer_trusted. Before it is current, people who are no longer in it leave the tables made from it.
 
-    Raises as `publish` does.
+    Raises as `publish`.
     """
     before = read_snapshot_of(lake, _PEOPLE)
     removal = _Removal(rows.sparkSession, lake, run)
@@ -68,10 +68,10 @@ def publish_people(
 
 
 def withdraw_first(spark: SparkSession, lake: Lake, landing: Landing, run: RunContext) -> Withdrawn:
-    """Remove the people who, by what customers' files say now, may be in no table any more; return how many.
+    """Remove the people who, according to customers' files now, may be in no table any more; return how many.
 
-    For what has landed and is not published yet, and also where it cannot be: of files that are gone, what was read
-    of them last is used. `run.as_of` is the instant of the run, in epoch milliseconds.
+    This is for what has landed and is not published yet, even if it cannot be: for files that are gone, their last
+    records are used. `run.as_of` is the instant of the run, in epoch milliseconds.
     """
     before = read_snapshot_of(lake, _PEOPLE)
     if before is None or run.as_of is None or not _changed(lake, landing):
@@ -88,7 +88,7 @@ def withdraw_first(spark: SparkSession, lake: Lake, landing: Landing, run: RunCo
         return Withdrawn(before.rows)
     unread = 0
     if quarantined is not None:
-        # Who would stay, if it were not for what is in quarantine.
+        # The people who would stay if it were not for the quarantine.
         would_stay = chosen_records(accepted, None, policy, run.as_of).select("email")
         unread = leave.join(would_stay, on="email", how="left_semi").count()
     remove_withdrawn(lake, before, people.join(stay, on="email", how="left_semi").select(*people.columns), run)
@@ -96,10 +96,9 @@ def withdraw_first(spark: SparkSession, lake: Lake, landing: Landing, run: RunCo
 
 
 def remove_withdrawn(lake: Lake, before: Snapshot, staying: DataFrame, run: RunContext) -> dict[str, int]:
-    """Publish customer_trusted, and before it what was made of it, with those who stay alone.
+    """Publish customer_trusted, and before it the tables made from it, with only the people who stay.
 
-    `before` is the snapshot of customer_trusted, `staying` the rows of it that stay. Returns the rows removed, by
-    table.
+    `before` is the snapshot of customer_trusted, `staying` its rows that stay. Returns the rows removed, by table.
     """
     removal = _Removal(staying.sparkSession, lake, run)
     fewer = republish(lake, _PEOPLE, before, staying, run=run, before_commit=removal.remove)
@@ -109,7 +108,7 @@ def remove_withdrawn(lake: Lake, before: Snapshot, staying: DataFrame, run: RunC
 
 @dataclass
 class _Removal:
-    """What goes on around a commit of customer_trusted. `rows` are those removed, by table."""
+    """The removal of people around a commit of customer_trusted. `rows` are those removed, by table."""
 
     spark: SparkSession
     lake: Lake
@@ -118,22 +117,23 @@ class _Removal:
     _published: dict[str, int] = field(default_factory=dict)
 
     def remove_if_any(self, before: Snapshot | None, after: Snapshot) -> bool:
-        """Before a snapshot becomes customer_trusted: say whether anybody leaves, and remove them."""
-        # Without the people of before, nobody knows who has left: all are gone through.
+        """Before a snapshot becomes customer_trusted, remove the people who leave; return whether there are any."""
+        # Without an earlier snapshot, nobody knows who has left: all tables are gone through.
         if before is not None and not _is_unfinished(self.lake, after):
             return False
         self.remove(after)
         return bool(self._published)
 
     def remove(self, people: Snapshot) -> None:
-        """Remove all who are not among some people from what was made of customer_trusted."""
+        """Remove everybody who is not in `people`, a snapshot, from the tables made from customer_trusted."""
         for name in _MADE_OF_PEOPLE:
             self._remove(name, people.id)
 
     def recheck_after_commit(self) -> None:
-        """Where anybody has left: have nobody publish what was computed from the people of before.
+        """If anybody has left, let no run publish what it computed from the earlier people.
 
-        Whoever read customer_trusted before the commit, and has seen already that it had not moved, loses to this.
+        A run that read customer_trusted before the commit, and has already checked that it had not moved, loses to
+        this.
         """
         if not self._published:
             return
@@ -146,7 +146,7 @@ class _Removal:
                     mark(self.lake, TABLES[name], found, self.run, withdrawn_through=people)
 
     def _remove(self, name: str, people: int) -> Snapshot | None:
-        """Publish a table without those who leave; once more, where another run has published it meanwhile."""
+        """Publish a table without those who leave; again, if another run has published it meanwhile."""
         table, tries = TABLES[name], 0
         while before := read_snapshot_of(self.lake, table):
             tries += 1
@@ -168,9 +168,9 @@ class _Removal:
 
 
 def _is_unfinished(lake: Lake, people: Snapshot) -> bool:
-    """Whether any stored snapshot of customer_trusted has somebody who is not among some people any more.
+    """Whether any stored snapshot of customer_trusted has a person who is not in `people`, a snapshot.
 
-    So it is where somebody leaves, and where a run has died that had somebody leave.
+    That is so if somebody leaves, and if a run has died that was removing somebody.
     """
     now = dataset(lake, _PEOPLE, people.id)
     return any(
@@ -194,14 +194,14 @@ def _of_those_who_stay(name: str, rows: DataFrame, stay: DataFrame, before: Snap
 
 
 def _changed(lake: Lake, landing: Landing) -> bool:
-    """Whether any file is another than those that the published landing table was made from."""
+    """Whether any file differs from those that the published landing table was made from."""
     before = read_file_reports(lake, _CUSTOMERS, landing.previous) if landing.previous else ()
     now, then = ({(file.path, file.fingerprint, file.error) for file in files} for files in (landing.files, before))
     return now != then
 
 
 def _all_delivered(spark: SparkSession, lake: Lake, landing: Landing) -> tuple[DataFrame | None, DataFrame | None]:
-    """Return all accepted and quarantined records: those that landed now, and the last ones of files that are gone."""
+    """Return all accepted and quarantined records: those landed now, and the last ones of files that are gone."""
     if landing.previous is None or not landing.gone:
         return landing.accepted, landing.quarantined
     stayed, quarantined = landed_before(spark, lake, _CUSTOMERS, landing.previous, landing.gone)
