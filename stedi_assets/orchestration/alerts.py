@@ -1,7 +1,7 @@
-"""How people are told of what needs one of them: the notifier, and the sensors that watch runs and checks.
+"""How people are notified of what needs their attention: the notifier, and the sensors that watch runs and checks.
 
-No message shows a value of a person: counts, names of tables, checks and files only, and files named for somebody are
-masked before they get here.
+No message shows personal data: only counts and the names of tables, checks and files. File names that hold personal
+data are masked before they get here.
 """
 
 import logging
@@ -14,26 +14,26 @@ from pydantic import Field
 
 from stedi_assets.orchestration.checks import FAILING, LOOKED_AT
 
-# How often the sensor has tried what a run is for.
+# Which attempt of the sensor a run is.
 ATTEMPT_TAG = "stedi/attempt"
 _SUBJECT_LENGTH = 100
 _RUNS_BETWEEN = 10
-# Whoever waits for a message holds up all sensors: Dagster asks one after the other, and each has a minute.
+# Waiting for a message blocks all sensors: Dagster calls one after the other, and each has a minute.
 _SECONDS_TO_CONNECT, _SECONDS_TO_ANSWER, _ATTEMPTS = 2, 4, 2
 _CHECKS_FAILED = "DagsterAssetCheckFailedError"
 
 
 class MessageNotSent(Exception):
-    """People could not be told of something; the log has it."""
+    """People could not be notified; the message is in the log."""
 
 
 class Notifier(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """Tells people: in the log, and by Amazon SNS where a topic is set."""
+    """Notifies people: in the log, and by Amazon SNS if a topic is set."""
 
     sns_topic: str | None = Field(default=None, description="The ARN of the Amazon SNS topic to publish to.")
 
     def tell(self, subject: str, message: str, log: logging.Logger) -> None:
-        """Send a message. Raises `MessageNotSent` where the topic cannot be published to."""
+        """Send a message. Raises `MessageNotSent` if the topic cannot be published to."""
         log.warning(f"{subject}\n{message}")
         if self.sns_topic is None:
             return
@@ -62,10 +62,10 @@ class Notifier(dg.ConfigurableResource):  # type: ignore[type-arg]
     description="Tells people of each run that failed: which steps and checks, why, and what to do.",
 )
 def run_failed(context: dg.RunFailureSensorContext, notifier: Notifier) -> None:
-    """Tell of a failed run. What an unknown error says is left out: it could quote a record.
+    """Notify people of a failed run. The message of an unknown error is left out: it could quote a record.
 
-    Of a run that was tried before, people know; where that goes on, the sensor that requests it tells them. A message
-    that cannot be sent is in the log alone: Dagster does not ask again.
+    If the run is a further attempt, people know already; if attempts go on failing, the sensor that requests them
+    notifies people. A message that cannot be sent is only in the log: Dagster does not ask again.
     """
     run = context.dagster_run
     if run.tags.get(ATTEMPT_TAG, "1") != "1":
@@ -82,7 +82,7 @@ def run_failed(context: dg.RunFailureSensorContext, notifier: Notifier) -> None:
     "begin to. Of checks that block, run_failed tells.",
 )
 def check_failed(context: dg.RunStatusSensorContext, notifier: Notifier) -> None:
-    """Tell of the checks that warned in a run that succeeded, and did not the last time. As to messages, see above."""
+    """Notify people of checks that warned in a successful run, but not the time before. Unsent messages: as above."""
     if failed := list(_failed_checks(context, new_ones_alone=True)):
         run = context.dagster_run
         subject = f"{len(failed)} checks of {run.job_name} warn"
@@ -112,7 +112,7 @@ def _failed_checks(context: dg.RunStatusSensorContext, *, new_ones_alone: bool =
 
 
 def _failed_before(context: dg.RunStatusSensorContext, check: dg.AssetCheckKey) -> bool:
-    """Whether a check failed in the run before this one, of those that it was in."""
+    """Whether a check failed the last time that it was in a run before this one."""
     history = context.instance.event_log_storage.get_asset_check_execution_history(check, limit=_RUNS_BETWEEN)
     run_ids = [record.run_id for record in history]
     this = run_ids.index(context.dagster_run.run_id) if context.dagster_run.run_id in run_ids else len(history)

@@ -1,4 +1,4 @@
-"""The eight assets. Each is named after its table, and only says which transform makes it of which inputs."""
+"""The eight assets. Each is named after its table, and only says which transform makes it from which inputs."""
 
 import hashlib
 import inspect
@@ -50,7 +50,7 @@ _COMPUTED_BY = {
 
 
 class LandingConfig(dg.Config):
-    """What an operator may say to a landing table."""
+    """What an operator may configure for a landing table."""
 
     forget_files: list[str] = Field(
         default=[], description="Paths of landing files that may be gone or unreadable from now on."
@@ -62,7 +62,7 @@ class LandingConfig(dg.Config):
 
 
 class ConsentConfig(dg.Config):
-    """What an operator may say to customer_trusted."""
+    """What an operator may configure for customer_trusted."""
 
     as_of: int | None = Field(
         default=None,
@@ -72,7 +72,7 @@ class ConsentConfig(dg.Config):
 
 
 def table_asset(table: Table) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
-    """Make an asset of the function that computes a table; what Dagster shows of it comes from the contract."""
+    """Make an asset from the function that computes a table. What Dagster shows about it comes from the contract."""
     return dg.asset(
         name=table.name,
         group_name=table.zone.value,
@@ -82,32 +82,32 @@ def table_asset(table: Table) -> Callable[[Callable[..., Any]], dg.AssetsDefinit
         tags={"zone": table.zone.value, "personal_data": "direct" if table.identifies_people else "pseudonymous"},
         code_version=_code_version(table),
         metadata={
-            # Here only: also in the materialization, and Dagster shows the names in lower case.
+            # Only here: if it were in the materialization too, Dagster would show the names in lower case.
             "dagster/column_schema": column_schema(table),
             "a row is": table.row,
             "folder": table.path,
         },
-        # Of steps that could run now, the one that withdrawals wait for is the first.
+        # Of the steps that could run now, the one that withdrawals wait for goes first.
         op_tags={"dagster/priority": "1"} if table is SOURCES["customer"].landing else None,
         io_manager_key=LANDING_IO if table.name in LANDING_TABLES else PARQUET_IO,
     )
 
 
 def _code_version(table: Table) -> str:
-    """Return what changes with the contract of a table, and with whatever computes its zone."""
+    """Return a hash that changes with a table's contract, and with the modules that compute its zone."""
     sources = [inspect.getsource(module) for module in _COMPUTED_BY[table.zone]]
     return hashlib.sha256("".join([repr(table), *sources]).encode()).hexdigest()[:12]
 
 
 def _require_instant_of_the_past(as_of: int) -> None:
-    """Raise `LakeError` where consent is asked for as of an instant that has not come yet, or that is none."""
+    """Raise `LakeError` if `as_of` is in the future, or is not an instant in epoch milliseconds."""
     if not FIRST_INSTANT <= as_of < END_OF_INSTANTS:
         msg = (
             f"as_of: {as_of} is not in epoch milliseconds, as 1700000000000 is, which has 13 digits. Seconds and "
             "microseconds are not taken. Nothing was published."
         )
         raise LakeError(msg)
-    # To the millisecond, whatever other clocks say: whoever means now leaves it out.
+    # Exact to the millisecond, whatever other clocks say: who means now leaves it out.
     if as_of > (now := int(time.time() * 1000)):
         msg = (
             f"as_of: {as_of} is later than now, which is {now}: consents that have not come into force yet would "
@@ -117,7 +117,7 @@ def _require_instant_of_the_past(as_of: int) -> None:
 
 
 def _start_of_run(context: dg.AssetExecutionContext) -> int:
-    """Return when the run started, in epoch milliseconds; now, where Dagster keeps no record of it."""
+    """Return the start of the run in epoch milliseconds; now, if Dagster keeps no record of it."""
     record = context.instance.get_run_record_by_id(context.run.run_id)
     started = record.start_time if record and record.start_time else time.time()
     return int(started * 1000)

@@ -1,8 +1,8 @@
 """Asset checks: one for each rule of a table's contract, all of a table in one step.
 
 In the run that publishes a table, the counts taken while it was written are used. In any other run the rules are
-counted from the stored files, so that a change made to those is found. Other tables are read through the lake
-resource, and no check depends on another table in Dagster: it would not be executed where a check there fails.
+counted from the stored files, so that a change to those is found. Other tables are read through the lake resource, and
+no check depends on another table in Dagster: it would not run if a check there failed.
 """
 
 from collections.abc import Iterator, Sequence
@@ -34,7 +34,7 @@ class ThresholdsResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # 
 
     @property
     def thresholds(self) -> Thresholds:
-        """The thresholds, as the contracts know them."""
+        """The thresholds in the contracts' form."""
         return Thresholds(
             quarantine_rate=self.quarantine_rate,
             unattributed_share=self.unattributed_share,
@@ -99,7 +99,7 @@ def _result(table: Table, finding: Finding) -> dg.AssetCheckResult:
 
 
 def _block(table: Table, findings: Sequence[Finding]) -> str:
-    """Return a table's findings for people, a line each, with what to do about those that failed."""
+    """Return a table's findings for people, one per line, with what to do about those that failed."""
     lines = [f"{table.name}: {sum(f.passed for f in findings)} of {len(findings)} checks passed"]
     for finding in findings:
         outcome = "passed" if finding.passed else finding.severity.value.upper()

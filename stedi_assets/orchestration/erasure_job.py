@@ -1,6 +1,6 @@
-"""The job `erase_person`: thin, for what it does is in `stedi_assets.privacy.erasure`.
+"""The job `erase_person`. It is thin: `stedi_assets.privacy.erasure` does the work.
 
-Dagster keeps run config in its database for ever, so that the person comes as a keyed hash.
+Dagster keeps run config in its database for ever, so the person is given as a keyed hash.
 """
 
 import dagster as dg
@@ -16,7 +16,7 @@ _NAMES_SHOWN = 20
 
 
 class ErasureConfig(dg.Config):
-    """Who is to be erased."""
+    """The person to be erased."""
 
     person: str = Field(description="The 64 hex digits that `stedi hash-person` prints. Never an e-mail.")
     expect_nobody: bool = Field(
@@ -28,7 +28,7 @@ class ErasureConfig(dg.Config):
 def erase_from_lake(
     context: dg.OpExecutionContext, config: ErasureConfig, lake: LakeResource, spark: SparkResource
 ) -> None:
-    """Erase the person and say what was removed, in counts."""
+    """Erase the person and report what was removed, in counts."""
     with as_dagster_failures():
         run = RunContext(context.run_id, lake.purpose, key=lake.pseudonym_key, warn=context.log.warning)
         receipt = erase(

@@ -1,4 +1,4 @@
-"""How errors reach the person who runs something: one message, no stack, and no value of anybody."""
+"""How errors reach the person who runs something: one message, no stack trace, and no personal data."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from stedi_assets.storage.names import masked
 from stedi_assets.verification.engine import SecondEngineFailed
 
 _TABLES_STAY = "The published tables stay as they were. Mend that and run again."
-# As many as other runs are likely to publish the same table meanwhile.
+# As often as other runs are likely to publish the same table meanwhile.
 _RETRIES = 5
 _REFUSALS = {
     "No space left on device": "the disk is full, that of the lake or of the temporary folder (TMPDIR)",
@@ -26,10 +26,10 @@ _REFUSALS = {
 
 @contextmanager
 def as_dagster_failures() -> Iterator[None]:
-    """Turn what goes wrong into a `dagster.Failure` with a message for people.
+    """Turn an error into a `dagster.Failure` with a message for people.
 
-    A step that has lost to another run begins anew, from what that has published. Anything else would meet the same
-    lake and the same Java again, so that Dagster is told not to try.
+    A step that has lost to another run begins again, from what that run has published. Most other errors would meet the
+    same lake and the same Java again, so Dagster is told not to retry them.
     """
     try:
         yield
@@ -45,7 +45,7 @@ def as_dagster_failures() -> Iterator[None]:
 
 
 def _in_short(error: Exception) -> str:
-    """Say why Spark stopped. Its own messages can quote a record, and so does the chain of their causes."""
+    """Say why Spark stopped. Its own messages can quote a record, and so can the chain of their causes."""
     whole = str(error)
     refused = next((words for sign, words in _REFUSALS.items() if sign in whole), None)
     if refused:

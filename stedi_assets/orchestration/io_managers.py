@@ -1,4 +1,4 @@
-"""The lake resource and the IO managers: how tables pass between assets and storage."""
+"""The lake resource, and the IO managers that pass tables between assets and storage."""
 
 import time
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ from stedi_assets.verification.rules import auditor
 
 @dataclass(frozen=True)
 class Stored:
-    """A published table, as an asset is given it."""
+    """A published table, as an asset gets it."""
 
     table: Table
     snapshot: Snapshot
@@ -43,7 +43,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class StoredLanding(Stored):
-    """A published landing table with the quarantine that belongs to it; None where nothing is quarantined."""
+    """A published landing table with its quarantine; None if nothing is quarantined."""
 
     quarantined: DataFrame | None
 
@@ -52,7 +52,7 @@ class StoredLanding(Stored):
 class Computed:
     """The rows of a table, as an asset returns them, and what they were computed from.
 
-    `as_of` is in epoch milliseconds; left out, it is that of the inputs.
+    `as_of` is in epoch milliseconds; if it is left out, it is that of the inputs.
     """
 
     rows: DataFrame
@@ -61,7 +61,7 @@ class Computed:
 
 
 class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """The lake, the policy its tables are made under, and what it is for."""
+    """The lake, the policy that its tables are made under, and its purpose."""
 
     location: str = Field(description="The folder of the lake, or s3://bucket/prefix.")
     namespace: str = Field(default=NAMESPACE, description="That of the tables in the Iceberg catalog.")
@@ -81,7 +81,7 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     @property
     def _catalog_address(self) -> CatalogAddress | None:
-        # User and password are no fields, whose values Dagster would show.
+        # User and password are not fields, because Dagster would show their values.
         return replace(read_settings().catalog_address, uri=self.catalog) if self.catalog else None
 
     @property
@@ -95,23 +95,23 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         return Retention(self.kept_snapshots, timedelta(minutes=self.kept_for_readers_minutes))
 
     def pseudonym_key(self) -> bytes:
-        """Return the key that makes people into subjects.
+        """Return the key that turns people into subjects.
 
-        Raises `LakeError` where it cannot be had, or is not the lake's.
+        Raises `LakeError` if it is not available, or is not the lake's.
         """
         return require_pseudonym_key(self.lake, pseudonym_key(read_settings().pseudonym_key, self.lake))
 
     def suppression_key(self) -> bytes:
         """Return the key of the list of erased people.
 
-        Raises `LakeError` where it cannot be had, or is not the lake's.
+        Raises `LakeError` if it is not available, or is not the lake's.
         """
         return require_suppression_key(self.lake, suppression_key(read_settings().suppression_key, self.lake))
 
     def read(self, spark: SparkResource, table: Table) -> Stored:
         """Return a table as it is published now.
 
-        Raises `LakeError` where there is none, it was made under another policy, or the pseudonym key is another.
+        Raises `LakeError` if there is none, it was made under another policy, or the pseudonym key is not the lake's.
         """
         self.pseudonym_key()
         snapshot, rows = read_current(spark.spark_session, self.lake, table)
@@ -131,7 +131,7 @@ class _TableIOManager(dg.ConfigurableIOManager):
     spark: dg.ResourceDependency[SparkResource]
 
     def load_input(self, context: dg.InputContext) -> Stored:
-        """Return the published table an asset asks for."""
+        """Return the published table that an asset asks for."""
         with as_dagster_failures():
             return self.lake.read(self.spark, TABLES[context.asset_key.path[-1]])
 

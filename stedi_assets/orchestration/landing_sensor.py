@@ -1,8 +1,8 @@
 """The sensor `new_landing_files`: requests a run of what depends on the landing files that have arrived.
 
-It remembers nothing that matters. What there is to do is read from the lake at each tick, and what was tried already
-from Dagster's runs; the cursor only says of what people have been notified. A run carries, for each source that it was
-requested for, a digest of that source's files; the key of a request is made of those and of the attempt.
+It remembers nothing that matters. At each tick it reads from the lake what there is to do, and from Dagster's runs what
+was tried already; the cursor only says what people have been notified of. A run carries, for each source that it was
+requested for, a digest of that source's files; the key of a request consists of those and of the attempt.
 """
 
 import json
@@ -33,7 +33,7 @@ from stedi_assets.orchestration.jobs import rebuild_lakehouse
 
 NAME = "new_landing_files"
 _TAG = "stedi/{}".format
-# Stands among the sources: tables that are behind their inputs, though all files have landed.
+# Takes the place of a source's name: tables that are behind their inputs, although all files have landed.
 _TABLES = "tables"
 _NAMES_SHOWN = 3
 _RUNS_LOOKED_AT = 200
@@ -43,7 +43,7 @@ _JOBS_THAT_WRITE = {rebuild_lakehouse.name, erase_person.name}
 
 
 class WatchResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """When a landing file is taken, and how often a run that fails is requested again."""
+    """When a landing file is taken, and how often a failed run is requested again."""
 
     settled_seconds: int = Field(default=10, description="How long a local file must not have changed.")
     attempts: int = Field(default=5, description="How often the same files are tried.")
@@ -51,7 +51,7 @@ class WatchResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
 
 def new_landing_files_sensor(every_seconds: int) -> dg.SensorDefinition:
-    """Make the sensor, to tick about so often."""
+    """Return the sensor, which ticks about every `every_seconds`."""
 
     @dg.sensor(
         name=NAME,
@@ -82,7 +82,7 @@ def new_landing_files_sensor(every_seconds: int) -> dg.SensorDefinition:
 
 
 def _read_cursor(cursor: str | None) -> Mapping[str, str]:
-    """Return of what people were notified. It is only a hint, and somebody can have typed anything."""
+    """Return what people were notified of. It is only a hint, and may hold anything that was typed in."""
     try:
         found = json.loads(cursor or "{}")
     except ValueError:
@@ -92,7 +92,7 @@ def _read_cursor(cursor: str | None) -> Mapping[str, str]:
 
 @dataclass
 class _Notified:
-    """What people are notified of, each once: by what it is about, a digest of what it was."""
+    """What people are notified of, each once: a digest of what it was, by what it is about."""
 
     before: Mapping[str, str]
     notifier: Notifier
@@ -100,7 +100,7 @@ class _Notified:
     now: dict[str, str] = field(default_factory=dict)
 
     def once(self, about: str, state: str, subject: str, message: str) -> None:
-        """Notify people, unless they were of just that."""
+        """Notify people, unless they were notified of exactly this."""
         if self.before.get(about) != digest_of(state):
             try:
                 self.notifier.tell(subject, message, self.log)
@@ -111,17 +111,17 @@ class _Notified:
         self.now[about] = digest_of(state)
 
     def keep(self) -> None:
-        """Leave all as it was, where it could not be looked at."""
+        """Keep everything as it was, because it could not be looked at."""
         self.now = dict(self.before)
 
 
 @dataclass(frozen=True)
 class _Need:
-    """A source with files to land; or tables behind their inputs.
+    """A source with files to land, or tables behind their inputs.
 
-    `moved` are the tables to make anew, with those downstream of them. `content` tells what they are to be made from.
-    `failed` is how many runs for the source have failed since one succeeded, `last` the last of all, which was for the
-    same content if `tried`.
+    `moved` are the tables to make again, with those downstream of them. `content` identifies what they are to be made
+    from. `failed` is how many runs for the source have failed since one succeeded. `last` is the last of all, which was
+    for the same content if `tried`.
     """
 
     name: str
@@ -134,21 +134,21 @@ class _Need:
 
     @property
     def may_withdraw(self) -> bool:
-        """Whether a withdrawal may be among the files, and not have counted yet."""
+        """Whether the files may hold a withdrawal that has not counted yet."""
         return self.name == "customer"
 
     @property
     def last_ended(self) -> float:
-        """When the last run for the source has ended, in epoch seconds."""
+        """When the last run for the source ended, in epoch seconds."""
         return (self.last.end_time or self.last.update_timestamp.timestamp()) if self.last else 0
 
     def seconds_left(self, watch: WatchResource, now: float) -> float | None:
-        """Return how long to wait before the next attempt; None where there is none without somebody's help."""
+        """Return how long to wait before the next attempt, in seconds; None if it needs a person's help."""
         if not self.failed or (self.may_withdraw and not self.tried):
             return 0
         if self.tried and self.failed >= watch.attempts and not self.may_withdraw:
             return None
-        # A withdrawal is not to wait longer and longer.
+        # A withdrawal must not wait longer and longer.
         doubled = 0 if self.may_withdraw else min(self.failed, watch.attempts) - 1
         pause: int = watch.pause_seconds * 2**doubled
         return max(0, self.last_ended + pause - now)
@@ -159,7 +159,7 @@ def _look(
 ) -> tuple[dg.RunRequest | None, str]:
     """Return the run to request, or why there is none."""
     now = time.time()
-    # Before the lake is read: a run that ends meanwhile has published by then, or its failure is counted.
+    # Before the lake is read: a run that ends meanwhile has then published, or its failure is counted.
     if record := _under_way(instance):
         notified.keep()
         _notify_of_a_long_run(record, now, notified)
@@ -173,7 +173,7 @@ def _look(
         for name, found in arrivals.items()
         if found.changed
     ]
-    # Whatever is downstream of files to land is made anew with those.
+    # Tables downstream of files to land are made again with those.
     with_files = tables_to_make([name for need in needs for name in need.moved], published)
     if behind := {name: inputs for name, inputs in tables_behind(published).items() if name not in with_files}:
         needs.append(_need(_TABLES, [*behind], digest_of(*behind.values()), None, runs))
@@ -191,7 +191,7 @@ def _look(
 
 
 def _under_way(instance: dg.DagsterInstance) -> dg.RunRecord | None:
-    """Return a run that is changing the lake, or is going to."""
+    """Return a run that is changing the lake, or is about to."""
     for record in instance.get_run_records(dg.RunsFilter(statuses=_UNFINISHED)):
         run = record.dagster_run
         if run.job_name in _JOBS_THAT_WRITE or {key.path[-1] for key in run.asset_selection or ()} & TABLES.keys():
@@ -211,9 +211,9 @@ def _need(
 
 
 def _together(due: Sequence[_Need]) -> Sequence[_Need]:
-    """Return what one run is to be requested for: all that has not failed, or something that has and goes alone.
+    """Return what to request one run for: everything that has not failed, or one thing that has, alone.
 
-    So nothing fails with it. They take turns: what was tried longest ago goes first.
+    So nothing else fails with it. They take turns: what was tried longest ago goes first.
     """
     groups = [[need for need in due if not need.failed], *([need] for need in due if need.failed)]
     return min(filter(None, groups), key=lambda group: min(need.last_ended for need in group), default=[])
@@ -257,7 +257,7 @@ def _notify_of_gone_files(found: Arrivals, notified: _Notified) -> None:
 
 def _notify_of_files_dated_ahead(found: Arrivals, notified: _Notified) -> None:
     if found.dated_ahead:
-        # A machine whose clock is wrong dates every file so: people are notified of that once.
+        # A machine with a wrong clock dates every file so: people are notified once.
         subject = f"Landing files of {found.source.name} are dated in the future"
         notified.once(f"dated ahead {found.source.name}", "", subject, _dated_ahead_in_words(found))
 
@@ -287,14 +287,14 @@ def _notify_of_failures(need: _Need, watch: WatchResource, notified: _Notified) 
 
 
 def _request(due: Sequence[_Need], tables: Sequence[str], settled_before: int) -> dg.RunRequest:
-    # What is not made anew is checked before anything is made of it.
+    # Inputs that are not made again are checked before anything is made from them.
     leant_on = {name for table in tables for name in TABLES[table].inputs} - {*tables}
     checks = [
         dg.AssetCheckKey(dg.AssetKey(name), rule.name) for name in (*tables, *leant_on) for rule in TABLES[name].rules
     ]
     settled = {"config": {"settled_before": settled_before}}
     attempt = str(1 + max(need.failed for need in due))
-    # The same content may be there again some day, and be due for a run of its own.
+    # The same content may be there again some day, and need a run of its own.
     after = "".join(need.last.dagster_run.run_id[:8] for need in due if need.last)
     return dg.RunRequest(
         run_key="-".join([*(f"{need.name}:{need.content}" for need in due), attempt, after]),

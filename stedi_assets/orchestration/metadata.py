@@ -1,4 +1,4 @@
-"""What Dagster shows of a table, from its contract, and of what was published: counts and names, nothing of a row."""
+"""What Dagster shows about tables, from their contracts, and about publications: counts and names, nothing of a row."""
 
 import time
 from typing import Any
@@ -12,9 +12,9 @@ from stedi_assets.tables.publishing import Published
 
 
 def column_schema(table: Table) -> dg.TableSchema:
-    """Return a table's columns, each with whose data it holds, and of which columns it is made.
+    """Return a table's columns, each with whose data it holds and which columns it is made from.
 
-    In words: Dagster's own page shows no column lineage, but where it is run by Dagster.
+    The origin is in words, because Dagster's own page shows column lineage only where Dagster hosts it.
     """
     return dg.TableSchema(columns=[_column(table, column) for column in table.columns])
 
@@ -31,7 +31,7 @@ def _column(table: Table, column: Column) -> dg.TableColumn:
 
 
 def of_publication(published: Published, began: float) -> dict[str, Any]:
-    """Return what is shown of a table as it was published. `began` is by the monotonic clock."""
+    """Return the metadata of a publication. `began` is by the monotonic clock."""
     snapshot = published.snapshot
     return {
         "dagster/row_count": snapshot.rows,
@@ -45,7 +45,7 @@ def of_publication(published: Published, began: float) -> dict[str, Any]:
 
 
 def of_landing(landing: Landing, quarantined: int, reasons: dict[str, int]) -> dict[str, Any]:
-    """Return what is shown of a delivery: its files, and what became of their records."""
+    """Return the metadata of a delivery: its files, and what became of their records."""
     return {
         "landing files": len(landing.files),
         "new landing files": landing.new_files,
@@ -60,7 +60,7 @@ def of_landing(landing: Landing, quarantined: int, reasons: dict[str, int]) -> d
 
 
 def change_in_words(rows: int, before: int | None) -> str:
-    """Return how a table's rows differ from the last time, for people."""
+    """Return in words how a table's number of rows differs from the last time."""
     if before is None:
         return "published for the first time"
     if rows == before:

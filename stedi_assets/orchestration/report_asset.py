@@ -1,6 +1,6 @@
 """The asset `machine_learning_report`: pictures of the ML table, made on demand and kept with its snapshot.
 
-It is in no job: whoever wants to look materialises it in the UI.
+It is in no job: materialise it in the UI to see them.
 """
 
 import base64
@@ -37,7 +37,7 @@ def machine_learning_report(lake: LakeResource) -> dg.MaterializeResult:  # type
     subjects = numbers.funnel[-1].left
     shown: dict[str, Any] = {name: _shown(name, png) for name, png in pictures.items()}
     if subjects < _ENOUGH:
-        # What Dagster is given it keeps for ever, and a picture of few is one of somebody.
+        # Dagster keeps metadata for ever, and a picture of few people can show one of them.
         shown = {"pictures": f"they are of fewer than {_ENOUGH} subjects, and lie with the snapshot alone"}
     return dg.MaterializeResult(
         metadata={

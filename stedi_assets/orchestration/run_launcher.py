@@ -1,7 +1,8 @@
-"""Dagster's default run launcher, and one thing more: it notices runs that were cut off with everything around them.
+"""Dagster's default run launcher, which also notices runs that were cut off with everything around them.
 
-A run whose process is killed is marked as failed by its code server. Where that is gone too, after a loss of power, the
-run would stay "started", and the queue wait for it, until `max_runtime_seconds`. The monitoring daemon asks here.
+If a run's process is killed, its code server marks the run as failed. If the server is gone too, after a loss of power,
+the run would stay "started", and the queue would wait for it, until `max_runtime_seconds`. The monitoring daemon asks
+here.
 """
 
 import json
@@ -12,7 +13,7 @@ from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
 from dagster._core.storage.tags import GRPC_INFO_TAG
 
-# The kernel counts a process's age from its own start, by another clock.
+# In seconds. The kernel counts a process's age from the machine's start, by another clock.
 _CLOCKS_DIFFER = 60
 _HERE = {"localhost", "127.0.0.1", "::1"}
 
@@ -22,16 +23,16 @@ class LocalRunLauncher(DefaultRunLauncher):
 
     @property
     def supports_check_run_worker_health(self) -> bool:
-        """Whether runs can be asked after."""
+        """Whether the health of runs can be checked."""
         return True
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        """Say whether a run that should be running has a process. Of other machines' runs nothing is known."""
+        """Say whether a run that should be running has a process. Nothing is known about runs on other machines."""
         server = json.loads(run.tags.get(GRPC_INFO_TAG, "{}"))
         if server.get("socket") or server.get("host") in _HERE:
             for entry in self._instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
                 event = entry.dagster_event
-                # The first thing that a run does is to write down its process.
+                # A run records its process before anything else.
                 if event and "pid" in (found := event.engine_event_data.metadata):
                     if _is_there(process := int(str(found["pid"].value)), entry.timestamp):
                         break
@@ -40,7 +41,7 @@ class LocalRunLauncher(DefaultRunLauncher):
 
 
 def _is_there(process: int, at: float) -> bool:
-    """Whether a process that was there at an instant, in epoch seconds, is there still, and no other by its number."""
+    """Whether the process of that number is still the one that existed at an instant, in epoch seconds."""
     try:
         found = psutil.Process(process)
         return bool(found.create_time() <= at + _CLOCKS_DIFFER and found.status() != psutil.STATUS_ZOMBIE)

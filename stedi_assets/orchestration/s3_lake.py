@@ -1,6 +1,6 @@
-"""The lake resource of a lake on S3: dagster-aws's S3 resource and encryption.
+"""The lake resource for a lake on S3: dagster-aws's S3 resource and encryption.
 
-Loaded for lakes on S3 alone: boto3 takes a second.
+Loaded only for lakes on S3: boto3 takes a second.
 """
 
 from functools import cached_property

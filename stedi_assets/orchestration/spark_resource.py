@@ -9,7 +9,7 @@ from stedi_assets.storage.catalog_address import CatalogKind
 
 
 class SparkResource(LazyPySparkResource):
-    """Gives the Spark session of a run, made when it is first asked for."""
+    """Provides a run's Spark session, which is made when it is first asked for."""
 
     # Typed fields, because an EnvVar inside a dict would silently not be resolved.
     master: str = Field(default="local[*]", description="The Spark master.")
@@ -28,6 +28,6 @@ class SparkResource(LazyPySparkResource):
                 lake=self.lake,
                 kms_key=self.s3_kms_key,
                 catalog=self.catalog,
-                # Not a field, whose value Dagster would show: the address may hold a password.
+                # Not a field, because Dagster would show its value: the address may hold a password.
                 maven=read_settings().maven,
             )
