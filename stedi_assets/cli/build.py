@@ -25,7 +25,7 @@ class _TableOutcome:
 
 
 class _Brief(logging.Formatter):
-    """Writes what an asset says of itself, without Dagster's run ids around it."""
+    """Writes an asset's messages, without Dagster's run ids around them."""
 
     def format(self, record: logging.LogRecord) -> str:
         meta = getattr(record, "dagster_meta", {})
@@ -33,7 +33,7 @@ class _Brief(logging.Formatter):
 
 
 def _brief_logger(_: dg.InitLoggerContext) -> logging.Logger:
-    """Make a logger with one short line for what an asset says or warns of, and nothing of what Dagster does."""
+    """Make a logger that writes an asset's messages and warnings, one short line each, and nothing of Dagster's own."""
     logger = logging.getLogger("stedi_assets.brief")
     logger.setLevel(logging.INFO)
     logger.propagate = False
@@ -57,7 +57,7 @@ def build(lake: Lake, began: float) -> int:
     with dg.DagsterInstance.get() as instance:
         result = job.execute_in_process(instance=instance, raise_on_error=False, run_config={"loggers": {"brief": {}}})
     if not result.success:
-        # Once each: several steps may have failed for one reason.
+        # Once each: several steps may have failed for the same reason.
         return _failed("\n".join(dict.fromkeys(_messages(result))))
     _print_summary(lake, _outcomes(result))
     print(f"\nAll of it took {time.monotonic() - began:.0f} s. To see it in the browser:  .venv/bin/dagster dev")
@@ -70,13 +70,13 @@ def _failed(message: str) -> int:
 
 
 def _messages(result: dg.ExecuteInProcessResult) -> Iterator[str]:
-    """Yield why a run failed, in the words of the steps that did."""
+    """Yield why a run failed, in the words of the failed steps."""
     for event in result.all_events:
         if event.is_step_failure and event.step_failure_data.user_failure_data:
             yield event.step_failure_data.user_failure_data.description or ""
         elif event.is_step_failure and event.step_failure_data.error:
             error = event.step_failure_data.error
-            # Dagster's own errors say what they are; their class says it to Dagster.
+            # Dagster's own errors say what is wrong; their class is only for Dagster.
             yield re.sub(r"^dagster\._core\.errors\.\w+: ", "", (error.cause or error).message.strip())
 
 

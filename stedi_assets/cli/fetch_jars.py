@@ -5,6 +5,6 @@ from stedi_assets.spark.jars import fetch_jars
 
 
 def run(settings: Settings) -> int:
-    """Fetch the jars that Spark needs from the Maven repository that STEDI_MAVEN names, and check those there are."""
+    """Fetch the jars that Spark needs from the Maven repository in STEDI_MAVEN, and check those that exist."""
     print(f"Spark finds its jars in {fetch_jars(settings.maven)}")
     return 0

@@ -14,7 +14,7 @@ def run(settings: Settings) -> int:
     """Read an e-mail from standard input, and print the run config that erases its person, by a keyed hash."""
     lake = lake_of(settings)
     key = require_suppression_key(lake, suppression_key(settings.suppression_key, lake))
-    # A list that is gone, or was made with another key, is better told of now than by the erasure.
+    # Better to report now than at the erasure that the list is gone, or was made with another key.
     read_suppressed(lake, lambda: key)
     email = getpass("E-mail: ") if sys.stdin.isatty() else sys.stdin.readline()
     print(f'ops: {{erase_from_lake: {{config: {{person: "{person_hash(email, key)}"}}}}}}')

@@ -5,7 +5,7 @@ from stedi_assets.storage.lake import Lake
 
 
 def lake_of(settings: Settings) -> Lake:
-    """Return the lake that the settings name. Raises `LakeError` where that cannot be one."""
+    """Return the lake that the settings name. Raises `LakeError` if it cannot be one."""
     return Lake.at(
         settings.lake,
         kms_key=settings.s3_kms_key,

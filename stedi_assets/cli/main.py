@@ -12,7 +12,7 @@ from stedi_assets.spark.java import NoJavaError
 from stedi_assets.storage.errors import LakeError
 from stedi_assets.storage.names import masked
 
-# Each is `run(settings)` in the module of its name, loaded when it is chosen: most load PySpark, one loads Dagster.
+# Each is `run(settings)` in the module of its name, loaded when it is chosen: most load PySpark, one Dagster.
 COMMANDS = {
     "status": "Show each table's rows, age, last check results and snapshot. Spark is not started.",
     "hash-person": "Read an e-mail from standard input, and print the run config that erases its person, by a keyed "

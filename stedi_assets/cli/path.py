@@ -9,7 +9,7 @@ from stedi_assets.tables.catalog import load
 
 
 def run(settings: Settings, name: str) -> int:
-    """Print the metadata file of a table as it is published now: what Iceberg's readers are given."""
+    """Print the metadata file of a table as it is published now, for Iceberg's readers."""
     lake = lake_of(settings)
     table = load(lake, ALL_TABLES[name]) if name in ALL_TABLES else None
     if table is None:

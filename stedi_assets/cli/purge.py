@@ -7,7 +7,7 @@ from stedi_assets.tables.publishing import drop_old
 
 
 def run(settings: Settings) -> int:
-    """Remove every snapshot that is not current, at once, and what runs that died have left."""
+    """Remove every snapshot that is not current, at once, and what dead runs have left."""
     lake = lake_of(settings)
     for table in TABLES.values():
         print(f"{table.name}: {drop_old(lake, table)} snapshots removed")

@@ -6,7 +6,7 @@ from stedi_assets.tables.relocation import relocate
 
 
 def run(settings: Settings) -> int:
-    """Have the tables of a lake that was moved, copied or restored name their files where they lie now."""
+    """Make the tables of a lake that was moved, copied or restored name their files where they lie now."""
     lake = lake_of(settings)
     moved = relocate(lake)
     for done in moved:

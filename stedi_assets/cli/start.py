@@ -1,4 +1,4 @@
-"""`stedi start`: what is prepared before the one run of everything, which is in `build`."""
+"""`stedi start`: prepares the one run of everything, which is in `build`."""
 
 import contextlib
 import gc
@@ -15,9 +15,9 @@ from stedi_assets.storage.lake import Lake
 
 
 def run(settings: Settings, began: float, *, sample_data: bool) -> int:
-    """Prepare this folder, materialise the eight tables through Dagster, and print what came of it.
+    """Prepare this folder, materialise the eight tables through Dagster, and print the result.
 
-    `began` is when the command did, by the monotonic clock.
+    `began` is when the command began, by the monotonic clock.
     """
     lake = lake_of(settings)
     lake.storage.require_writable()
@@ -26,9 +26,9 @@ def run(settings: Settings, began: float, *, sample_data: bool) -> int:
         print(f"Made sample landing files of {_write_sample(lake):,} customers in {lake.location}")
 
     print(f"Building the tables of {lake.location}. Starting Spark takes some seconds.")
-    # Spark and Dagster take seconds each to load, and a core each.
+    # Spark and Dagster each take seconds and a core to load.
     threading.Thread(target=_start_spark, args=[settings], daemon=True).start()
-    # What Dagster loads is no garbage. Not to look for any saves a fifth of the loading, and a second at the end.
+    # What Dagster loads is no garbage. Not collecting any saves a fifth of the loading time, and a second at the end.
     gc.disable()
     from stedi_assets.cli import build  # noqa: PLC0415  (loads Dagster, which reads the environment)
 
@@ -38,7 +38,7 @@ def run(settings: Settings, began: float, *, sample_data: bool) -> int:
 
 
 def _start_spark(settings: Settings) -> None:
-    # Whatever goes wrong will go wrong again where the session is asked for, and be told there.
+    # Any error will occur again when the session is asked for, and be reported there.
     with contextlib.suppress(Exception):
         from stedi_assets.spark.session import spark_session  # noqa: PLC0415  (loads pyspark)
 
@@ -58,7 +58,7 @@ def _has_landing_files(lake: Lake) -> bool:
 
 
 def _write_sample(lake: Lake) -> int:
-    """Write sample landing files into the lake, and return of how many customers."""
+    """Write sample landing files into the lake, and return the number of customers."""
     with tempfile.TemporaryDirectory() as folder:
         sample = write_sample(Path(folder))
         for path in Path(folder).rglob("*"):

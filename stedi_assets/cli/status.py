@@ -18,7 +18,7 @@ _UNITS = {"d": 86_400, "h": 3_600, "min": 60, "s": 1}
 
 
 def run(settings: Settings) -> int:
-    """Print a line for each table. Return the exit code: 1 where a table cannot be read, else 0."""
+    """Print a line for each table. Return the exit code: 1 if a table cannot be read, else 0."""
     lake = lake_of(settings)
     snapshots, damaged = _snapshots(lake)
     checks = _check_results({name: snapshot.run_id for name, snapshot in snapshots.items()})
@@ -37,13 +37,13 @@ def run(settings: Settings) -> int:
 
 
 def _snapshots(lake: Lake) -> tuple[dict[str, Snapshot], dict[str, str]]:
-    """Return the snapshots of the tables that are published, and what is wrong with those that cannot be read."""
+    """Return the snapshots of the published tables, and what is wrong with those that cannot be read."""
     snapshots, damaged = {}, {}
     for name, table in TABLES.items():
         try:
             snapshot = read_snapshot_of(lake, table)
         except CatalogError:
-            raise  # it is of all tables, and said once
+            raise  # it concerns all tables, and is reported once
         except LakeError as error:
             damaged[name] = str(error)
         else:
@@ -60,14 +60,14 @@ def _age(published_at: str) -> str:
 
 
 def _check_results(runs: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the last results of each table's checks, in words, as Dagster keeps them; none without its home.
+    """Return the last results of each table's checks, in words, as Dagster keeps them; nothing without its home.
 
-    `runs` are the runs that have made the tables as they are: what was found of others is left out, as of another lake.
+    `runs` are the runs that made the current tables. Results from other runs, such as another lake's, are left out.
     """
     home = dagster_home()
     if not (home and home.is_absolute() and home.is_dir()):
         return {}
-    # What Dagster loads is no garbage: not to look for any saves a third of the loading, and of the end.
+    # What Dagster loads is no garbage: not collecting any saves a third of the loading time, and of the end.
     gc.disable()
     import dagster as dg  # noqa: PLC0415  (takes a second, and only what it keeps is of use)
 

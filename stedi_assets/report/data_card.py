@@ -1,4 +1,4 @@
-"""The data card of a table that leaves the house: what whoever works with it has to know, of each snapshot.
+"""The data card of a table that others are given: what its users have to know about each snapshot.
 
 Counts only, nothing of one person. What cannot be found out is left open.
 """
@@ -18,7 +18,7 @@ _UNKNOWN = "not known"
 
 
 def data_card(lake: Lake, table: Table, snapshot: Snapshot) -> str:
-    """Return the card of a snapshot as Markdown. No publication waits for it: one that cannot be made says so."""
+    """Return the card of a snapshot as Markdown. No publication waits for it: if it cannot be made, it says so."""
     try:
         return _card(lake, table, snapshot)
     except Exception as error:  # noqa: BLE001  (whatever stored tables and clocks have come up with)

@@ -1,4 +1,4 @@
-"""What the pictures show, counted by DuckDB in the published tables. No count is of one person by name or pseudonym."""
+"""What the pictures show, counted by DuckDB in the published tables. No count names a person or a pseudonym."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ MEASURES = ("distanceFromObject", "x", "y", "z")
 _BINS = 40
 _DEVICES = "have device readings"
 _AS_PUBLISHED = (*TABLES, SOURCES["customer"].quarantine.name)
-# Everybody whom a record names, and then who is left: by what each table promises.
+# All people whom a record names, and then those who are left, by what each table promises.
 _FUNNEL = {
     "people in the records": ("SELECT count(DISTINCT person) FROM customer_records", "named in a record"),
     "consent to research": ("SELECT count(*) FROM customer_trusted", "never consented, or withdrew"),
@@ -44,7 +44,7 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Step:
-    """A step of the way from everybody to the people in the table: how many are left, how many have left, and why."""
+    """A step from everybody to the people in the table: how many are left, how many are gone, and why."""
 
     name: str
     left: int
@@ -54,9 +54,9 @@ class Step:
 
 @dataclass(frozen=True)
 class Numbers:
-    """All that the pictures of a snapshot show.
+    """Everything that the pictures of a snapshot show.
 
-    `customer_records` are all that were delivered, also those in quarantine. `measures` are by column,
+    `customer_records` are all that were delivered, including those in quarantine. `measures` are by column,
     `readings_per_subject` counts subjects, `coverage` is rows by day.
     """
 
@@ -72,15 +72,15 @@ class Numbers:
 def count_for_pictures(lake: Lake, key: Callable[[], bytes]) -> Numbers:
     """Count what the pictures of the current snapshot show.
 
-    Raises `LakeError` where a table is missing, or another was made since by which the numbers would not add up, and
-    `SecondEngineFailed` where DuckDB stops.
+    Raises `LakeError` if a table is missing, or was made again since, so that the numbers would not add up, and
+    `SecondEngineFailed` if DuckDB stops.
     """
     snapshot = current(lake, ML)
     _require_together(lake)
     policy = Policy.from_dict(snapshot.policy) if snapshot.policy else Policy()
     customers = SOURCES["customer"]
     records = sum(current(lake, table).rows for table in (customers.landing, customers.quarantine))
-    # There, a device reading has nobody.
+    # Under that policy, a device reading has no person.
     steps = {name: step for name, step in _FUNNEL.items() if not (policy.has(MatchOn.TIMESTAMP) and name == _DEVICES)}
     context = rule_context(lake, policy, snapshot.as_of, key)
     with engine_for(ML.name) as engine:
@@ -106,7 +106,7 @@ def count_for_pictures(lake: Lake, key: Callable[[], bytes]) -> Numbers:
 
 
 def _require_together(lake: Lake) -> None:
-    """Raise `LakeError` unless each table of the funnel was made of the one before it as that is now."""
+    """Raise `LakeError` unless each table of the funnel was made from the current snapshot of the one before it."""
     names = ("customer_trusted", "customers_curated", "step_trainer_trusted", ML.name)
     for before, after in pairwise(names):
         if current(lake, TABLES[after]).inputs[before] != current(lake, TABLES[before]).id:

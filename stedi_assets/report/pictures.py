@@ -27,15 +27,15 @@ def draw(numbers: Numbers) -> dict[str, bytes]:
 
 
 def keep_pictures(lake: Lake, snapshot: int, pictures: Mapping[str, bytes]) -> None:
-    """Keep pictures of a snapshot in the table's folder. They go with the next publication of the table.
+    """Keep pictures of a snapshot in the table's folder. The next publication of the table removes them.
 
-    Raises `CommitConflictError` where another snapshot is current by then.
+    Raises `CommitConflictError` if another snapshot is current by then.
     """
     folder = f"{ML.path}/report/{snapshot}"
     for name, png in pictures.items():
         lake.storage.write(f"{folder}/{name}.png", png)
     if current(lake, ML).id != snapshot:
-        # Who has left since may be in them.
+        # They may show people who have left since.
         lake.storage.delete_permanently(folder)
         msg = f"{ML.name} was published anew while the pictures were drawn. Materialise the report again."
         raise CommitConflictError(msg)
