@@ -6,8 +6,8 @@
 Without options a sample has the size and shape of the public course data and no defects. A seed gives the same records
 on every machine and Python version, and a defect changes only what it is about. Memory stays bounded at any size.
 
-Belongs here: what deliveries look like and what can be wrong with them, seen by whoever writes them. Does not: how
-they are read and validated (`ingest`), and anything but the standard library.
+Belongs here: what deliveries look like and what can be wrong with them, from the writer's side. Does not: how they are
+read and validated (`ingest`), and anything but the standard library.
 """
 
 from stedi_assets.sample_data.arriving import deliver_sample

@@ -1,4 +1,4 @@
-"""Let the files of a sample arrive one after the other, as devices deliver them: `deliver_sample`."""
+"""Make the files of a sample arrive one after the other, as devices deliver them: `deliver_sample`."""
 
 import os
 import tempfile
@@ -19,7 +19,7 @@ def deliver_sample(
     options: SampleOptions = SampleOptions(),
     truth: str | os.PathLike[str] | None = None,
 ) -> Generator[str, None, None]:
-    """Let one file of a sample arrive every so many seconds, and yield the path of each.
+    """Make one file of a sample arrive every so many seconds, and yield the path of each.
 
     The sources take turns, customers first. Each file appears whole. Raises `SampleRefused` as `write_sample` does.
     """
@@ -29,7 +29,7 @@ def deliver_sample(
     if truth is not None:
         empty_truth_folder(truth, root)
     root.mkdir(parents=True, exist_ok=True)
-    # On the same disk, so that a file appears in one step.
+    # On the lake's disk, so that a file appears in one step.
     with tempfile.TemporaryDirectory(prefix=".arriving-", dir=root) as folder:
         write_sample(folder, options, truth)
         waiting = [

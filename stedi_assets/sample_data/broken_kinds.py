@@ -17,8 +17,8 @@ _Fate = Literal["read", "unreadable", "ignored"]
 class BrokenKind:
     """A kind of broken delivery, and what must become of it.
 
-    It never changes who consents or whose a reading is. What must be quarantined is about people and devices that occur
-    nowhere else; what must be accepted are records of the sample, spelled in an unusual way.
+    It never changes who consents or whose a reading is. Records to be quarantined are about people and devices that
+    occur nowhere else; records to be accepted are the sample's, spelled in an unusual way.
     """
 
     write: Callable[[Source, list[bytes], Values], bytes] = field(repr=False)
@@ -34,7 +34,7 @@ class BrokenKind:
 
 
 def _layout(template: bytes, quarantined: int = 0) -> BrokenKind:
-    """Return a kind: records of the sample, with something else than a line break between them."""
+    """Return a kind: records of the sample, with something other than a line break between them."""
     return BrokenKind(lambda _source, lines, _nobody: template % tuple(lines), template.count(b"%b"), quarantined)
 
 

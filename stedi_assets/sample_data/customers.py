@@ -43,7 +43,7 @@ class Customer:
 
     @property
     def person(self) -> str:
-        """What all spellings of the e-mail have in common."""
+        """The form that all spellings of the e-mail have in common."""
         return self.email.lower()
 
 

@@ -51,7 +51,7 @@ class _TakenInstants:
         self._taken: set[tuple[int, int]] = set()
 
     def take(self, serial_index: int, walk: Iterable[int]) -> list[int]:
-        """Return the instants of a walk, each delayed by as many milliseconds as it takes to meet nobody."""
+        """Return the instants of a walk, each delayed by as many milliseconds as needed to meet nobody."""
         instants = []
         for wished in walk:
             instant = wished

@@ -1,4 +1,4 @@
-"""The landing folder of one source: which line comes in which file, and what must become of each file."""
+"""The landing folder of one source: which line is in which file, and what must become of each file."""
 
 import random
 from collections import Counter
@@ -20,7 +20,7 @@ _LATE_MODIFIED = 1_655_600_000  # seconds: before any file can have been written
 
 @dataclass
 class _File:
-    """A file, and what must become of what it holds."""
+    """A file, and what must become of its content."""
 
     path: Path
     accepted: int = 0
@@ -69,8 +69,8 @@ class _FileSeries:
 class LandingFolder:
     """The landing folder of one source."""
 
-    # The readings of every customer come in through several gateways, each of which delivers a batch at a time. So they
-    # are spread over many files; within a file they stand together, newest first.
+    # The readings of every customer arrive through several gateways, each of which delivers a batch at a time. So they
+    # are spread over many files; within a file they are together, newest first.
     _GATEWAYS = 8
     _BATCH = 100_000
 

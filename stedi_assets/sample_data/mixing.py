@@ -52,7 +52,7 @@ class Mixer:
         return delivered
 
     def rest(self) -> list[Delivered]:
-        """Return what is still due because there were no lines to mix it into: all of them are late."""
+        """Return what is still due because there were no lines to mix it into: all lines are late."""
         self._seen = sys.maxsize
         return list(self._broken_now())
 

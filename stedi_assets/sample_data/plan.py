@@ -62,7 +62,7 @@ def times(amount: Amount, population: int) -> int:
 
 
 class Drawing:
-    """Decides for one item after another whether it is drawn: exactly `count` of `total`, without a list of them."""
+    """Decides for one item after another whether it is drawn: exactly `count` of `total`, without listing them."""
 
     def __init__(self, plan: Plan, purpose: str, count: int, total: int) -> None:
         self._random = random.Random(f"{plan.options.seed} {purpose}")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Source:
-    """A source, and which of its columns play the parts that a broken record is about."""
+    """A source, and the columns that its broken records change."""
 
     name: str
     identity: str

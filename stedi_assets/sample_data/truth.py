@@ -45,7 +45,7 @@ class SampleSummary:
 
 
 def truth_file(stack: ExitStack, folder: Path | None, name: str) -> Callable[[Iterable[str]], None]:
-    """Open a file of the truth and return what writes lines to it: nothing, without a folder."""
+    """Open a file of the truth, and return a function that writes lines to it; without a folder, it writes nothing."""
     if folder is None:
         return lambda _lines: None
     folder.mkdir(parents=True, exist_ok=True)

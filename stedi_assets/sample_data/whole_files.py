@@ -1,4 +1,4 @@
-"""Files that appear whole, and gzip that is the same bytes each time."""
+"""Files that appear whole, and gzip that has the same bytes each time."""
 
 import gzip
 import io
@@ -9,7 +9,7 @@ from pathlib import Path
 def write_whole(path: Path, content: bytes, modified: int | None = None) -> None:
     """Write a file that nobody can see half-written, with a modification time in seconds if one is given."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Hidden until it is whole: somebody may be watching the folder.
+    # Hidden until it is whole: another process may be watching the folder.
     unfinished = path.with_name(f".{path.name}.part")
     unfinished.write_bytes(content)
     if modified is not None:
@@ -18,7 +18,7 @@ def write_whole(path: Path, content: bytes, modified: int | None = None) -> None
 
 
 def packed(content: bytes) -> bytes:
-    """Return the content as gzip packs it, without a name or a time."""
+    """Return the content packed by gzip, without a name or a time."""
     # gzip.compress writes different headers in Python 3.11 and 3.12.
     buffer = io.BytesIO()
     with gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=buffer, mtime=0) as file:
