@@ -1,6 +1,6 @@
 """The STEDI Human Balance lakehouse as a Dagster asset graph: eight tables in three zones, computed by PySpark.
 
-`open_table` and `read` give its tables to whoever works with them, without Spark.
+`open_table` and `read` open its tables without Spark.
 """
 
 from os import PathLike, fspath
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 def open_table(name: str, *, lake: "str | PathLike[str] | None" = None) -> "IcebergTable":
     """Open a table with PyIceberg.
 
-    `lake` is a folder or `s3://bucket/prefix`; left out, it is what STEDI_LAKE says.
+    `lake` is a folder or `s3://bucket/prefix`; if left out, it is STEDI_LAKE.
 
-    Raises `LakeError` where there is no such table, and `SettingsError` where a setting cannot be used.
+    Raises `LakeError` if there is no such table, and `SettingsError` if a setting cannot be used.
     """
     from stedi_assets.tables import opening  # noqa: PLC0415  (loads PyIceberg and PySpark)
 
@@ -31,10 +31,10 @@ def read(name: str, *, lake: "str | PathLike[str] | None" = None, as_of: "int | 
     """Read a table into memory, as Arrow, in the columns of its contract.
 
     `lake` is as for `open_table`. `as_of` is the id of a snapshot that is kept, or an instant at which it was current;
-    left out, the table is read as it is now.
+    if left out, the table is read as it is now.
 
-    Raises `LakeError` where there is no such table or snapshot or a part of it is gone, and `SettingsError` where a
-    setting cannot be used.
+    Raises `LakeError` if there is no such table or snapshot or a part of it is gone, and `SettingsError` if a setting
+    cannot be used.
     """
     from stedi_assets.tables import opening  # noqa: PLC0415  (loads PyIceberg and PySpark)
 
@@ -47,6 +47,6 @@ def _lake(location: "str | PathLike[str] | None") -> "Lake":
 
     settings = read_settings()
     place = settings.lake if location is None else fspath(location)
-    # What the settings say of a catalog is said of the lake that they name.
+    # The catalog in the settings is that of the lake that they name.
     catalog = settings.catalog_address if place == settings.lake else None
     return Lake.at(place, kms_key=settings.s3_kms_key, namespace=settings.namespace, catalog=catalog)

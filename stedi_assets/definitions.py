@@ -42,7 +42,7 @@ def _lake_resource() -> LakeResource:
 
     return S3LakeResource(
         **common,
-        # What may be repeated is repeated for longer than by default.
+        # Requests are retried for longer than by default.
         s3=S3Resource(max_attempts=ATTEMPTS),
         kms_key=_settings.s3_kms_key,
     )
@@ -63,7 +63,7 @@ _freshness = dg.FreshnessPolicy.time_window(
 
 
 def _as_set(spec: dg.AssetSpec) -> dg.AssetSpec:
-    """Return an asset with what the settings say of it: where it is stored, and how old it may be."""
+    """Return an asset with what the settings decide: where it is stored, and how old it may be."""
     stored = spec.replace_attributes(kinds={*spec.kinds, "s3" if is_on_s3(_settings.lake) else "local"})
     is_curated = TABLES[spec.key.path[-1]].zone is Zone.CURATED
     return dg.apply_freshness_policy(stored, _freshness) if is_curated else stored
@@ -72,7 +72,7 @@ def _as_set(spec: dg.AssetSpec) -> dg.AssetSpec:
 def _assets() -> list[Any]:
     assets = [asset.map_asset_specs(_as_set) for asset in ASSETS]
     with warnings.catch_warnings():
-        # Dagster says that its links to the code are new.
+        # Dagster warns that its links to the code are new.
         warnings.simplefilter("ignore", dg.BetaWarning)
         return list(dg.with_source_code_references([*assets, machine_learning_report]))
 
@@ -96,6 +96,6 @@ defs = dg.Definitions(
         LANDING_IO: LandingIOManager(lake=_lake, spark=_spark),
         PARQUET_IO: ParquetIOManager(lake=_lake, spark=_spark),
     },
-    # One Spark session serves all steps; a process for each step would start a JVM for each.
+    # One Spark session serves all steps; a process for each step would start a JVM each.
     executor=dg.in_process_executor,
 )

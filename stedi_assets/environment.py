@@ -1,6 +1,6 @@
 """`.env`, read as Dagster's command line reads it, and the home for Dagster that it names.
 
-Dagster lets the `.env` of the working directory overrule the environment before any of our code runs. `stedi` does the
+Dagster lets the `.env` of the working directory override the environment before any of our code runs. `stedi` does the
 same, so that both have the same settings.
 """
 
@@ -16,16 +16,16 @@ from dotenv.parser import parse_stream
 
 from stedi_assets.settings import SettingsError
 
-# Beside this file, for whoever runs Dagster without this command.
+# Beside this file, for people who run Dagster without this command.
 _DAGSTER_YAML = Path(__file__).with_name("dagster.yaml")
-# Of these it is told when they are overruled.
+# The user is told if these are overruled.
 _OURS = ("STEDI_", "DAGSTER_", "AWS_")
 
 
 def read_env_file(folder: Path) -> None:
-    """Set the variables of a folder's `.env`, and tell which of them the environment has set otherwise.
+    """Set the variables of a folder's `.env`, and report those that have another value in the environment.
 
-    Raises `SettingsError` where the file cannot be read.
+    Raises `SettingsError` if the file cannot be read.
     """
     file = folder / ".env"
     try:
@@ -47,15 +47,15 @@ def read_env_file(folder: Path) -> None:
 
 
 def dagster_home() -> Path | None:
-    """Return the home of Dagster that the environment names, if it names one."""
+    """Return the home of Dagster that the environment names, or None."""
     named = os.environ.get("DAGSTER_HOME")
     return Path(named).expanduser() if named else None
 
 
 def prepare_dagster(folder: Path) -> None:
-    """Have a home for Dagster, so that its runs and cursors outlive this process, and name it in `.env`.
+    """Make a home for Dagster, so that its runs and cursors outlive this process, and name it in `.env`.
 
-    Raises `SettingsError` where there can be none.
+    Raises `SettingsError` if that is not possible.
     """
     if named := dagster_home():
         if not (named.is_absolute() and named.is_dir()):
@@ -74,8 +74,8 @@ def prepare_dagster(folder: Path) -> None:
 
 
 def _add_dagster_home(file: Path, home: str) -> None:
-    """Add a line to `.env`, without a change to what stands before it, if all of it will be read as meant."""
-    # python-dotenv replaces ${…} in any quotes, and knows no escape; an empty name with a default is one.
+    """Add a line to `.env`, without changing the lines before it, if all of it will be read as meant."""
+    # python-dotenv replaces ${…} in any quotes, and knows no escape; an empty name with a default serves as one.
     value = home.replace("${", "${:-$}{")
     try:
         before = file.read_bytes() if file.exists() else b""
@@ -102,6 +102,6 @@ def _quoted(value: str) -> str:
 
 
 def _bindings(text: bytes) -> list[tuple[str, str | None]]:
-    """Return the lines of `.env` that set something, as python-dotenv reads them from a file."""
+    """Return the lines of `.env` that set a variable, as python-dotenv reads them from a file."""
     stream = io.TextIOWrapper(io.BytesIO(text), encoding="utf-8")
     return [(found.key, found.value) for found in parse_stream(stream) if found.key is not None]

@@ -1,7 +1,7 @@
 """The settings: one class, whose fields are the environment variables. Each has a default that works on a laptop.
 
-An unknown or unusable value is a `SettingsError` when the definitions load. `python -m stedi_assets.settings` writes
-docs/settings.md and .env.example anew, in the folder where it is started.
+An unknown or unusable value raises `SettingsError` when the definitions load. `python -m stedi_assets.settings` writes
+docs/settings.md and .env.example again, in the folder where it is started.
 """
 
 import re
@@ -27,11 +27,11 @@ _TOPIC = r"arn:[a-z-]+:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}"
 
 
 class SettingsError(Exception):
-    """A setting has a value that cannot be used; the message names it and what is possible."""
+    """A setting has a value that cannot be used. The message names it and what is possible."""
 
 
 class Answer(str, Enum):
-    """What a setting may say that is either so or not."""
+    """The value of a yes-or-no setting."""
 
     NO = "no"
     YES = "yes"
@@ -47,7 +47,7 @@ class SparkLog(str, Enum):
 
 
 def _at_least(least: int) -> BeforeValidator:
-    """Accept digits alone: Python would also read `1_0` and digits of other scripts."""
+    """Accept only digits: Python would also read `1_0` and digits of other scripts."""
 
     def whole_number(text: str) -> int:
         if not re.fullmatch("[0-9]{1,9}", text) or int(text) < least:
@@ -106,12 +106,12 @@ _FromOne = Annotated[int, _at_least(1)]
 
 
 def _optional(without: str, description: str, *, secret: bool = False) -> Any:
-    """Declare a setting that may be left out; `without` says what is so then. A secret is never shown."""
+    """Declare a setting that may be left out; `without` says what holds then. A secret is never shown."""
     return Field(default=None, description=description, repr=not secret, json_schema_extra={"without": without})
 
 
 class Settings(BaseSettings):
-    """Everything that the environment decides: the field `lake` is STEDI_LAKE. An empty variable is as none."""
+    """Everything that the environment decides: the field `lake` is STEDI_LAKE. An empty variable counts as unset."""
 
     model_config = SettingsConfigDict(
         alias_generator=lambda name: _PREFIX + name.upper(),
@@ -120,7 +120,7 @@ class Settings(BaseSettings):
         extra="ignore",
         validate_default=False,
         frozen=True,
-        # What pydantic itself says of an error shows no secret.
+        # pydantic's own error messages show no secret then.
         hide_input_in_errors=True,
     )
 
@@ -239,7 +239,7 @@ class Settings(BaseSettings):
 
     @property
     def thresholds(self) -> Thresholds:
-        """When a check warns or fails."""
+        """The thresholds at which a check warns or fails."""
         return Thresholds(
             quarantine_rate=self.warn_quarantine_rate,
             unattributed_share=self.warn_unattributed_share,
@@ -255,7 +255,7 @@ class Settings(BaseSettings):
         return self
 
     def _problems(self) -> Iterator[str]:
-        """Yield what is wrong with settings of which each alone is possible."""
+        """Yield what is wrong with settings that are possible one by one, but not together."""
         if self.policy.needs_comparison and self.purpose is not Purpose.COMPARISON:
             yield (
                 "STEDI_CONSENT_RECORD=any and STEDI_MATCH_ON=timestamp use people who withdrew or mix people, to "
@@ -308,7 +308,7 @@ def read_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         problems = "\n".join(_refusal(found["loc"], found["input"], found.get("ctx", {})) for found in error.errors())
-    # Not from the error, whose text is pydantic's.
+    # Not raised from the error, because its text is pydantic's.
     raise SettingsError(problems)
 
 
@@ -351,7 +351,7 @@ def _without(field: FieldInfo) -> str | None:
 
 
 def _default(field: FieldInfo) -> str:
-    """Return a default as the variable would say it."""
+    """Return a default in the form that the variable would have."""
     default = field.default.value if isinstance(field.default, Enum) else field.default
     return "" if default is None else str(default)
 
