@@ -1,8 +1,8 @@
 """Whom a quarantined record concerns, read from text that may be broken anywhere.
 
 There are two answers. `Evidence` counts against a person, and for who holds a device: it reads the texts under the keys
-that name them. `mentions` is for erasure, and goes as far as it can: it finds whatever looks like an address, however
-it is escaped and whatever surrounds it.
+that name them. `mentions` is for erasure, and goes as far as it can: it finds everything that looks like an address,
+however it is escaped and whatever surrounds it.
 """
 
 import html

@@ -383,7 +383,7 @@ class _Objects:
         # Objects that began and have not ended before the frontier: where, and how many brackets were open around each.
         self._open: dict[int, int] = {}
         self._depth = self._frontier = 0
-        # Where the last object began that was too large.
+        # Where the last object that was too large began.
         self.larger_at: int | None = None
         self.are_open_at_end = False
 

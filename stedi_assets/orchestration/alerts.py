@@ -1,7 +1,7 @@
 """How people are notified of what needs their attention: the notifier, and the sensors that watch runs and checks.
 
-No message shows personal data: only counts and the names of tables, checks and files. File names that hold personal
-data are masked before they get here.
+No message shows personal data: only counts and the names of tables, checks and files. File names that could hold
+personal data are masked before they get here.
 """
 
 import logging

@@ -107,7 +107,7 @@ def _require_instant_of_the_past(as_of: int) -> None:
             "microseconds are not taken. Nothing was published."
         )
         raise LakeError(msg)
-    # Exact to the millisecond, whatever other clocks say: who means now leaves it out.
+    # Exact to the millisecond, whatever other clocks say: a caller who means now leaves it out.
     if as_of > (now := int(time.time() * 1000)):
         msg = (
             f"as_of: {as_of} is later than now, which is {now}: consents that have not come into force yet would "

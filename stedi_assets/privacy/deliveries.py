@@ -43,7 +43,7 @@ def land_without_erased(
     `suppression_key` is called if people have been erased, or if a file's name could hold personal data. The rest, and
     what is raised, is as for `land`.
     """
-    # Raises an error before anything is read.
+    # First, so that a wrong key is refused before anything is read.
     erased = read_suppressed(lake, suppression_key)
     landing = land(spark, lake, source, name_key=suppression_key, forget=forget, settled_before=settled_before, log=log)
     if not erased:

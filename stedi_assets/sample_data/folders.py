@@ -17,7 +17,7 @@ def local_folder(place: str | os.PathLike[str]) -> Path:
 
 
 def refuse_used(folder: Path) -> None:
-    """Raise `SampleRefused` when the folder holds a file that is not hidden, or a file stands in its place."""
+    """Raise `SampleRefused` when the folder holds a file that is not hidden, or there is a file in its place."""
     for existing in (folder, *folder.parents):
         if existing.exists() and not existing.is_dir():
             msg = f"{existing} is a file where a folder is needed"
