@@ -46,7 +46,7 @@ def find_arrivals(
 ) -> dict[str, Arrivals]:
     """List every landing folder once, and return what arrived, by source. Empty folders count as well.
 
-    A file has settled if it last changed before `settled_before`, in epoch milliseconds. Files have their names from
+    A file has settled if it has not changed since `settled_before`, in epoch milliseconds. Files have their names from
     `landing_files`; `key` returns the secret that hides those which could hold personal data.
 
     Raises `LakeError` above `most_files` files, and `CorruptTableError` if a published table is damaged.

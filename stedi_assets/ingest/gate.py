@@ -1,6 +1,6 @@
 """The landing gate as Spark's tasks run it: pieces of raw files in, validated records out.
 
-A task reads each file once, in bounded memory. Its records come out as rows, and for each piece one more row with its
+A task reads each piece once, in bounded memory. Its records come out as rows, and for each piece one more row with its
 report: what was counted on the way.
 """
 

@@ -1,6 +1,6 @@
 """A source's raw files: which there are, the name of each in reports, and what becomes of it.
 
-Every directory entry is read, ignored, or reported as a file error. Nothing is opened here.
+Every directory entry is read, ignored, hidden, or reported as a file error. Nothing is opened here.
 """
 
 from collections.abc import Callable, Iterable, Mapping

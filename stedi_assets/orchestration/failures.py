@@ -28,8 +28,8 @@ _REFUSALS = {
 def as_dagster_failures() -> Iterator[None]:
     """Turn an error into a `dagster.Failure` with a message for people.
 
-    A step that has lost to another run begins again, from what that run has published. Most other errors would meet the
-    same lake and the same Java again, so Dagster is told not to retry them.
+    A step that has lost to another run begins again, from what that run has published. An error of the lake, of Java or
+    of the second engine would only come again, so Dagster does not retry it. An error of Spark may be retried.
     """
     try:
         yield

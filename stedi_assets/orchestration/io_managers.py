@@ -179,7 +179,7 @@ class LandingIOManager(_TableIOManager):
     """Publishes and reads typed landing tables, each with its quarantine."""
 
     def handle_output(self, context: dg.OutputContext, obj: Landing) -> None:
-        """Publish the quarantine, then the landing table that names it."""
+        """Publish the landing table, with the quarantine and the ledger of files that it names."""
         with as_dagster_failures():
             try:
                 source = LANDING_TABLES[context.asset_key.path[-1]]

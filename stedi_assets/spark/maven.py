@@ -164,7 +164,7 @@ class _Source:
         address = f"{self._base}/{artifact.path}"
         request = urllib.request.Request(address, headers={"User-Agent": "stedi"})  # noqa: S310  (http and https alone)
         if self._credential:
-            # Not sent along if an answer redirects to another host.
+            # Not sent along if an answer redirects elsewhere.
             request.add_unredirected_header("Authorization", self._credential)
         try:
             with self._opener.open(request, timeout=_SILENCE_SECONDS) as answer:

@@ -64,7 +64,7 @@ class Storage(Protocol):
         """Return Arrow's name for a file."""
 
     def require_writable(self) -> None:
-        """Raise `LakeError` if it is clear at once that no lake can be written here."""
+        """Raise `LakeError` or `OSError` if it is clear at once that no lake can be written here."""
 
     def read(self, path: str) -> Small | None:
         """Return a small file, or None if there is none."""
@@ -95,7 +95,7 @@ class Storage(Protocol):
         """
 
     def entries(self, folder: str) -> Iterator[Entry]:
-        """Yield what lies in a folder, at any depth; hidden folders themselves, but nothing in them.
+        """Yield what lies in a folder, at any depth. Nothing that is hidden, or lies in a hidden folder, is a file.
 
         A link is followed if it stays below the lake. A folder that is met twice is listed once.
         """
