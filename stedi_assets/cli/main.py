@@ -23,7 +23,7 @@ COMMANDS = {
     "upgrade": "Take over a lake whose tables were made before they were Iceberg tables, and remove its old tables.",
     "relocate": "Have the tables of a lake that was moved, copied or restored name their files where they lie now.",
     "purge": "Remove every snapshot that is not current, at once, and what runs that died have left.",
-    "fetch-jars": "Fetch the jars that Spark needs, 133 MB, from the Maven repository that STEDI_MAVEN names, once; "
+    "fetch-jars": "Fetch the jars that Spark needs, 134 MB, from the Maven repository that STEDI_MAVEN names, once; "
     "check those that are there.",
 }
 
