@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
-from stedi_assets.contracts import LANDING_TABLES, TABLES, Policy, Rule, Severity, Source, Table
+from stedi_assets.contracts import LANDING_TABLES, Policy, Rule, Severity, Source, Table
 from stedi_assets.contracts import rules as r
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.file_reports import FileReport, read_file_reports
@@ -62,7 +62,12 @@ class Audit:
     @cached_property
     def snapshot(self) -> Snapshot:
         """The table's current snapshot, read once."""
-        return current(self.lake, self.table)
+        return self.current(self.table.name)
+
+    @cached_property
+    def current(self) -> Callable[[str], Snapshot]:
+        """Gives a table's current snapshot by its name, and looks each up once."""
+        return cache(lambda name: current(self.lake, table_named(name)))
 
     @property
     def policy(self) -> Policy:
@@ -164,12 +169,12 @@ def _policy_is_default(audit: Audit, rule: Rule) -> Finding:
 
 
 def _unattributed_share(audit: Audit, rule: Rule) -> Finding:
-    readings = current(audit.lake, TABLES["step_trainer_landing"]).rows
+    readings = audit.current("step_trainer_landing").rows
     return _share(rule, readings, audit.counts[rule.name], audit.thresholds.unattributed_share)
 
 
 def _no_more_rows_than_landing(audit: Audit, rule: Rule) -> Finding:
-    readings = current(audit.lake, TABLES["step_trainer_landing"]).rows
+    readings = audit.current("step_trainer_landing").rows
     return _finding(rule, audit.counts["rows"], max(0, audit.counts["rows"] - readings), landing=readings)
 
 
@@ -272,11 +277,11 @@ def _quarantined_people_known(audit: Audit, rule: Rule) -> Finding:
 
 
 def _agrees_with_second_engine(audit: Audit, rule: Rule) -> Finding:
-    read = {name: _snapshot_of(audit.lake, name) for name in inputs_of(audit.table)}
+    read = {name: audit.current(name) for name in inputs_of(audit.table)}
     rows, allowed = sum(snapshot.rows for snapshot in read.values()), audit.thresholds.second_engine_rows
     if rows > allowed:
         return _not_run(audit, rule, f"{rows:,} rows are more than STEDI_SECOND_ENGINE_ROWS={allowed}")
-    moved = _moved_since(audit.lake, audit.snapshot)
+    moved = _moved_since(audit, audit.snapshot)
     if moved:
         return _not_run(audit, rule, f"{moved} is newer than this table; materialise the table")
     found = compare(audit.table, dataset(audit.lake, audit.table, audit.snapshot.id), audit.context)
@@ -289,19 +294,15 @@ def _not_run(audit: Audit, rule: Rule, why: str) -> Finding:
     return Finding(rule, audit.snapshot.rows, 0, passed=False, severity=Severity.WARN, details=details)
 
 
-def _moved_since(lake: Lake, snapshot: Snapshot) -> str | None:
+def _moved_since(audit: Audit, snapshot: Snapshot) -> str | None:
     """Return the name of a table that this one was computed from, directly or not, and that has moved since."""
     for name, read in snapshot.inputs.items():
-        now = _snapshot_of(lake, name)
+        now = audit.current(name)
         if now.id != read:
             return name
-        if moved := _moved_since(lake, now):
+        if moved := _moved_since(audit, now):
             return moved
     return None
-
-
-def _snapshot_of(lake: Lake, name: str) -> Snapshot:
-    return current(lake, table_named(name))
 
 
 # How rules are evaluated that are not merely counted.
