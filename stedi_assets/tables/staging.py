@@ -6,7 +6,7 @@ the table as it was.
 
 import re
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -144,6 +144,8 @@ def staging(
     data_paths_in(lake, table, iceberg, main.snapshot_id)
     branch, files = branch_name(run), list[DataFile]()
     start = begin_branch(lake, table, branch, main.snapshot_id)
+    # Once published, the first of them expires.
+    ours = [start]
     try:
         as_of = run.as_of if audit else before.as_of if before else None
         counts = _write(lake, table, rows, branch, as_of)
@@ -157,21 +159,31 @@ def staging(
             described = _snapshot_of_fewer_rows(before, counts, run, inputs, delivery)
         lake.storage.fsync(files_of_snapshot(lake, written, tip))
         snapshot = replace(described, id=seal(lake, table, branch, tip, described.summary()))
+        ours.append(snapshot.id)
         yield Staged(table, branch, main.snapshot_id, snapshot, sum(file.bytes for file in files), len(files))
     except BaseException as error:  # noqa: BLE001  (raised again, or as what it comes of)
         paths = [file.path for file in files]
-        _give_up(lake, table, before, start, error, lambda: discard(lake, table, branch, start, paths))
+        _give_up(lake, table, before, ours, error, lambda: discard(lake, table, branch, start, paths))
 
 
 def _give_up(
-    lake: Lake, table: Table, before: Snapshot | None, start: int, error: BaseException, discard: Callable[[], bool]
+    lake: Lake,
+    table: Table,
+    before: Snapshot | None,
+    ours: Sequence[int],
+    error: BaseException,
+    discard: Callable[[], bool],
 ) -> NoReturn:
-    """Remove what a failed publication has written, and raise the error that explains the failure."""
+    """Remove what a failed publication has written, unless `main` has one of `ours`, its snapshots; say why it failed.
+
+    Once it is published, what failed is the cleaning up, and nothing of it may go.
+    """
     try:
         iceberg = load(lake, table)
-        is_published = iceberg is not None and descends(iceberg, iceberg.metadata.refs[MAIN].snapshot_id, start)
+        main = iceberg.metadata.refs[MAIN].snapshot_id if iceberg else 0
+        is_published = iceberg is not None and any(descends(iceberg, main, snapshot) for snapshot in ours)
         has_moved = read_snapshot_of(lake, table) != before
-        has_lost = (not discard() or has_moved) and not is_published
+        has_lost = not is_published and (not discard() or has_moved)
     except (OSError, LakeError):
         # We cannot tell whether it was published. If not, the next run removes it.
         raise error from None

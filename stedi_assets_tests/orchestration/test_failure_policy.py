@@ -3,6 +3,7 @@
 import gzip
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 import dagster as dg
 import pyarrow as pa
@@ -281,6 +282,16 @@ CASES = [
 ]
 # These need tables that were made before.
 SECOND_RUNS = {case.what for case in CASES[-7:]}
+# Deliveries that do not touch each other: they arrive in one lake, and each is held to its own row.
+TOGETHER = [
+    {
+        "Records that cannot be accepted",
+        "Fields that the contract does not know",
+        "Device readings that belong to nobody",
+    },
+    {"A file that ends within a record", "A quarantined customer record whose e-mail cannot be read"},
+    {"A file of readings of which no record can be accepted", "A file with another suffix"},
+]
 
 
 @pytest.fixture(scope="module")
@@ -292,7 +303,27 @@ def built(tmp_path_factory: pytest.TempPathFactory, spark_resource: SparkResourc
     return KeptLake.of(lake)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.what)
+@pytest.fixture(scope="module")
+def arrived_together(
+    tmp_path_factory: pytest.TempPathFactory, spark_resource: SparkResource
+) -> Callable[[int], tuple[Lake, dg.ExecuteInProcessResult]]:
+    """Gives the lake in which a group of deliveries arrived, and the run after that."""
+
+    @cache
+    def run(group: int) -> tuple[Lake, dg.ExecuteInProcessResult]:
+        lake = local_lake(tmp_path_factory.mktemp("together") / "lake")
+        write_ada_and_ben(lake)
+        for case in CASES:
+            if case.what in TOGETHER[group]:
+                case.done(lake, pytest.MonkeyPatch())
+        return lake, materialise(lake, spark_resource)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if case.what not in set().union(*TOGETHER)], ids=lambda case: case.what
+)
 def test_it_goes_as_the_page_says(
     case: Case, built: KeptLake, lake: Lake, spark_resource: SparkResource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -302,8 +333,23 @@ def test_it_goes_as_the_page_says(
         write_ada_and_ben(lake)
     case.done(lake, monkeypatch)
     run = check if case.command == "check_lakehouse" else materialise
-    result = run(lake, spark_resource, case.policy, second_engine_rows=case.second_engine_rows)
+    assert_as_on_the_page(
+        case, lake, run(lake, spark_resource, case.policy, second_engine_rows=case.second_engine_rows)
+    )
 
+
+@pytest.mark.parametrize(
+    ("case", "group"),
+    [(case, number) for number, group in enumerate(TOGETHER) for case in CASES if case.what in group],
+    ids=lambda value: value.what if isinstance(value, Case) else "",
+)
+def test_beside_others_it_goes_as_the_page_says(
+    case: Case, group: int, arrived_together: Callable[[int], tuple[Lake, dg.ExecuteInProcessResult]]
+) -> None:
+    assert_as_on_the_page(case, *arrived_together(group))
+
+
+def assert_as_on_the_page(case: Case, lake: Lake, result: dg.ExecuteInProcessResult) -> None:
     assert result.success == case.succeeds
     for name, rows in case.rows.items():
         pointer = read_snapshot_of(lake, TABLES[name])

@@ -204,6 +204,7 @@ def test_rows_that_are_not_one_whole_generation_give_themselves_away(table: Tabl
     [
         *((point, "SIGKILL") for point in POINTS if not point.startswith("during")),
         *(("before fast-forward", kind) for kind in KINDS[1:]),
+        ("after expire", "exception"),
     ],
 )
 def test_a_writer_that_dies_or_fails_leaves_the_old_table_or_the_new_one(
