@@ -205,26 +205,26 @@ def test_a_broken_record_counts_against_whom_it_names(doubt: Doubt) -> None:
 @pytest.mark.parametrize(
     ("quarantined", "devices"),
     [
-        (broken(serialNumber="\u2003DEVICE "), {"device"}),
-        (broken(serialNumber="device").replace(b"vice", rb"v\u0049ce"), {"device"}),
-        (broken(SerialNumber="device")[:-1], {"device"}),
-        (broken(customer={"email": BEN}, device={"serialNumber": "device"}), {"device"}),
-        (b'{"serialNumber": "other", "email": "ben@example.com", "serialNumber": "device"}', {"other", "device"}),
-        (broken(serialNumber=42), {"42"}),
-        (broken(serialNumber=-4.5), {"-4.5"}),
-        (b'{"serialNumber": 1E3, ', {"1e3"}),
-        (b'{"\\u0073erialNumber"\n:\t007', {"007"}),
-        (broken(serialNumber=["device"]), set()),
-        (broken(serialNumber=None), set()),
-        (broken(serialNumber=True), set()),
-        (broken(number="device"), set()),
+        (broken(serialNumber="\u2003DEVICE "), ["device"]),
+        (broken(serialNumber="device").replace(b"vice", rb"v\u0049ce"), ["device"]),
+        (broken(SerialNumber="device")[:-1], ["device"]),
+        (broken(customer={"email": BEN}, device={"serialNumber": "device"}), ["device"]),
+        (b'{"serialNumber": "other", "email": "ben@example.com", "serialNumber": "device"}', ["device", "other"]),
+        (broken(serialNumber=42), ["42"]),
+        (broken(serialNumber=-4.5), ["-4.5"]),
+        (b'{"serialNumber": 1E3, ', ["1e3"]),
+        (b'{"\\u0073erialNumber"\n:\t007', ["007"]),
+        (broken(serialNumber=["device"]), []),
+        (broken(serialNumber=None), []),
+        (broken(serialNumber=True), []),
+        (broken(number="device"), []),
     ],
     ids=ascii,
 )
-def test_a_broken_record_names_devices_by_texts_and_numbers(quarantined: bytes, devices: set[str]) -> None:
+def test_a_broken_record_names_devices_by_texts_and_numbers(quarantined: bytes, devices: list[str]) -> None:
     found = by_the_product("customer", quarantined)
     ((*_, named, _),) = found.doubts
-    assert named == devices
+    assert named == {*devices}
     assert found == by_the_oracle("customer", quarantined)
 
 

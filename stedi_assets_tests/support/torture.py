@@ -215,9 +215,12 @@ def litter(lake: Lake, *tables: Table) -> list[str]:
 
 def _everything(storage: Storage) -> set[str]:
     if isinstance(storage, LocalFolder):
-        # Of folders those alone that hold nothing.
-        found = storage.root.rglob("*")
-        return {str(path.relative_to(storage.root)) for path in found if path.is_file() or not any(path.iterdir())}
+        # Of folders those alone that hold nothing. SQLite's own files come and go meanwhile.
+        return {
+            str(Path(folder).relative_to(storage.root) / name)
+            for folder, folders, names in os.walk(storage.root)
+            for name in names or ([] if folders else [""])
+        }
     assert isinstance(storage, S3Bucket)
     top, keys = f"{storage.prefix}/", set()
     for operation, parts in {
