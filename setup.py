@@ -56,6 +56,8 @@ setup(
         "postgresql": ["psycopg[binary]>=3.2,<4"],
         "dev": [
             "pytest>=8.4,<10",
+            # Runs the files of the suite in two processes: one waits for Spark half of the time.
+            "pytest-xdist>=3.8,<4",
             # As the extra `postgresql`.
             "psycopg[binary]>=3.2,<4",
             # Drives the browser that the machine has.

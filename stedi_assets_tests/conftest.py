@@ -1,4 +1,4 @@
-"""What all tests share: one Spark session for the whole suite, and lakes in temporary folders."""
+"""What all tests share: one Spark session in each process of the suite, and lakes in temporary folders."""
 
 import contextlib
 import os
@@ -61,7 +61,7 @@ def s3a() -> None:
 
 @pytest.fixture(scope="session")
 def spark(spark_resource: SparkResource) -> Iterator[SparkSession]:
-    """The one Spark session of the suite."""
+    """The one Spark session of this process."""
     session: SparkSession = spark_resource.spark_session
     yield session
     session.stop()

@@ -217,7 +217,7 @@ def _everything(storage: Storage) -> set[str]:
     if isinstance(storage, LocalFolder):
         # Of folders those alone that hold nothing. SQLite's own files come and go meanwhile.
         return {
-            os.path.relpath(os.path.join(folder, name), storage.root)  # noqa: PTH118  (as `os.walk` names them)
+            os.path.relpath(os.path.join(folder, name), storage.root)
             for folder, folders, names in os.walk(storage.root)
             for name in names or ([] if folders else [""])
         }
