@@ -11,12 +11,13 @@ from http.client import HTTPConnection
 from typing import Any, get_args
 from urllib.parse import urlsplit
 
+import boto3
 import pytest
 from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError, ResponseStreamingError
 
 from stedi_assets_tests.support.fault_proxy import TRANSIENT, FaultProxy, Kind
-from stedi_assets_tests.support.s3_server import S3Server, bucket, client
+from stedi_assets_tests.support.s3_server import REGION, S3Server, bucket, client
 
 LAKE = "lake"
 VERSIONED = "versioned"
@@ -52,6 +53,25 @@ def refused(call: Callable[..., Any], **arguments: Any) -> tuple[int, str]:
         call(**arguments)
     answer = caught.value.response
     return answer["ResponseMetadata"]["HTTPStatusCode"], answer["Error"]["Code"]
+
+
+def test_an_update_of_a_table_that_has_moved_is_refused(server: S3Server) -> None:
+    """As Iceberg's commits to Glue rely on."""
+    glue = boto3.client(
+        "glue",
+        endpoint_url=server.endpoint,
+        region_name=REGION,
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+    )
+    glue.create_database(DatabaseInput={"Name": "stedi"})
+    glue.create_table(DatabaseName="stedi", TableInput={"Name": "readings"})
+    seen = glue.get_table(DatabaseName="stedi", Name="readings")["Table"]["VersionId"]
+    update = {"DatabaseName": "stedi", "TableInput": {"Name": "readings"}, "VersionId": seen}
+    glue.update_table(**update)
+    assert refused(glue.update_table, **update) == (400, "ConcurrentModificationException")
+    now = glue.get_table(DatabaseName="stedi", Name="readings")["Table"]["VersionId"]
+    glue.update_table(**update | {"VersionId": now})
 
 
 def test_a_write_may_depend_on_what_is_there(s3: Any) -> None:

@@ -1,4 +1,4 @@
-"""An S3 on loopback for tests: moto's, over real HTTP, brought closer to the real one where a lake would notice.
+"""An S3 and a Glue on loopback for tests: moto's, over real HTTP, closer to the real ones where a lake would notice.
 
 What stays different: connections are not kept alive, a key cannot hold a line break, checksums that a client sends
 are not verified, deleting a key that a versioned bucket has never held leaves no delete marker, listing uploads is
@@ -6,6 +6,7 @@ never cut into pages, and of two conditional PUTs at once the one that loses hea
 """
 
 import io
+import json
 import re
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from typing import IO, Any
 
 import boto3
 from botocore.config import Config
+from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.glue.models import glue_backends
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
 
@@ -124,6 +127,8 @@ class _Mended:
         # Moto looks at a condition and then writes, with other threads in between: two PUTs with `If-None-Match: *`
         # can both succeed. Its listings fail where another thread writes meanwhile. S3 does each as a whole.
         with self._lock:
+            if _is_overtaken(environ, body):
+                return _glue_error(start_response, "ConcurrentModificationException")
             try:
                 answer = b"".join(self._moto(environ, start_response))
             except KeyError:
@@ -172,6 +177,24 @@ def _refused(environ: Environ, body: bytes) -> tuple[str, str] | None:
     if environ["REQUEST_METHOD"] == "POST" and re.match("delete(=|&|$)", query) and body.count(b"<Object>") > _PAGE:
         return "400 Bad Request", "MalformedXML"
     return None
+
+
+def _is_overtaken(environ: Environ, body: bytes) -> bool:
+    """Whether Glue should refuse an update, as the table has another version than the caller has seen."""
+    if environ.get("HTTP_X_AMZ_TARGET") != "AWSGlue.UpdateTable" or b"VersionId" not in body:
+        return False
+    asked, region = json.loads(body), re.search("/([^/]+)/glue/aws4_request", environ["HTTP_AUTHORIZATION"])
+    assert region
+    table = glue_backends[DEFAULT_ACCOUNT_ID][region[1]].get_table(asked["DatabaseName"], asked["TableInput"]["Name"])
+    return bool(table.as_dict()["VersionId"] != asked["VersionId"])
+
+
+def _glue_error(start_response: StartResponse, code: str) -> list[bytes]:
+    answer = json.dumps({"__type": code, "Message": code}).encode()
+    start_response(
+        "400 Bad Request", [("Content-Type", "application/x-amz-json-1.1"), ("Content-Length", str(len(answer)))]
+    )
+    return [answer]
 
 
 def _error(start_response: StartResponse, status: str, code: str) -> list[bytes]:

@@ -336,9 +336,16 @@ def test_a_disk_that_really_is_full(tmp_path: Path, score: Score) -> None:
 
 
 @pytest.mark.torture
-@pytest.mark.parametrize("table", [AUDITED, LANDED], ids=["alone", "landing"])
-def test_races(table: Table, place_at: Callable[[Where], Place], score: Score) -> None:
-    race_all(Arena(place_at("local"), table=table), "local", RACES, score)
+@pytest.mark.parametrize(
+    ("where", "table"),
+    [
+        pytest.param("local", AUDITED, id="local-alone"),
+        pytest.param("local", LANDED, id="local-landing"),
+        pytest.param("s3", AUDITED, id="s3-alone"),
+    ],
+)
+def test_races(where: Where, table: Table, place_at: Callable[[Where], Place], score: Score) -> None:
+    race_all(Arena(place_at(where), table=table), where, RACES, score)
 
 
 class Job:
