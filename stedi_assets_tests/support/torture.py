@@ -16,7 +16,7 @@ import re
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import wraps
@@ -282,8 +282,8 @@ class Writer:
         self._process = FORK.Process(target=_write, args=(order, tell, meeting))
         self._process.start()
         tell.close()
-        if meeting is None:
-            assert self._told.recv() == "begun"
+        # That it has begun, or that it cannot.
+        self._said: list[str] = [] if meeting else [self._told.recv()]
 
     def kill(self, kind: Kind) -> None:
         """Send it a signal, if it has not ended."""
@@ -294,7 +294,7 @@ class Writer:
 
     def outcome(self) -> Outcome:
         """Wait for its end, and return what came of it."""
-        words = []
+        words = [*self._said]
         try:
             while True:
                 words.append(self._told.recv())
@@ -351,11 +351,11 @@ def _write(order: Order, tell: Connection, meeting: Barrier | None) -> None:
     lake = order.place.enter()
     _arm(_Trap(order, tell, meeting), lake.storage)
     run = RunContext(f"run-{order.generation}", Purpose.PRODUCTION, 1_700_000_000_000, Policy())
-    before = read_snapshot_of(lake, order.table)
-    if meeting:
-        meeting.wait(_PATIENCE)
-    tell.send("begun")
     try:
+        before = read_snapshot_of(lake, order.table)
+        if meeting:
+            meeting.wait(_PATIENCE)
+        tell.send("begun")
         if order.table == LANDED:
             _land(lake, order, run, before)
         else:
@@ -592,10 +592,11 @@ class Arena:
         self.publish()
         return not outcome.published
 
-    def suffer_whatever_comes(self) -> bool:
-        """Publish where it may fail, find the old table whole if it does, and return whether it did."""
+    def suffer_whatever_comes(self, hindered: AbstractContextManager[None]) -> bool:
+        """Publish while something is in the way, find the old table whole if that fails, and return whether it did."""
         before, order = self.current, self.order()
-        outcome = Writer(order).outcome()
+        with hindered:
+            outcome = Writer(order).outcome()
         assert outcome.published or outcome.error, outcome
         assert self.current == (order.generation if outcome.published else before), outcome
         return not outcome.published

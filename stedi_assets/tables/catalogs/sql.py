@@ -118,7 +118,8 @@ def what_is_wrong(lake: Lake, error: Exception) -> str | None:
         )
     return (
         f"The catalog of {lake.location}, {lake.storage.shown(DATABASE)}, cannot be used ({why}): it is damaged, "
-        "locked, or may not be written. See that it can be; if it is damaged, move it away. Run `stedi repair`."
+        "locked, on a full disk, or may not be written. See that it can be; if it is damaged, move it away. Run "
+        "`stedi repair`."
     )
 
 
