@@ -37,7 +37,7 @@ from stedi_assets.privacy.deliveries import publish_landing
 from stedi_assets.storage import local, s3
 from stedi_assets.storage.errors import CorruptTableError
 from stedi_assets.storage.interface import Storage
-from stedi_assets.storage.lake import DATABASE, PURPOSE, Lake
+from stedi_assets.storage.lake import DATABASE, KEYS, PURPOSE, Lake
 from stedi_assets.storage.local import LocalFolder
 from stedi_assets.storage.s3 import S3Bucket
 from stedi_assets.tables import publishing, retention, staging
@@ -195,7 +195,7 @@ def litter(lake: Lake, *tables: Table) -> list[str]:
 
     On S3 also what only lies there for those who look for old versions, deletions and unfinished uploads.
     """
-    kept = {PURPOSE, _LOCK, *(f"{DATABASE}{end}" for end in ("", "-wal", "-shm"))}
+    kept = {PURPOSE, KEYS, _LOCK, *(f"{DATABASE}{end}" for end in ("", "-wal", "-shm"))}
     folders = tuple(f"{source.raw_path}/" for source in SOURCES.values())
     too_many = []
     for table in [*tables, *(companion for owner in tables for companion in companions_of(owner))]:

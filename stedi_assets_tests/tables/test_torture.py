@@ -60,7 +60,7 @@ SEED = 20_261_123
 KILLS: dict[Where, int] = {"local": 36, "s3": 15}
 POLLS: dict[Where, int] = {"local": 2_000, "s3": 100}
 RACES = 60
-JOBS: dict[Where, int] = {"local": 10, "s3": 2}
+JOBS: dict[Where, int] = {"local": 6, "s3": 2}
 # Where two writers wait for each other. None: they do not, once both have seen what is current.
 MEETINGS = ("before branch", "after write", "before fast-forward", "during fast-forward", None)
 FIRST_TIME, RANDOM, FULL = "first time", "random instant", "full disk"
