@@ -179,7 +179,9 @@ class LocalFolder:
             return
         for path in paths:
             (self.root / path).unlink(missing_ok=True)
-        for parent in sorted({(self.root / path).parent for path in paths}, reverse=True):
+        top = self.root / folder
+        held = {parent for path in paths for parent in (self.root / path).parents if top in parent.parents}
+        for parent in sorted(held, reverse=True):
             # A folder that another run writes into is not empty.
             with contextlib.suppress(OSError):
                 parent.rmdir()

@@ -499,12 +499,13 @@ def test_what_is_begun_while_another_publishes_is_left_to_its_writer(
 def test_old_snapshots_go_on_demand(lake: Lake) -> None:
     for count in (1, 2, 3):
         publish_readings(lake, few(count), retention=Retention(3, timedelta(hours=1)))
-    lake.storage.write(f"{PHONE.path}/_stage-of a dead run/part-0", b"")
+    lake.storage.write(f"{PHONE.path}/_stage-of a dead run/validated/part-0", b"")
     begin_branch(lake, PHONE, "run_dead", current(lake, PHONE).id)
     # With that which the branch begins with.
     assert drop_old(lake, PHONE) == 3
     assert rows_kept(lake) == [3]
     assert litter(lake) == []
+    assert not [*root_of(lake).glob(f"{PHONE.path}/_stage-*")]
     assert drop_old(lake, PHONE) == 0
 
 
