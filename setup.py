@@ -56,7 +56,7 @@ setup(
         "postgresql": ["psycopg[binary]>=3.2,<4"],
         "dev": [
             "pytest>=8.4,<10",
-            # Runs the files of the suite in two processes: one waits for Spark half of the time.
+            # Runs the files of the suite in two processes.
             "pytest-xdist>=3.8,<4",
             # As the extra `postgresql`.
             "psycopg[binary]>=3.2,<4",

@@ -43,7 +43,7 @@ def read(name: str, *, lake: "str | PathLike[str] | None" = None, as_of: "int | 
 
 def _lake(location: "str | PathLike[str] | None") -> "Lake":
     from stedi_assets.settings import read_settings  # noqa: PLC0415  (loads pydantic)
-    from stedi_assets.storage.lake import Lake  # noqa: PLC0415  (loads with the settings)
+    from stedi_assets.storage.lake import Lake  # noqa: PLC0415  (keeps `import stedi_assets` quick)
 
     settings = read_settings()
     place = settings.lake if location is None else fspath(location)

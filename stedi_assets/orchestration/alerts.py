@@ -37,9 +37,9 @@ class Notifier(dg.ConfigurableResource):  # type: ignore[type-arg]
         log.warning(f"{subject}\n{message}")
         if self.sns_topic is None:
             return
-        import boto3  # noqa: PLC0415  (a second, and with a topic alone)
-        from botocore.config import Config  # noqa: PLC0415  (the same)
-        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415  (the same)
+        import boto3  # noqa: PLC0415  (takes a second to load; only a topic needs it)
+        from botocore.config import Config  # noqa: PLC0415  (loads with boto3)
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415  (loads with boto3)
 
         config = Config(
             region_name=self.sns_topic.split(":")[3],

@@ -27,8 +27,8 @@ _ENOUGH = 20
 )
 def machine_learning_report(lake: LakeResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Draw the pictures, keep them with the snapshot, and show them."""
-    from stedi_assets.report.numbers import count_for_pictures  # noqa: PLC0415  (loads DuckDB)
-    from stedi_assets.report.pictures import draw, keep_pictures  # noqa: PLC0415  (loads matplotlib: a second)
+    from stedi_assets.report.numbers import count_for_pictures  # noqa: PLC0415  (loads DuckDB; only this asset draws)
+    from stedi_assets.report.pictures import draw, keep_pictures  # noqa: PLC0415  (matplotlib takes a second to load)
 
     with as_dagster_failures():
         numbers = count_for_pictures(lake.lake, lake.pseudonym_key)

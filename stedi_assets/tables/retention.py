@@ -143,7 +143,7 @@ def _remove_snapshots(iceberg: IcebergTable, goes: Callable[[int], bool]) -> int
     if going:
         expiry = iceberg.maintenance.expire_snapshots().by_ids(going)
         # Fail if another process has tagged one meanwhile: PyIceberg would remove the tag with the snapshot.
-        expiry._requirements += tuple(AssertRefSnapshotId(ref=tag_of(snapshot)) for snapshot in going)  # noqa: SLF001  (no public way)
+        expiry._requirements += tuple(AssertRefSnapshotId(ref=tag_of(snapshot)) for snapshot in going)  # noqa: SLF001  (PyIceberg has no public way to add a requirement)
         expiry.commit()
     return len(going)
 

@@ -144,7 +144,7 @@ def staging(
     data_paths_in(lake, table, iceberg, main.snapshot_id)
     branch, files = branch_name(run), list[DataFile]()
     start = begin_branch(lake, table, branch, main.snapshot_id)
-    # Once published, the first of them expires.
+    # Publishing expires the first of them, so keep both.
     ours = [start]
     try:
         as_of = run.as_of if audit else before.as_of if before else None
@@ -174,14 +174,16 @@ def _give_up(
     error: BaseException,
     discard: Callable[[], bool],
 ) -> NoReturn:
-    """Remove what a failed publication has written, unless `main` has one of `ours`, its snapshots; say why it failed.
+    """Raise the error that explains why a publication failed; remove what it has written, unless it was published.
 
-    Once it is published, what failed is the cleaning up, and nothing of it may go.
+    `ours` are the snapshots of its branch. It was published if `main` descends from one of them: then only the cleaning
+    up has failed.
     """
     try:
         iceberg = load(lake, table)
-        main = iceberg.metadata.refs[MAIN].snapshot_id if iceberg else 0
-        is_published = iceberg is not None and any(descends(iceberg, main, snapshot) for snapshot in ours)
+        is_published = iceberg is not None and any(
+            descends(iceberg, iceberg.metadata.refs[MAIN].snapshot_id, snapshot) for snapshot in ours
+        )
         has_moved = read_snapshot_of(lake, table) != before
         has_lost = not is_published and (not discard() or has_moved)
     except (OSError, LakeError):
