@@ -207,9 +207,6 @@ class Settings(BaseSettings):
     warn_row_count_change: _Share = Field(
         default=_DEFAULTS.row_count_change, description="by which share a row count may differ from the last one"
     )
-    second_engine_rows: _FromNone = Field(
-        default=_DEFAULTS.second_engine_rows, description="up to how many rows the second engine recomputes a table"
-    )
     sensor_seconds: _FromOne = Field(
         default=30, description="how often new landing files are looked for; Dagster does so every 5 s at the most"
     )
@@ -245,7 +242,6 @@ class Settings(BaseSettings):
             unattributed_share=self.warn_unattributed_share,
             people_leaving_unread=self.warn_people_leaving_unread,
             row_count_change=self.warn_row_count_change,
-            second_engine_rows=self.second_engine_rows,
         )
 
     @model_validator(mode="after")

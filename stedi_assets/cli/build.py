@@ -53,7 +53,7 @@ def build(lake: Lake, began: float) -> int:
         executor=dg.in_process_executor,
         loggers={"brief": dg.LoggerDefinition(_brief_logger)},
         jobs=defs.jobs,
-    ).resolve_job_def("rebuild_lakehouse")
+    ).resolve_job_def("update_lakehouse")
     with dg.DagsterInstance.get() as instance:
         result = job.execute_in_process(instance=instance, raise_on_error=False, run_config={"loggers": {"brief": {}}})
     if not result.success:

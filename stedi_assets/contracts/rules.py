@@ -48,13 +48,12 @@ END_OF_INSTANTS = 4_100_000_000_000
 
 @dataclass(frozen=True)
 class Thresholds:
-    """The shares at which a check warns or fails, and the number of rows up to which the second engine runs."""
+    """The shares at which a check warns or fails."""
 
     quarantine_rate: float = 0.01
     unattributed_share: float = 0.05
     people_leaving_unread: float = 0.05
     row_count_change: float = 0.5
-    second_engine_rows: int = 5_000_000
 
 
 _REBUILD = "Run rebuild_lakehouse; if it stays, look for the change to the transform that lets such rows through."
@@ -143,7 +142,8 @@ UNATTRIBUTED_SHARE = Rule(
     "The share of device readings that belong to nobody is below STEDI_WARN_UNATTRIBUTED_SHARE.",
     "See whether customers, phone and device readings of the same days have all been delivered.",
     Severity.WARN,
-    violations_sql="""SELECT 1 FROM step_trainer_landing AS readings WHERE NOT EXISTS (
+    violations_sql="""SELECT readings."sensorReadingTime" AS instant FROM step_trainer_landing AS readings
+        WHERE NOT EXISTS (
         SELECT 1 FROM owners
         WHERE owners.serial = readings."_device" AND owners."timestamp" = readings."sensorReadingTime")""",
     skipped_under=MatchOn.TIMESTAMP,

@@ -72,6 +72,9 @@ _FILES = (
     Column("cut_off", Type.BOOLEAN, "Whether its last record is broken off", True, _OPERATIONS),
     Column("error", Type.STRING, "Why it could not be read", personal_data=_OPERATIONS),
     Column("forgotten", Type.BOOLEAN, "Whether it may be missing or unreadable", True, _OPERATIONS),
+    Column("days", Type.STRINGS, "The UTC days of its accepted readings", True, _OPERATIONS),
+    Column("unknown_fields", Type.STRINGS, "Names of fields that the contract does not know", True, _OPERATIONS),
+    Column("other_names", Type.BIGINT, "How many such names are not shown", True, _OPERATIONS),
 )
 
 

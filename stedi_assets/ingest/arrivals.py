@@ -129,7 +129,7 @@ def _counter(lake: Lake, most: int) -> Callable[[Iterator[Entry]], Iterator[Entr
                 msg = (
                     f"More than {most:,} files in the landing folders of {lake.location}: listing them again and again "
                     "would take too long. Have their owner move old files together into fewer; or, on S3, stop this "
-                    "sensor and have S3 event notifications start rebuild_lakehouse (docs/new-files.md says how)."
+                    "sensor and have S3 event notifications start update_lakehouse (docs/new-files.md says how)."
                 )
                 raise LakeError(msg)
             yield entry

@@ -20,6 +20,7 @@ from stedi_assets.ingest.json_text import read_object, with_all_the_stack
 from stedi_assets.ingest.splitter import Block, End, Record, split
 from stedi_assets.ingest.validation import QuarantinedRecord, RecordValidator
 from stedi_assets.tables.arrow_types import ARROW_TYPES
+from stedi_assets.tables.days import DAY, day_of
 
 # Opens a file of the landing folder by its path, from an offset on.
 Opener = Callable[[str, int], BinaryIO]
@@ -48,9 +49,9 @@ class Piece:
 class Report:
     """What was counted while a piece was read. `error` says why its file cannot be read.
 
-    `bytes` is the length of the content, unpacked. `ends_within`: an object has not ended, or the last record is
-    broken, so that more of it may follow. `unknown_fields` are counts by name, `other_names` counts the names that do
-    not look like identifiers.
+    `bytes` is the length of the content, unpacked. `days` are those of accepted readings. `ends_within`: an object has
+    not ended, or the last record is broken, so that more of it may follow. `unknown_fields` are counts by name,
+    `other_names` counts the names that do not look like identifiers.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Report:
     ends_within: bool = False
     unknown_fields: dict[str, int] = field(default_factory=dict)
     other_names: int = 0
+    days: list[str] = field(default_factory=list)
 
 
 def columns_of(source: Source) -> dict[str, Type]:
@@ -114,6 +116,8 @@ class _Reading:
         self._waiting_bytes = 0
         self._last: Record | None = None
         self._listener = Listener(of_customers=source.name == "customer")
+        self._instant = source.landing.instant
+        self._days = set[int]()
 
     def rows(self, opened: Opener) -> Iterator[pa.RecordBatch]:
         piece = self.piece
@@ -133,6 +137,7 @@ class _Reading:
 
     def reported(self) -> pa.RecordBatch:
         """Return the report as a row."""
+        self.report.days = sorted(day_of(day * DAY) for day in self._days)
         report = json.dumps(asdict(self.report))
         return self._batch({"_source_file": [self.piece.name], REPORT: [report]}, 1)
 
@@ -162,6 +167,8 @@ class _Reading:
         report.accepted += len(block.objects)
         report.accepted_bytes += lengths
         self._last = None
+        if self._instant:
+            self._days.update({instant // DAY for instant in columns[self._instant]})
         yield self._batch({**columns, "_source_file": [self.piece.name] * len(block.objects)}, len(block.objects))
 
     def _take(self, record: Record, offset: int) -> Iterator[pa.RecordBatch]:
@@ -194,6 +201,8 @@ class _Reading:
             report.accepted += 1
             report.accepted_bytes += record.length
             row = validated
+            if self._instant:
+                self._days.add(validated[self._instant] // DAY)
         self._waiting.append(row)
         if len(self._waiting) >= _ROWS_AT_ONCE or self._waiting_bytes >= _BYTES_AT_ONCE:
             yield from self._flush()

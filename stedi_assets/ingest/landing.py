@@ -1,7 +1,7 @@
 """From a source's raw files to its landing table and quarantine: every record validated once, every byte accounted for.
 
-The files are listed first, and exactly those are read. If a file is replaced, cut or lost meanwhile, its records are
-left out, and the file is named.
+The files are listed first, and of those, exactly the new and changed ones are read; what was landed from the others
+stays. If a file is replaced, cut or lost meanwhile, its records are left out, and the file is named.
 """
 
 import time
@@ -10,20 +10,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 
+import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from stedi_assets.contracts import Source, Table
-from stedi_assets.ingest.landing_files import Listing, list_landing_files
+from stedi_assets.ingest.landing_files import LandingFile, Listing, list_landing_files
 from stedi_assets.ingest.reading import read_files
 from stedi_assets.ingest.superseded import kept_accepted, kept_quarantined
 from stedi_assets.storage.errors import LakeError, VanishedFiles
 from stedi_assets.storage.lake import Lake
 from stedi_assets.storage.names import alias, no_key
 from stedi_assets.tables.catalog import session_of
+from stedi_assets.tables.days import Days, new_versions, within
 from stedi_assets.tables.file_reports import FileReport, read_file_reports
-from stedi_assets.tables.snapshots import Snapshot, dataset, read_quarantine, read_snapshot, read_snapshot_of
+from stedi_assets.tables.snapshots import Snapshot, dataset, is_whole, read_quarantine, read_snapshot, read_snapshot_of
 from stedi_assets.tables.staging import Stage
 
 _NAMES_SHOWN = 3
@@ -34,11 +36,13 @@ class Landing:
     """What a source delivered: accepted records, quarantined ones, and a report of each file.
 
     `accepted` has the landing table's columns, `quarantined` those of the quarantine; None if there are no such
-    records. Both are read from `stage`, which is to be discarded once they are written. `superseded` is how many of
-    each no file holds any more. `previous` is the table's snapshot before. `gone` are the files that it was made from
-    and that are now missing or unreadable, except those that may be forgotten: if there are any, the table must not be
-    published. `new_files` is how many files, as they are now, that table was not made from. `began` is the start by the
-    monotonic clock.
+    records. Both are read from `stage`, which is to be discarded once they are written. `days` are those that
+    `accepted` replaces: if None all of the table, if there are none it is added; `quarantined` replaces all unless
+    `adds_quarantined`. `touched` are the days with rows that are new, replaced or gone. `read` are the names of the
+    files that were read. `superseded` is how many records of each no file holds any more. `previous` is the table's
+    snapshot before. `gone` are the files that it was made from and that are now missing or unreadable, except those
+    that may be forgotten: if there are any, the table must not be published. `new_files` is how many files, as they are
+    now, that table was not made from. `began` is the start by the monotonic clock.
     """
 
     accepted: DataFrame | None
@@ -51,55 +55,98 @@ class Landing:
     stage: Stage
     began: float
     superseded: tuple[int, int] = (0, 0)
-    unknown_fields: Mapping[str, int] = field(default_factory=dict)
-    other_names: int = 0
+    read: frozenset[str] = frozenset()
+    days: Days | None = None
+    touched: Days = frozenset()
+    adds_quarantined: bool = False
+    is_unchanged: bool = False
+    remembered: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def bytes_read(self) -> int:
+        """How many bytes were read, as the files lie."""
+        return _size([file for file in self.listing.files if file.name in self.read])
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """The versions of the table's days."""
+        stay = self.previous.days if self.previous and self.days is not None else {}
+        return {**stay, **new_versions(self.touched)}
 
     def delivery(self) -> dict[str, object]:
         """Return what the landing table's snapshot records about its files."""
         return {
             "ignored": self.listing.ignored,
-            "unknown_fields": dict(self.unknown_fields),
-            "other_names": self.other_names,
             "superseded": self.superseded[0],
             "superseded_quarantined": self.superseded[1],
+            **self.remembered,
         }
 
 
 def land(
-    spark: SparkSession,
+    session: Callable[[], SparkSession],
     lake: Lake,
     source: Source,
     *,
     name_key: Callable[[], bytes] = no_key,
     forget: frozenset[str] = frozenset(),
     settled_before: int | None = None,
+    code: str = "",
+    full: bool = False,
+    read_again: Callable[[Snapshot, FileReport], bool] = lambda _, __: False,
     log: Callable[[str], None] = lambda _: None,
 ) -> Landing:
-    """Read a source's raw files and validate every record. The caller discards the result's stage.
+    """Read a source's new and changed raw files and validate every record. The caller discards the result's stage.
 
-    `forget` are the paths of files that may be missing or unreadable from now on, or whose superseded records may go.
-    Files that have changed since `settled_before`, in epoch milliseconds, are left for a later run; what was landed
-    from them before stays. `name_key` returns the secret that hides file names which could hold personal data.
+    `session` is called if there is anything to read or to remove. `forget` are the paths of files that may be missing
+    or unreadable from now on, or whose superseded records may go. Files that have changed since `settled_before`, in
+    epoch milliseconds, are left for a later run; what was landed from them before stays. All files are read with
+    `full`, or if the table was made by another version of the code than `code`; files that have not changed, if
+    `read_again` says so. `name_key` returns the secret that hides file names which could hold personal data.
 
     Raises `LakeError` if there are no landing files, and `ContractBroken` if not every byte is accounted for.
     """
-    spark = session_of(spark, lake)
     began, before = time.monotonic(), read_snapshot_of(lake, source.landing)
     previous = read_file_reports(lake, source, before) if before else ()
     lake.storage.require_writable()
     forget = frozenset(alias(path, name_key) for path in forget) | forget
     stage = Stage.begin(lake, source.landing)
+    listing = _listing(lake, source, previous, settled_before, name_key)
+    stay = set(listing.unsettled)
+    if before is not None:
+        # A table with a file that is gone or cut is made from scratch.
+        full = full or before.code != code or not _is_whole(lake, source, before)
+    if before is not None and not full:
+        listed = {(file.name, file.fingerprint): file.error for file in listing.files}
+        same = [file for file in previous if (file.path, file.fingerprint) in listed]
+        stay |= {
+            file.path
+            for file in same
+            if file.forgotten or not (file.error or listed[file.path, file.fingerprint] or read_again(before, file))
+        }
+    kept = [file for file in previous if file.path in stay]
+    removed = [file for file in previous if file.path not in stay]
+    reading = [file for file in listing.files if file.name not in stay]
+    log(f"{source.name}: reading {len(reading):,} of {len(listing.files):,} files, {_size(reading) / 1e6:,.1f} MB")
+    if before is not None and not (reading or removed or forget):
+        return _unchanged(listing, previous, before, stage, began)
     try:
-        listing = _listing(lake, source, previous, settled_before, name_key)
-        log(f"{source.name}: reading {len(listing.files):,} files, {listing.bytes / 1e6:,.1f} MB")
-        found = read_files(spark, lake.storage, source, listing.files, stage.folder)
+        spark = session_of(session(), lake)
+        found = read_files(spark, lake.storage, source, reading, stage.folder)
         accepted = _of_table(found.accepted, source.landing)
         quarantined = _of_table(found.quarantined, source.quarantine)
         files = _forgotten(found.files, previous, forget)
-        if before and (kept := [file for file in previous if file.path in listing.unsettled]):
-            stayed, stayed_quarantined = landed_before(spark, lake, source, before, [file.path for file in kept])
-            accepted = union(source.landing, [accepted, stayed])
-            quarantined = union(source.quarantine, [quarantined, stayed_quarantined])
+        replaced, adds_quarantined = None, False
+        touched = {day for file in files for day in file.days}
+        if before and kept:
+            names = [file.path for file in removed if not file.error]
+            if source.landing.instant and not full:
+                replaced = frozenset(day for file in removed for day in file.days)
+                adds_quarantined = not any(file.quarantined for file in removed)
+            stayed, stayed_quarantined = _landed_of_others(spark, lake, source, before, names, replaced)
+            accepted = union(source.landing, [accepted, stayed if replaced is None or replaced else None])
+            quarantined = union(source.quarantine, [quarantined, None if adds_quarantined else stayed_quarantined])
+            touched |= {day for file in (kept if replaced is None else removed) for day in file.days}
             files = tuple(sorted((*files, *kept), key=lambda file: file.path))
         superseded = (0, 0)
         if before and source.name == "customer":
@@ -113,21 +160,53 @@ def land(
         stage.discard()
         raise
     new = {(file.path, file.fingerprint) for file in files} - {(file.path, file.fingerprint) for file in previous}
-    gone = _gone(files, previous, forget)
     return Landing(
         accepted,
         quarantined,
         files,
         listing,
         before,
-        gone,
+        _gone(files, previous, forget),
         len(new),
         stage,
         began,
         superseded,
-        found.unknown_fields,
-        found.other_names,
+        read=frozenset(file.name for file in reading),
+        days=replaced,
+        touched=frozenset(touched),
+        adds_quarantined=adds_quarantined,
     )
+
+
+def _is_whole(lake: Lake, source: Source, before: Snapshot) -> bool:
+    quarantine = source.quarantine
+    named = before.inputs[quarantine.name]
+    return is_whole(lake, source.landing, before.id) and is_whole(lake, quarantine, named)
+
+
+def _unchanged(
+    listing: Listing, previous: Sequence[FileReport], before: Snapshot, stage: Stage, began: float
+) -> Landing:
+    """Return a delivery that has brought nothing, and taken nothing away."""
+    return Landing(
+        None,
+        None,
+        tuple(previous),
+        listing,
+        before,
+        gone=(),
+        new_files=0,
+        stage=stage,
+        began=began,
+        superseded=(before.delivery["superseded"], before.delivery["superseded_quarantined"]),
+        days=frozenset(),
+        adds_quarantined=True,
+        is_unchanged=True,
+    )
+
+
+def _size(files: Sequence[LandingFile]) -> int:
+    return sum(file.size for file in files)
 
 
 def require_all_files(source: Source, landing: Landing) -> None:
@@ -149,11 +228,32 @@ def landed_before(
     """Return a snapshot's records from some files, by name: accepted ones and quarantined ones."""
     accepted = read_snapshot(spark, lake, source.landing, snapshot.id)
     quarantined = read_quarantine(spark, lake, source.landing, snapshot)
-    of_those = F.col("_source_file").isin(*paths)
-    if source.name == "customer":
-        # Superseded records stay anyway.
-        of_those &= ~F.col("_superseded")
-    return accepted.where(of_those), quarantined.where(of_those) if quarantined is not None else None
+    return (
+        _of_files(_live(accepted), paths, "left_semi"),
+        _of_files(_live(quarantined), paths, "left_semi") if quarantined is not None else None,
+    )
+
+
+def _landed_of_others(
+    spark: SparkSession, lake: Lake, source: Source, snapshot: Snapshot, paths: Sequence[str], days: Days | None
+) -> tuple[DataFrame, DataFrame | None]:
+    """Return a snapshot's records from all but some files: accepted ones of the days (None: all), quarantined ones."""
+    accepted = read_snapshot(spark, lake, source.landing, snapshot.id)
+    if days is not None:
+        accepted = accepted.where(within(f"`{source.landing.instant}`", days))
+    quarantined = read_quarantine(spark, lake, source.landing, snapshot)
+    return (
+        _of_files(_live(accepted), paths, "left_anti"),
+        _of_files(_live(quarantined), paths, "left_anti") if quarantined is not None else None,
+    )
+
+
+def _of_files(rows: DataFrame, paths: Sequence[str], how: str) -> DataFrame:
+    """Return the rows of some files, or of all others."""
+    if not paths and how == "left_anti":
+        return rows
+    listed = rows.sparkSession.createDataFrame(pa.table({"_source_file": pa.array(paths, pa.string())}))
+    return rows.join(F.broadcast(listed), on="_source_file", how=how).select(*rows.columns)
 
 
 def count_by_file(accepted: DataFrame | None, quarantined: DataFrame | None) -> dict[str, tuple[int, int]]:

@@ -35,16 +35,12 @@ _LEAST_RECORDS = 20
 class Delivery:
     """What was read: validated records, and a report of each file.
 
-    `accepted` and `quarantined` have the gate's columns; None if there are no such records. `unknown_fields` counts the
-    records that have a field which the contract does not know, by its name; `other_names` is how many such names are
-    not shown.
+    `accepted` and `quarantined` have the gate's columns; None if there are no such records.
     """
 
     accepted: DataFrame | None
     quarantined: DataFrame | None
     files: tuple[FileReport, ...]
-    unknown_fields: Mapping[str, int]
-    other_names: int
 
 
 def read_files(
@@ -73,18 +69,31 @@ def read_files(
         for file in files
     ]
     usable = [_without(part, {report.path for report in reports if report.error}) for part in parts]
-    unknown: Counter[str] = Counter()
-    for _, kept in usable:
-        for report in kept:
-            unknown.update(report.unknown_fields)
-    shown = {name: count for name, count in unknown.items() if count >= _LEAST_RECORDS}
     return Delivery(
         _records(usable, "reasons IS NULL", [report.accepted for report in reports]),
         _records(usable, "reasons IS NOT NULL", [report.quarantined for report in reports]),
-        tuple(reports),
-        dict(sorted(shown.items())),
-        len(unknown) - len(shown) + sum(report.other_names for _, kept in usable for report in kept),
+        _with_unknown_fields(reports, found),
     )
+
+
+def _with_unknown_fields(
+    reports: Sequence[FileReport], found: Mapping[str, Sequence[Report]]
+) -> tuple[FileReport, ...]:
+    """Add the names of fields that the contract does not know, if enough records have them."""
+    usable = {report.path: found.get(report.path, ()) for report in reports if not report.error}
+    records: Counter[str] = Counter()
+    for pieces in usable.values():
+        for piece in pieces:
+            records.update(piece.unknown_fields)
+
+    def named(report: FileReport) -> FileReport:
+        pieces = usable.get(report.path, ())
+        names = set[str]().union(*(piece.unknown_fields for piece in pieces))
+        shown = tuple(sorted(name for name in names if records[name] >= _LEAST_RECORDS))
+        others = len(names) - len(shown) + sum(piece.other_names for piece in pieces)
+        return replace(report, unknown_fields=shown, other_names=others)
+
+    return tuple(map(named, reports))
 
 
 _ADDED_UP = (
@@ -200,6 +209,7 @@ def _file_report(source: Source, file: LandingFile, pieces: Sequence[Report]) ->
         digest="-".join(piece.digest for piece in pieces if piece.digest),
         gzip=pieces[0].packed,
         cut_off=pieces[-1].cut_off,
+        days=tuple(sorted(set[str]().union(*(piece.days for piece in pieces)))),
     )
     expected = counted.bytes if counted.gzip else file.size
     lost = expected - counted.accepted_bytes - counted.quarantined_bytes - counted.separator_bytes

@@ -3,7 +3,8 @@
 import hashlib
 import inspect
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import dagster as dg
@@ -27,29 +28,40 @@ from stedi_assets.ingest import (
 from stedi_assets.ingest import landing as landing_module
 from stedi_assets.ingest.landing import Landing
 from stedi_assets.orchestration.failures import as_dagster_failures
-from stedi_assets.orchestration.io_managers import Computed, LakeResource, Stored, StoredLanding
+from stedi_assets.orchestration.io_managers import CODE, Computed, LakeResource, Part, Stored, StoredLanding
 from stedi_assets.orchestration.metadata import column_schema
 from stedi_assets.orchestration.spark_resource import SparkResource
+from stedi_assets.privacy.consent_dates import is_due
 from stedi_assets.privacy.deliveries import customers_first, land_without_erased
 from stedi_assets.privacy.keys import hmac_pads
 from stedi_assets.storage.errors import LakeError
 from stedi_assets.tables.staging import RunContext
-from stedi_assets.transforms import curated, people, pseudonyms, trusted
+from stedi_assets.transforms import curated, people, pseudonyms, suppression, trusted
 
 OWNER = "team:stedi"
 LANDING_IO = "landing_io_manager"
 PARQUET_IO = "parquet_io_manager"
+# The tag of runs that compute every table from scratch.
+FULL_REBUILD = "stedi/full_rebuild"
 _COMPUTED_BY = {
     Zone.LANDING: (
         *(content, splitter, json_text, envelopes, validation, identity, evidence, gate),
-        *(landing_files, reading, superseded, landing_module),
+        *(landing_files, reading, superseded, landing_module, suppression),
     ),
     Zone.TRUSTED: (trusted, people),
     Zone.CURATED: (curated, pseudonyms),
 }
 
 
-class LandingConfig(dg.Config):
+class TableConfig(dg.Config):
+    """What an operator may configure for every table."""
+
+    full_rebuild: bool = Field(
+        default=False, description="Compute the table from scratch, whatever is new, as rebuild_lakehouse does."
+    )
+
+
+class LandingConfig(TableConfig):
     """What an operator may configure for a landing table."""
 
     forget_files: list[str] = Field(
@@ -61,7 +73,7 @@ class LandingConfig(dg.Config):
     )
 
 
-class ConsentConfig(dg.Config):
+class ConsentConfig(TableConfig):
     """What an operator may configure for customer_trusted."""
 
     as_of: int | None = Field(
@@ -73,6 +85,7 @@ class ConsentConfig(dg.Config):
 
 def table_asset(table: Table) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
     """Make an asset from the function that computes a table. What Dagster shows about it comes from the contract."""
+    code = code_version(table)
     return dg.asset(
         name=table.name,
         group_name=table.zone.value,
@@ -80,12 +93,13 @@ def table_asset(table: Table) -> Callable[[Callable[..., Any]], dg.AssetsDefinit
         kinds={"pyspark", "iceberg"},
         owners=[OWNER],
         tags={"zone": table.zone.value, "personal_data": "direct" if table.identifies_people else "pseudonymous"},
-        code_version=_code_version(table),
+        code_version=code,
         metadata={
             # Only here: if it were in the materialization too, Dagster would show the names in lower case.
             "dagster/column_schema": column_schema(table),
             "a row is": table.row,
             "folder": table.path,
+            CODE: code,
         },
         # Of the steps that could run now, the one that withdrawals wait for goes first.
         op_tags={"dagster/priority": "1"} if table is SOURCES["customer"].landing else None,
@@ -93,7 +107,8 @@ def table_asset(table: Table) -> Callable[[Callable[..., Any]], dg.AssetsDefinit
     )
 
 
-def _code_version(table: Table) -> str:
+@cache
+def code_version(table: Table) -> str:
     """Return a hash that changes with a table's contract, and with the modules that compute its zone."""
     sources = [inspect.getsource(module) for module in _COMPUTED_BY[table.zone]]
     return hashlib.sha256("".join([repr(table), *sources]).encode()).hexdigest()[:12]
@@ -123,6 +138,19 @@ def _start_of_run(context: dg.AssetExecutionContext) -> int:
     return int(started * 1000)
 
 
+def _is_full(context: dg.AssetExecutionContext, config: TableConfig) -> bool:
+    """Whether a table is to be computed from scratch."""
+    return config.full_rebuild or context.run.tags.get(FULL_REBUILD) == "true"
+
+
+def _days_to_compute(
+    context: dg.AssetExecutionContext, config: TableConfig, lake: LakeResource, inputs: Sequence[Stored]
+) -> Part:
+    table = TABLES[context.asset_key.path[-1]]
+    with as_dagster_failures():
+        return lake.days_to_compute(table, inputs, code_version(table), full=_is_full(context, config))
+
+
 def _landing_asset(source: Source) -> dg.AssetsDefinition:
     @table_asset(source.landing)
     def landing(
@@ -133,21 +161,29 @@ def _landing_asset(source: Source) -> dg.AssetsDefinition:
             lake.pseudonym_key()
             if source is not SOURCES["customer"]:
                 customers_first(
-                    spark.spark_session,
+                    lambda: spark.spark_session,
                     lake.lake,
-                    RunContext(context.run.run_id, lake.purpose, key=lake.pseudonym_key, warn=context.log.warning),
+                    RunContext(
+                        context.run.run_id,
+                        lake.purpose,
+                        code=code_version(SOURCES["customer"].landing),
+                        key=lake.pseudonym_key,
+                        warn=context.log.warning,
+                    ),
                     lake.retention,
                     suppression_key=lake.suppression_key,
                     settled_before=config.settled_before,
                     log=context.log.info,
                 )
             return land_without_erased(
-                spark.spark_session,
+                lambda: spark.spark_session,
                 lake.lake,
                 source,
                 suppression_key=lake.suppression_key,
                 forget=frozenset(config.forget_files),
                 settled_before=config.settled_before,
+                code=code_version(source.landing),
+                full=_is_full(context, config),
                 log=context.log.info,
             )
 
@@ -165,49 +201,101 @@ def customer_trusted(
         with as_dagster_failures():
             _require_instant_of_the_past(config.as_of)
     as_of = config.as_of if config.as_of is not None else _start_of_run(context)
+    table = TABLES["customer_trusted"]
+    with as_dagster_failures():
+        part = lake.whole_or_nothing(
+            table,
+            [customer_landing],
+            code_version(table),
+            full=_is_full(context, config),
+            versions={},
+            may_differ=lambda before: is_due(lake.lake, customer_landing.snapshot, before.as_of, as_of),
+        )
+    if part.is_empty:
+        return Computed(None, [customer_landing], part, as_of)
     rows = trusted.customer_trusted(customer_landing.rows, customer_landing.quarantined, lake.policy, as_of)
-    return Computed(rows, [customer_landing], as_of)
+    return Computed(rows, [customer_landing], part, as_of)
 
 
 @table_asset(TABLES["accelerometer_trusted"])
-def accelerometer_trusted(lake: LakeResource, customer_trusted: Stored, accelerometer_landing: Stored) -> Computed:
-    rows = trusted.accelerometer_trusted(accelerometer_landing.rows, customer_trusted.rows, lake.policy)
-    return Computed(rows, [customer_trusted, accelerometer_landing])
+def accelerometer_trusted(
+    context: dg.AssetExecutionContext,
+    config: TableConfig,
+    lake: LakeResource,
+    customer_trusted: Stored,
+    accelerometer_landing: Stored,
+) -> Computed:
+    inputs = [customer_trusted, accelerometer_landing]
+    part = _days_to_compute(context, config, lake, inputs)
+    if part.is_empty:
+        return Computed(None, inputs, part)
+    rows = trusted.accelerometer_trusted(accelerometer_landing.on(part.days), customer_trusted.rows, lake.policy)
+    return Computed(rows, inputs, part)
 
 
 @table_asset(TABLES["customers_curated"])
-def customers_curated(customer_trusted: Stored, accelerometer_trusted: Stored) -> Computed:
-    rows = curated.customers_curated(customer_trusted.rows, accelerometer_trusted.rows)
-    return Computed(rows, [customer_trusted, accelerometer_trusted])
+def customers_curated(
+    context: dg.AssetExecutionContext,
+    config: TableConfig,
+    lake: LakeResource,
+    customer_trusted: Stored,
+    accelerometer_trusted: Stored,
+) -> Computed:
+    inputs, table = [customer_trusted, accelerometer_trusted], TABLES["customers_curated"]
+    with as_dagster_failures():
+        # The people here, too, differ on the days on which those of customer_trusted do.
+        versions = customer_trusted.snapshot.days
+        full = _is_full(context, config)
+        part = lake.whole_or_nothing(table, inputs, code_version(table), full=full, versions=versions)
+    if part.is_empty:
+        return Computed(None, inputs, part)
+    return Computed(curated.customers_curated(customer_trusted.rows, accelerometer_trusted.rows), inputs, part)
 
 
 @table_asset(TABLES["step_trainer_trusted"])
 def step_trainer_trusted(
+    context: dg.AssetExecutionContext,
+    config: TableConfig,
     lake: LakeResource,
     customers_curated: Stored,
     step_trainer_landing: Stored,
     customer_landing: StoredLanding,
     accelerometer_landing: Stored,
 ) -> Computed:
+    inputs = [customers_curated, step_trainer_landing, customer_landing, accelerometer_landing]
+    part = _days_to_compute(context, config, lake, inputs)
+    if part.is_empty:
+        return Computed(None, inputs, part)
     rows = trusted.step_trainer_trusted(
-        step_trainer_landing.rows,
+        step_trainer_landing.on(part.days),
         customers_curated.rows,
         customer_landing.rows,
         customer_landing.quarantined,
-        accelerometer_landing.rows,
+        accelerometer_landing.on(part.days),
         lake.policy,
     )
-    return Computed(rows, [customers_curated, step_trainer_landing, customer_landing, accelerometer_landing])
+    return Computed(rows, inputs, part)
 
 
 @table_asset(TABLES["machine_learning_curated"])
 def machine_learning_curated(
-    lake: LakeResource, spark: SparkResource, step_trainer_trusted: Stored, accelerometer_trusted: Stored
+    context: dg.AssetExecutionContext,
+    config: TableConfig,
+    lake: LakeResource,
+    spark: SparkResource,
+    step_trainer_trusted: Stored,
+    accelerometer_trusted: Stored,
 ) -> Computed:
+    inputs = [step_trainer_trusted, accelerometer_trusted]
+    part = _days_to_compute(context, config, lake, inputs)
+    if part.is_empty:
+        return Computed(None, inputs, part)
     with as_dagster_failures():
         pads = hmac_pads(spark.spark_session, lake.pseudonym_key())
-    rows = curated.machine_learning_curated(step_trainer_trusted.rows, accelerometer_trusted.rows, pads, lake.policy)
-    return Computed(rows, [step_trainer_trusted, accelerometer_trusted])
+    rows = curated.machine_learning_curated(
+        step_trainer_trusted.on(part.days), accelerometer_trusted.on(part.days), pads, lake.policy
+    )
+    return Computed(rows, inputs, part)
 
 
 ASSETS = [

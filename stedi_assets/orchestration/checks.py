@@ -30,7 +30,6 @@ class ThresholdsResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # 
         default=_DEFAULTS.people_leaving_unread, description="The share of people, in one run."
     )
     row_count_change: float = Field(default=_DEFAULTS.row_count_change, description="As a share of the last count.")
-    second_engine_rows: int = Field(default=_DEFAULTS.second_engine_rows, description="Above these it does not run.")
 
     @property
     def thresholds(self) -> Thresholds:
@@ -40,7 +39,6 @@ class ThresholdsResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # 
             unattributed_share=self.unattributed_share,
             people_leaving_unread=self.people_leaving_unread,
             row_count_change=self.row_count_change,
-            second_engine_rows=self.second_engine_rows,
         )
 
 

@@ -1,19 +1,21 @@
 """The lake resource, and the IO managers that pass tables between assets and storage."""
 
+import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cached_property
 
 import dagster as dg
 from pydantic import Field
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 
 from stedi_assets.contracts import LANDING_TABLES, TABLES, Policy, Purpose, Table
 from stedi_assets.contracts.policy import ConsentRecord, MatchOn, PublishedTime, Readings
 from stedi_assets.ingest.landing import Landing, count_reasons
 from stedi_assets.orchestration.failures import as_dagster_failures
+from stedi_assets.orchestration.metadata import in_words as published_in_words
 from stedi_assets.orchestration.metadata import of_landing, of_publication
 from stedi_assets.orchestration.spark_resource import SparkResource
 from stedi_assets.privacy.deliveries import in_words, publish_landing
@@ -25,38 +27,93 @@ from stedi_assets.settings import read_settings
 from stedi_assets.storage.catalog_address import CatalogAddress
 from stedi_assets.storage.errors import LakeError
 from stedi_assets.storage.lake import NAMESPACE, Lake
+from stedi_assets.tables.days import Days, digest_of, stale_days, versions_from, within
 from stedi_assets.tables.publishing import Published, publish
 from stedi_assets.tables.retention import Retention
-from stedi_assets.tables.snapshots import Snapshot, read_current, read_quarantine, read_snapshot_of
+from stedi_assets.tables.snapshots import (
+    Snapshot,
+    is_whole,
+    read_as_it_is_now,
+    read_quarantine,
+    read_snapshot,
+    read_snapshot_of,
+    require_whole,
+)
 from stedi_assets.tables.staging import RunContext
 from stedi_assets.verification.rules import auditor
+
+# The version of the code that makes a table, in the metadata of its asset.
+CODE = "code version"
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A published table, as an asset gets it."""
+    """A published table, as an asset gets it. Its rows are looked up when they are first asked for."""
 
     table: Table
     snapshot: Snapshot
-    rows: DataFrame
+    lake: Lake
+    session: Callable[[], SparkSession]
+
+    @cached_property
+    def rows(self) -> DataFrame:
+        """The table's rows."""
+        with as_dagster_failures():
+            return read_snapshot(self.session(), self.lake, self.table, self.snapshot.id)
+
+    def on(self, days: Days | None) -> DataFrame:
+        """Return the rows of some days, or of all; of a table that has no days, all."""
+        if days is None or self.table.instant is None:
+            return self.rows
+        return self.rows.where(within(f"`{self.table.instant}`", days))
+
+    @property
+    def content(self) -> str:
+        """Differs from what it was if rows may differ."""
+        return self.snapshot.content
 
 
 @dataclass(frozen=True)
 class StoredLanding(Stored):
-    """A published landing table with its quarantine; None if nothing is quarantined."""
+    """A published landing table with its quarantine."""
 
-    quarantined: DataFrame | None
+    @cached_property
+    def quarantined(self) -> DataFrame | None:
+        """The rows of the quarantine; None if nothing is quarantined."""
+        with as_dagster_failures():
+            return read_quarantine(self.session(), self.lake, self.table, self.snapshot)
+
+
+@dataclass(frozen=True)
+class Part:
+    """The part of a table that is to be computed: some days, all if that is None; and the versions of all its days.
+
+    `before` is the table's snapshot that has the other days. `made_from` is a digest of what the whole is computed
+    from.
+    """
+
+    days: Days | None
+    versions: Mapping[str, str]
+    before: Snapshot | None
+    made_from: str = ""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to compute."""
+        return self.days is not None and not self.days
 
 
 @dataclass(frozen=True)
 class Computed:
     """The rows of a table, as an asset returns them, and what they were computed from.
 
-    `as_of` is in epoch milliseconds; if it is left out, it is that of the inputs.
+    `rows` is None if the part to compute is empty. `as_of` is in epoch milliseconds; if it is left out, it is that of
+    the inputs.
     """
 
-    rows: DataFrame
+    rows: DataFrame | None
     inputs: Sequence[Stored]
+    part: Part
     as_of: int | None = None
 
 
@@ -114,16 +171,60 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         Raises `LakeError` if there is none, it was made under another policy, or the pseudonym key is not the lake's.
         """
         self.pseudonym_key()
-        snapshot, rows = read_current(spark.spark_session, self.lake, table)
+        snapshot, _ = read_as_it_is_now(self.lake, table, lambda found: require_whole(self.lake, table, found))
         if table.policy_applies and Policy.from_dict(snapshot.policy or {}) != self.policy:
             msg = (
                 f"{table.name} was made under another policy ({_words(snapshot.policy)}) than the one in force "
                 f"({_words(self.policy.as_dict())}). Materialise it with its upstream first."
             )
             raise LakeError(msg)
-        if table.name not in LANDING_TABLES:
-            return Stored(table, snapshot, rows)
-        return StoredLanding(table, snapshot, rows, read_quarantine(spark.spark_session, self.lake, table, snapshot))
+        stored = StoredLanding if table.name in LANDING_TABLES else Stored
+        return stored(table, snapshot, self.lake, lambda: spark.spark_session)
+
+    def days_to_compute(self, table: Table, inputs: Sequence[Stored], code: str, *, full: bool) -> Part:
+        """Return which days of a table of readings are stale, or that it is to be computed whole.
+
+        `code` is the version of the code that computes it. Whole if `full`, or if readings meet by their instant alone:
+        then any day can follow from any other.
+        """
+        readings = [stored.snapshot.days for stored in inputs if stored.table.instant]
+        people = [stored.snapshot.days for stored in inputs if not stored.table.instant]
+        versions = versions_from(readings, people, self._made_under(code))
+        before = read_snapshot_of(self.lake, table)
+        if full or before is None or self.policy.match_on is MatchOn.TIMESTAMP or not self._is_whole(table, before):
+            return Part(None, versions, before)
+        return Part(stale_days(before.days, versions), versions, before)
+
+    def whole_or_nothing(
+        self,
+        table: Table,
+        inputs: Sequence[Stored],
+        code: str,
+        *,
+        full: bool,
+        versions: Mapping[str, str],
+        may_differ: Callable[[Snapshot], bool] = lambda _: False,
+    ) -> Part:
+        """Return that a table of people is to be computed whole, or that it is as it would be.
+
+        `versions` are those of its days. `may_differ` gets its snapshot, and says whether there is another reason.
+        """
+        made_from = digest_of(self._made_under(code), *(stored.content for stored in inputs))
+        before = read_snapshot_of(self.lake, table)
+        is_current = (
+            before is not None
+            and before.made_from == made_from
+            and not may_differ(before)
+            and self._is_whole(table, before)
+        )
+        return Part(frozenset() if is_current and not full else None, versions, before, made_from)
+
+    def _is_whole(self, table: Table, snapshot: Snapshot) -> bool:
+        # A table with a file that is gone or cut is made from scratch.
+        return is_whole(self.lake, table, snapshot.id)
+
+    def _made_under(self, code: str) -> str:
+        return json.dumps([code, self.policy.as_dict()])
 
 
 class _TableIOManager(dg.ConfigurableIOManager):
@@ -137,11 +238,12 @@ class _TableIOManager(dg.ConfigurableIOManager):
 
     def _run(self, context: dg.OutputContext, as_of: int, policy: Policy | None = None) -> RunContext:
         lake = self.lake
-        return RunContext(context.run_id, lake.purpose, as_of, policy, lake.pseudonym_key, context.log.warning)
+        code = str((context.definition_metadata or {}).get(CODE, ""))
+        return RunContext(context.run_id, lake.purpose, as_of, policy, lake.pseudonym_key, context.log.warning, code)
 
     def _report(self, context: dg.OutputContext, published: Published, began: float) -> None:
         context.add_output_metadata(of_publication(published, began))
-        context.log.info(f"{published.table.name}: {published.snapshot.rows:,} rows")
+        context.log.info(published_in_words(published))
 
 
 class ParquetIOManager(_TableIOManager):
@@ -156,17 +258,29 @@ class ParquetIOManager(_TableIOManager):
         inputs = {stored.table.name: stored.snapshot for stored in obj.inputs}
         with as_dagster_failures():
             if table is TABLES["customer_trusted"]:
-                published = publish_people(lake, obj.rows, run, inputs, self.lake.retention)
+                published = publish_people(
+                    lambda: self.spark.spark_session,
+                    lake,
+                    obj.rows,
+                    run,
+                    inputs,
+                    self.lake.retention,
+                    before=obj.part.before,
+                    made_from=obj.part.made_from,
+                )
             else:
                 published = publish(
                     lake,
                     table,
                     obj.rows,
                     run=run,
-                    before=read_snapshot_of(lake, table),
+                    before=obj.part.before,
                     inputs=inputs,
-                    audit=auditor(lake, table, run),
+                    audit=auditor(lake, table, run, days=obj.part.days),
                     retention=self.lake.retention,
+                    days=obj.part.days,
+                    versions=lambda _: obj.part.versions,
+                    made_from=obj.part.made_from,
                 )
             if table.has_data_card:
                 context.add_output_metadata(
@@ -183,9 +297,11 @@ class LandingIOManager(_TableIOManager):
         with as_dagster_failures():
             try:
                 source = LANDING_TABLES[context.asset_key.path[-1]]
-                lake, spark = self.lake.lake, self.spark.spark_session
+                lake = self.lake.lake
                 run = self._run(context, int(time.time() * 1000))
-                published, quarantine, withdrawn = publish_landing(spark, lake, source, obj, run, self.lake.retention)
+                published, quarantine, withdrawn = publish_landing(
+                    lambda: self.spark.spark_session, lake, source, obj, run, self.lake.retention
+                )
                 if withdrawn.left:
                     context.log.info(in_words(withdrawn))
             finally:

@@ -3,11 +3,18 @@
 import dagster as dg
 
 from stedi_assets.contracts import TABLES
+from stedi_assets.orchestration.assets import FULL_REBUILD
 
 rebuild_lakehouse = dg.define_asset_job(
     "rebuild_lakehouse",
     selection=dg.AssetSelection.assets(*TABLES),
-    description="Make all eight tables from the landing files, with their checks.",
+    description="Make all eight tables from scratch, out of every landing file, with their checks.",
+    tags={FULL_REBUILD: "true"},
+)
+update_lakehouse = dg.define_asset_job(
+    "update_lakehouse",
+    selection=dg.AssetSelection.assets(*TABLES),
+    description="Land new and changed files, and compute the days that they touch, with their checks.",
 )
 check_lakehouse = dg.define_asset_job(
     "check_lakehouse",

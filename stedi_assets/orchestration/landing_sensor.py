@@ -29,7 +29,7 @@ from stedi_assets.orchestration.alerts import ATTEMPT_TAG, MessageNotSent, Notif
 from stedi_assets.orchestration.erasure_job import erase_person
 from stedi_assets.orchestration.failures import as_dagster_failures
 from stedi_assets.orchestration.io_managers import LakeResource
-from stedi_assets.orchestration.jobs import rebuild_lakehouse
+from stedi_assets.orchestration.jobs import rebuild_lakehouse, update_lakehouse
 
 NAME = "new_landing_files"
 _TAG = "stedi/{}".format
@@ -39,7 +39,7 @@ _NAMES_SHOWN = 3
 _RUNS_LOOKED_AT = 200
 _LONG = 3600
 _UNFINISHED = [status for status in dg.DagsterRunStatus if status not in FINISHED_STATUSES]
-_JOBS_THAT_WRITE = {rebuild_lakehouse.name, erase_person.name}
+_JOBS_THAT_WRITE = {rebuild_lakehouse.name, update_lakehouse.name, erase_person.name}
 
 
 class WatchResource(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -55,7 +55,7 @@ def new_landing_files_sensor(every_seconds: int) -> dg.SensorDefinition:
 
     @dg.sensor(
         name=NAME,
-        job=rebuild_lakehouse,
+        job=update_lakehouse,
         minimum_interval_seconds=every_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Watches the landing folders, and has made anew whatever depends on files that are new, replaced "

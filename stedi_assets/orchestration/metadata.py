@@ -9,6 +9,7 @@ from stedi_assets.contracts import Column, Table
 from stedi_assets.contracts.tables import made_from
 from stedi_assets.ingest.landing import Landing
 from stedi_assets.tables.publishing import Published
+from stedi_assets.tables.snapshots import Snapshot
 
 
 def column_schema(table: Table) -> dg.TableSchema:
@@ -36,12 +37,34 @@ def of_publication(published: Published, began: float) -> dict[str, Any]:
     return {
         "dagster/row_count": snapshot.rows,
         "change": change_in_words(snapshot.rows, snapshot.previous_rows),
+        "rows added": published.added,
+        "rows removed": published.removed,
+        **_days(published),
         "bytes": published.bytes,
         "files": published.files,
         "seconds": round(time.monotonic() - began, 1),
         "snapshot": str(snapshot.id),
         "path": dg.MetadataValue.path(published.where),
     }
+
+
+def _days(published: Published) -> dict[str, Any]:
+    """Return how many days of a table of readings the run computed, and how many it has."""
+    if published.table.instant is None:
+        return {}
+    return {"days computed": days_computed(published.snapshot), "days": len(published.snapshot.days)}
+
+
+def days_computed(snapshot: Snapshot) -> int:
+    """Return how many days of a table of readings its run computed."""
+    return len(snapshot.days if snapshot.computed is None else snapshot.computed)
+
+
+def in_words(published: Published) -> str:
+    """Return a publication in a line."""
+    snapshot, name = published.snapshot, published.table.name
+    days = f"{days_computed(snapshot):,} of {len(snapshot.days):,} days, " if published.table.instant else ""
+    return f"{name}: {snapshot.rows:,} rows; {days}{published.added:,} rows added, {published.removed:,} removed"
 
 
 def of_landing(landing: Landing, quarantined: int, reasons: dict[str, int]) -> dict[str, Any]:
@@ -51,7 +74,7 @@ def of_landing(landing: Landing, quarantined: int, reasons: dict[str, int]) -> d
         "new landing files": landing.new_files,
         "files left for a later run": len(landing.listing.unsettled),
         "files dated in the future": len(landing.listing.dated_ahead),
-        "bytes read": landing.listing.bytes,
+        "bytes read": landing.bytes_read,
         "records": sum(file.records for file in landing.files),
         "quarantined": quarantined,
         **({"superseded": sum(landing.superseded)} if any(landing.superseded) else {}),

@@ -3,8 +3,10 @@
 Before anything else happens to a lake, customers' deliveries are landed: see `customers_first`.
 """
 
+import hashlib
+import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 
@@ -13,29 +15,37 @@ from pyspark.sql import DataFrame, SparkSession
 from stedi_assets.contracts import SOURCES, Source
 from stedi_assets.ingest.landing import Landing, count_by_file, land, require_all_files, without_suppressed
 from stedi_assets.ingest.landing_files import list_landing_files
-from stedi_assets.privacy.suppression import change_suppressed, read_suppressed
+from stedi_assets.privacy.suppression import SuppressionList, change_suppressed, read_suppressed
 from stedi_assets.privacy.withdrawal import Withdrawn, withdraw_first
 from stedi_assets.storage.errors import LakeError
 from stedi_assets.storage.lake import Lake
+from stedi_assets.tables.days import new_versions
+from stedi_assets.tables.days_of_people import versions_of_people
 from stedi_assets.tables.file_reports import FileReport, as_rows, read_file_reports
-from stedi_assets.tables.publishing import Published, make_current
+from stedi_assets.tables.publishing import Published, make_current, published_as
 from stedi_assets.tables.purpose import claim_purpose
 from stedi_assets.tables.retention import NOTHING_OLD, Retention
-from stedi_assets.tables.snapshots import Snapshot, read_snapshot_of
+from stedi_assets.tables.snapshots import Snapshot, read_quarantine, read_snapshot, read_snapshot_of
 from stedi_assets.tables.staging import RunContext, stage_companion, staging
+from stedi_assets.transforms.changes import changed_people
+from stedi_assets.transforms.people import holders
 from stedi_assets.verification.rules import auditor
 
 _CUSTOMERS = SOURCES["customer"]
+# What a delivery records of the list of erased people.
+_LISTED = "list_of_erased"
 
 
 def land_without_erased(
-    spark: SparkSession,
+    session: Callable[[], SparkSession],
     lake: Lake,
     source: Source,
     *,
     suppression_key: Callable[[], bytes],
     forget: frozenset[str] = frozenset(),
     settled_before: int | None = None,
+    code: str = "",
+    full: bool = False,
     log: Callable[[str], None] = lambda _: None,
 ) -> Landing:
     """Land a source's raw files; records of erased people are left out, and counted.
@@ -45,8 +55,26 @@ def land_without_erased(
     """
     # First, so that a wrong key is refused before anything is read.
     erased = read_suppressed(lake, suppression_key)
-    landing = land(spark, lake, source, name_key=suppression_key, forget=forget, settled_before=settled_before, log=log)
-    if not erased:
+
+    def read_again(before: Snapshot, file: FileReport) -> bool:
+        # What was left out of it may belong there now: its person is back.
+        is_listed_as_before = source is not _CUSTOMERS and before.delivery.get(_LISTED) == _digest_of(erased)
+        return file.suppressed > 0 and not is_listed_as_before
+
+    landing = land(
+        session,
+        lake,
+        source,
+        name_key=suppression_key,
+        forget=forget,
+        settled_before=settled_before,
+        code=code,
+        full=full,
+        read_again=read_again,
+        log=log,
+    )
+    landing = replace(landing, remembered={_LISTED: _digest_of(erased)})
+    if not erased or landing.is_unchanged:
         return landing
     try:
         accepted, quarantined = landing.accepted, landing.quarantined
@@ -55,11 +83,14 @@ def land_without_erased(
             erased = change_suppressed(lake, suppression_key, lambda listed: listed.with_those_back(delivered, now))
         accepted = erased.accepted(accepted, source) if accepted is not None else None
         quarantined = erased.quarantined(quarantined, source) if quarantined is not None else None
+        kept = count_by_file(accepted, quarantined)
+        files = without_suppressed([file for file in landing.files if file.path in landing.read], kept)
+        stay = [file for file in landing.files if file.path not in landing.read]
         return replace(
             landing,
             accepted=accepted,
             quarantined=quarantined,
-            files=without_suppressed(landing.files, count_by_file(accepted, quarantined)),
+            files=tuple(sorted((*files, *stay), key=lambda file: file.path)),
             superseded=(_superseded(accepted), _superseded(quarantined)) if any(landing.superseded) else (0, 0),
         )
     except BaseException:
@@ -67,28 +98,54 @@ def land_without_erased(
         raise
 
 
+def _digest_of(erased: SuppressionList | None) -> str:
+    """Return a digest of the list of erased people. It is made of keyed hashes, and tells nothing of anybody."""
+    people = {person: asdict(entry) for person, entry in erased.people.items()} if erased else {}
+    return hashlib.sha256(json.dumps(people, sort_keys=True).encode()).hexdigest()
+
+
 def _superseded(rows: DataFrame | None) -> int:
     return rows.where("_superseded").count() if rows is not None else 0
 
 
 def publish_landing(
-    spark: SparkSession, lake: Lake, source: Source, landing: Landing, run: RunContext, retention: Retention
+    session: Callable[[], SparkSession],
+    lake: Lake,
+    source: Source,
+    landing: Landing,
+    run: RunContext,
+    retention: Retention,
 ) -> tuple[Published, Snapshot, Withdrawn]:
     """Remove people who withdrew, then publish the landing table, with the quarantine and the files that it names.
 
     Raises `VanishedFiles` if files are gone; people who withdrew have left by then.
     """
-    withdrawn = withdraw_first(spark, lake, landing, run) if source is _CUSTOMERS else Withdrawn()
+    withdrawn = withdraw_first(session, lake, landing, run) if source is _CUSTOMERS else Withdrawn()
     require_all_files(source, landing)
     delivery = {**landing.delivery(), "withdrawn": asdict(withdrawn)}
     named = landing.previous.inputs if landing.previous else {}
-    rows = {source.quarantine: landing.quarantined, source.files: as_rows(source, landing.files)}
+    quarantine_days = frozenset[str]() if landing.adds_quarantined else None
     with ExitStack() as stages:
         companions = [
-            stages.enter_context(stage_companion(lake, table, part, named.get(table.name), run))
-            for table, part in rows.items()
+            stages.enter_context(stage_companion(lake, table, part, named.get(table.name), run, days=days))
+            for table, part, days in (
+                (source.quarantine, landing.quarantined, quarantine_days),
+                # Without changes, the ledger stays as it is.
+                (source.files, None, frozenset[str]())
+                if landing.is_unchanged
+                else (source.files, as_rows(source, landing.files), None),
+            )
         ]
         inputs = {staged.table.name: staged.snapshot.id for staged in companions}
+        quarantined = companions[0].snapshot
+
+        def versions(landed: int) -> Mapping[str, str]:
+            if source is _CUSTOMERS:
+                if landing.previous and landing.is_unchanged:
+                    return landing.previous.days
+                return _versions_of_holders(session, lake, landing.previous, landed, quarantined)
+            return landing.versions
+
         landed = stages.enter_context(
             staging(
                 lake,
@@ -99,14 +156,31 @@ def publish_landing(
                 inputs=inputs,
                 audit=auditor(lake, source.landing, run, inputs),
                 delivery=delivery,
+                days=landing.days,
+                versions=versions,
             )
         )
         claim_purpose(lake, run.purpose)
         make_current(lake, landed, retention=retention, companions=companions)
-    published = Published(
-        source.landing, landed.snapshot, lake.storage.shown(source.landing.path), landed.bytes, landed.files
-    )
-    return published, companions[0].snapshot, withdrawn
+    return published_as(lake, landed), quarantined, withdrawn
+
+
+def _versions_of_holders(
+    session: Callable[[], SparkSession], lake: Lake, before: Snapshot | None, landed: int, quarantine: Snapshot
+) -> dict[str, str]:
+    """Return the versions of customer_landing by day: who holds which device decides whose a reading is."""
+    table = _CUSTOMERS.landing
+
+    def changed() -> DataFrame:
+        spark = session()
+        quarantined = read_snapshot(spark, lake, _CUSTOMERS.quarantine, quarantine.id) if quarantine.rows else None
+        now = holders(read_snapshot(spark, lake, table, landed), quarantined)
+        if before is None:
+            return now.select("person")
+        then = holders(read_snapshot(spark, lake, table, before.id), read_quarantine(spark, lake, table, before))
+        return changed_people(then, now, "person")
+
+    return versions_of_people(lake, before, changed)
 
 
 def republish_landing(
@@ -127,14 +201,24 @@ def republish_landing(
         ]
         inputs = {staged.table.name: staged.snapshot.id for staged in companions}
         landed = stages.enter_context(
-            staging(lake, source.landing, accepted, run=run, before=before, inputs=inputs, audit=None)
+            staging(
+                lake,
+                source.landing,
+                accepted,
+                run=run,
+                before=before,
+                inputs=inputs,
+                audit=None,
+                # What leaves may be anywhere.
+                versions=lambda _: new_versions(before.days),
+            )
         )
         make_current(lake, landed, retention=NOTHING_OLD, companions=companions)
     return landed.snapshot
 
 
 def customers_first(
-    spark: SparkSession,
+    session: Callable[[], SparkSession],
     lake: Lake,
     run: RunContext,
     retention: Retention,
@@ -153,11 +237,17 @@ def customers_first(
     log("customer: files are waiting, and may hold withdrawals; they are landed first")
     try:
         landing = land_without_erased(
-            spark, lake, _CUSTOMERS, suppression_key=suppression_key, settled_before=settled_before, log=log
+            session,
+            lake,
+            _CUSTOMERS,
+            suppression_key=suppression_key,
+            settled_before=settled_before,
+            code=run.code,
+            log=log,
         )
         try:
             run = replace(run, as_of=int(time.time() * 1000))
-            _, _, withdrawn = publish_landing(spark, lake, _CUSTOMERS, landing, run, retention)
+            _, _, withdrawn = publish_landing(session, lake, _CUSTOMERS, landing, run, retention)
         finally:
             landing.stage.discard()
     except LakeError as error:

@@ -79,7 +79,7 @@ def _take_over(lake: Lake, source: Source) -> None:
 
 def _delivery(kept: Mapping[str, Any]) -> dict[str, Any]:
     nobody = {"people": 0, "left": 0, "unread": 0}
-    unknown = {"ignored": [], "unknown_fields": {}, "other_names": 0, "superseded": 0, "superseded_quarantined": 0}
+    unknown = {"ignored": [], "superseded": 0, "superseded_quarantined": 0}
     return {**unknown, "withdrawn": nobody, **{name: value for name, value in kept.items() if name != "files"}}
 
 

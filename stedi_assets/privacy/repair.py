@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from stedi_assets.contracts import TABLES, Policy, Severity, Table
+from stedi_assets.contracts import TABLES, Severity, Table
 from stedi_assets.contracts.tables import companions_of
 from stedi_assets.privacy.suppression import read_suppressed
 from stedi_assets.storage.errors import CorruptTableError, LakeError, WrongKey
@@ -19,11 +19,10 @@ from stedi_assets.tables.snapshots import (
     Snapshot,
     as_published,
     current,
-    dataset,
     read_snapshot_of,
     require_whole,
 )
-from stedi_assets.verification.rules import recount, rule_context
+from stedi_assets.verification.rules import recount
 
 
 @dataclass(frozen=True)
@@ -127,12 +126,10 @@ def _may_stand(lake: Lake, table: Table, snapshot: Snapshot, keys: Keys) -> bool
     published = datetime.fromisoformat(snapshot.published_at).timestamp() * 1000
     if erased and any(published < person.erased_at for person in erased.people.values()):
         return False
-    policy = Policy.from_dict(snapshot.policy) if snapshot.policy else Policy()
     # With the companions that it names: those that are current may be another program's.
     named = {companion.name: snapshot.inputs[companion.name] for companion in companions_of(table)}
-    context = rule_context(lake, policy, snapshot.as_of, keys.pseudonym, named)
     try:
-        counts = recount(table, dataset(lake, table, snapshot.id), context)
+        counts = recount(lake, table, snapshot, keys.pseudonym, named)
     except WrongKey:
         raise  # without the right key, no snapshot can be judged
     except LakeError:

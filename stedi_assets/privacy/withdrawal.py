@@ -7,7 +7,7 @@ another run may have published what it had computed meanwhile.
 """
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from pyspark.sql import DataFrame, SparkSession
@@ -18,14 +18,16 @@ from stedi_assets.ingest.landing import Landing, landed_before, union
 from stedi_assets.privacy.keys import hmac_pads
 from stedi_assets.storage.errors import CommitConflictError, CorruptTableError
 from stedi_assets.storage.lake import Lake
+from stedi_assets.tables.days_of_people import versions_of_people
 from stedi_assets.tables.file_reports import read_file_reports
 from stedi_assets.tables.publishing import Published, mark, publish, republish
 from stedi_assets.tables.retention import Retention, snapshot_rows
 from stedi_assets.tables.snapshots import Snapshot, current, dataset, read_snapshot, read_snapshot_of
 from stedi_assets.tables.staging import RunContext
+from stedi_assets.transforms.changes import changed_people
 from stedi_assets.transforms.people import chosen_records
 from stedi_assets.transforms.pseudonyms import with_subjects
-from stedi_assets.verification.rules import auditor, count_missing
+from stedi_assets.verification.rules import auditor, count_differing, count_missing
 
 _CUSTOMERS = SOURCES["customer"]
 _PEOPLE = TABLES["customer_trusted"]
@@ -44,14 +46,21 @@ class Withdrawn:
 
 
 def publish_people(
-    lake: Lake, rows: DataFrame, run: RunContext, inputs: Mapping[str, Snapshot], retention: Retention
+    session: Callable[[], SparkSession],
+    lake: Lake,
+    rows: DataFrame | None,
+    run: RunContext,
+    inputs: Mapping[str, Snapshot],
+    retention: Retention,
+    *,
+    before: Snapshot | None,
+    made_from: str = "",
 ) -> Published:
     """Publish customer_trusted. Before it is current, people who are no longer in it leave the tables made from it.
 
-    Raises as `publish`.
+    `before` is its snapshot, whose people stay as they are if `rows` is None. Raises as `publish`.
     """
-    before = read_snapshot_of(lake, _PEOPLE)
-    removal = _Removal(rows.sparkSession, lake, run)
+    removal = _Removal(session, lake, run)
     published = publish(
         lake,
         _PEOPLE,
@@ -61,21 +70,25 @@ def publish_people(
         inputs=inputs,
         audit=auditor(lake, _PEOPLE, run),
         retention=retention,
+        days=frozenset() if rows is None else None,
+        versions=lambda written: _versions(session, lake, before, written),
+        made_from=made_from,
         before_commit=lambda after: removal.remove_if_any(before, after),
     )
     removal.recheck_after_commit()
     return published
 
 
-def withdraw_first(spark: SparkSession, lake: Lake, landing: Landing, run: RunContext) -> Withdrawn:
+def withdraw_first(session: Callable[[], SparkSession], lake: Lake, landing: Landing, run: RunContext) -> Withdrawn:
     """Remove the people who, according to customers' files now, may be in no table any more; return how many.
 
     This is for what has landed and is not published yet, even if it cannot be: for files that are gone, their last
     records are used. `run.as_of` is the instant of the run, in epoch milliseconds.
     """
     before = read_snapshot_of(lake, _PEOPLE)
-    if before is None or run.as_of is None or not _changed(lake, landing):
+    if before is None or run.as_of is None or not _has_changed(lake, landing):
         return Withdrawn(before.rows if before else 0)
+    spark = session()
     accepted, quarantined = _all_delivered(spark, lake, landing)
     if accepted is None:
         return Withdrawn(before.rows)
@@ -100,17 +113,39 @@ def remove_withdrawn(lake: Lake, before: Snapshot, staying: DataFrame, run: RunC
 
     `before` is the snapshot of customer_trusted, `staying` its rows that stay. Returns the rows removed, by table.
     """
-    removal = _Removal(staying.sparkSession, lake, run)
-    fewer = republish(lake, _PEOPLE, before, staying, run=run, before_commit=removal.remove)
+    spark = staying.sparkSession
+    removal = _Removal(lambda: spark, lake, run)
+    fewer = republish(
+        lake,
+        _PEOPLE,
+        before,
+        staying,
+        run=run,
+        versions=lambda written: _versions(lambda: spark, lake, before, written),
+        before_commit=removal.remove,
+    )
     removal.recheck_after_commit()
     return {**removal.rows, _PEOPLE.name: before.rows - fewer.rows}
+
+
+def _versions(session: Callable[[], SparkSession], lake: Lake, before: Snapshot | None, written: int) -> dict[str, str]:
+    """Return the versions of customer_trusted by day."""
+    if before and not count_differing(_PEOPLE.name, *(dataset(lake, _PEOPLE, each) for each in (before.id, written))):
+        return before.days
+
+    def changed() -> DataFrame:
+        now = read_snapshot(session(), lake, _PEOPLE, written)
+        then = read_snapshot(session(), lake, _PEOPLE, before.id) if before else now.limit(0)
+        return changed_people(then, now, "email")
+
+    return versions_of_people(lake, before, changed)
 
 
 @dataclass
 class _Removal:
     """The removal of people around a commit of customer_trusted. `rows` are those removed, by table."""
 
-    spark: SparkSession
+    session: Callable[[], SparkSession]
     lake: Lake
     run: RunContext
     rows: dict[str, int] = field(default_factory=dict)
@@ -150,9 +185,9 @@ class _Removal:
         table, tries = TABLES[name], 0
         while before := read_snapshot_of(self.lake, table):
             tries += 1
-            stay = read_snapshot(self.spark, self.lake, _PEOPLE, people)
+            stay = read_snapshot(self.session(), self.lake, _PEOPLE, people)
             try:
-                rows = read_snapshot(self.spark, self.lake, table, before.id)
+                rows = read_snapshot(self.session(), self.lake, table, before.id)
                 fewer = republish(
                     self.lake, table, before, _of_those_who_stay(name, rows, stay, before, self.run), run=self.run
                 )
@@ -193,7 +228,7 @@ def _of_those_who_stay(name: str, rows: DataFrame, stay: DataFrame, before: Snap
     return rows.join(people, on=on, how="left_semi").select(*rows.columns)
 
 
-def _changed(lake: Lake, landing: Landing) -> bool:
+def _has_changed(lake: Lake, landing: Landing) -> bool:
     """Whether any file differs from those that the published landing table was made from."""
     before = read_file_reports(lake, _CUSTOMERS, landing.previous) if landing.previous else ()
     now, then = ({(file.path, file.fingerprint, file.error) for file in files} for files in (landing.files, before))

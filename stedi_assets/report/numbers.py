@@ -11,7 +11,7 @@ from stedi_assets.storage.errors import LakeError
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.snapshots import current
 from stedi_assets.verification.engine import engine_for, provide
-from stedi_assets.verification.rules import rule_context
+from stedi_assets.verification.portions import rule_context
 
 ML = TABLES["machine_learning_curated"]
 MEASURES = ("distanceFromObject", "x", "y", "z")

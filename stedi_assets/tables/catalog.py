@@ -108,9 +108,19 @@ def version_of(path: str) -> int:
 
 
 def load_or_create(lake: Lake, table: Table) -> IcebergTable:
-    """Return a table as the catalog has it now; create it if it does not exist, or only in part. Raises as `load`."""
+    """Return a table as the catalog has it now, with all columns of its contract.
+
+    Create it if it does not exist, or only in part. Raises as `load`.
+    """
     iceberg = load(lake, table)
-    return iceberg if iceberg and iceberg.current_snapshot() else create(lake, table)
+    if iceberg is None or iceberg.current_snapshot() is None:
+        return create(lake, table)
+    if {*table.column_names} <= {*iceberg.schema().column_names}:
+        return iceberg
+    # If several processes add the columns at once, one succeeds.
+    with catalog_errors(lake), contextlib.suppress(CommitFailedException):
+        iceberg.update_schema().union_by_name(schema_of(table)).commit()
+    return load(lake, table) or create(lake, table)
 
 
 def create(lake: Lake, table: Table) -> IcebergTable:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import pyarrow as pa
 
@@ -17,7 +18,8 @@ class FileReport:
 
     `path` is the file's name. `bytes` is the length of its unpacked content: accepted and quarantined records, and
     separators. `digest` is of the file as it lies, so that a renamed file is recognised. `cut_off`: its last record is
-    incomplete. Superseded records are not counted here.
+    incomplete. Superseded records are not counted here. `days` are those of its accepted readings. `unknown_fields` are
+    names of fields that the contract does not know, `other_names` is how many such names are not shown.
     """
 
     path: str
@@ -36,6 +38,9 @@ class FileReport:
     cut_off: bool = False
     error: str | None = None
     forgotten: bool = False
+    days: tuple[str, ...] = ()
+    unknown_fields: tuple[str, ...] = ()
+    other_names: int = 0
 
 
 def as_rows(source: Source, files: Sequence[FileReport]) -> pa.Table:
@@ -47,4 +52,10 @@ def as_rows(source: Source, files: Sequence[FileReport]) -> pa.Table:
 def read_file_reports(lake: Lake, source: Source, snapshot: Snapshot) -> tuple[FileReport, ...]:
     """Return the report of each file that a snapshot of a landing table was made from."""
     rows = dataset(lake, source.files, snapshot.inputs[source.files.name]).to_table()
-    return tuple(FileReport(**row) for row in sorted(rows.to_pylist(), key=lambda row: row["path"]))
+    return tuple(_report(row) for row in sorted(rows.to_pylist(), key=lambda row: row["path"]))
+
+
+def _report(row: dict[str, Any]) -> FileReport:
+    # Rows from before a column was added have none.
+    given: dict[str, Any] = {name: value for name, value in row.items() if value is not None}
+    return FileReport(**given | {name: tuple(value) for name, value in given.items() if isinstance(value, list)})

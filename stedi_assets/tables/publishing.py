@@ -14,7 +14,7 @@ from pyspark.sql import DataFrame
 
 from stedi_assets.contracts import Table
 from stedi_assets.contracts.tables import companions_of
-from stedi_assets.storage.errors import CommitConflictError, CorruptTableError
+from stedi_assets.storage.errors import CommitConflictError
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.branches import (
     begin_branch,
@@ -25,6 +25,7 @@ from stedi_assets.tables.branches import (
     untag,
 )
 from stedi_assets.tables.catalog import METADATA, load
+from stedi_assets.tables.days import Days
 from stedi_assets.tables.purpose import claim_purpose
 from stedi_assets.tables.retention import (
     NOTHING_OLD,
@@ -37,23 +38,31 @@ from stedi_assets.tables.retention import (
 )
 from stedi_assets.tables.snapshots import (
     Snapshot,
-    data_paths,
     inputs_of,
     read_snapshot_of,
     table_named,
 )
-from stedi_assets.tables.staging import Audit, RunContext, Staged, branch_name, raise_conflict, staging
+from stedi_assets.tables.staging import Audit, RunContext, Staged, Versions, branch_name, raise_conflict, staging
 
 
 @dataclass(frozen=True)
 class Published:
-    """A table as it was published."""
+    """A table as it was published. `added` and `removed` are the rows that were written, and those that went."""
 
     table: Table
     snapshot: Snapshot
     where: str
     bytes: int
     files: int
+    added: int
+    removed: int
+
+
+def published_as(lake: Lake, staged: Staged) -> Published:
+    """Return what was staged, once it is current."""
+    sizes = staged.sizes.values()
+    where = lake.storage.shown(staged.table.path)
+    return Published(staged.table, staged.snapshot, where, sum(sizes), len(sizes), staged.added, staged.removed)
 
 
 def publish(
@@ -66,25 +75,40 @@ def publish(
     inputs: Mapping[str, Snapshot],
     audit: Audit,
     retention: Retention,
+    days: Days | None = None,
+    versions: Versions | None = None,
+    made_from: str = "",
     before_commit: Callable[[Snapshot], bool] = lambda _: False,
 ) -> Published:
     """Write a table's new snapshot, check it against its contract, and make it current.
 
-    `rows` may be None if there are none: Spark would take as long for them as for a few. `before` is the table's
-    snapshot and `inputs` those of its inputs, as they were when the step began. `audit` counts violations of the
-    table's rules in what was written. `before_commit` gets the new snapshot before it is current, and returns whether
-    every older snapshot must go.
+    `rows` may be None if there are none: Spark would take as long for them as for a few. They replace those of some
+    `days`, or all if that is None. `before` is the table's snapshot and `inputs` those of its inputs, as they were when
+    the step began. `audit` counts violations of the table's rules in what was written. `versions` gives those of the
+    table's days, `made_from` is a digest of what it is computed from. `before_commit` gets the new snapshot before it
+    is current, and returns whether every older snapshot must go.
 
     Raises `ContractBroken` if a rule is violated, `CommitConflictError` if the table or an input has moved, and
     `LakeError` if the lake has another purpose. Errors of the storage come as Python and Spark raise them.
     """
     require_unmoved(lake, table, inputs)
-    with staging(lake, table, rows, run=run, before=before, inputs=inputs_of(inputs), audit=audit) as staged:
+    with staging(
+        lake,
+        table,
+        rows,
+        run=run,
+        before=before,
+        inputs=inputs_of(inputs),
+        audit=audit,
+        days=days,
+        versions=versions,
+        made_from=made_from,
+    ) as staged:
         if before_commit(staged.snapshot):
             retention = NOTHING_OLD
         claim_purpose(lake, run.purpose)
         make_current(lake, staged, inputs=inputs, retention=retention)
-    return Published(table, staged.snapshot, lake.storage.shown(table.path), staged.bytes, staged.files)
+    return published_as(lake, staged)
 
 
 def republish(
@@ -94,6 +118,7 @@ def republish(
     rows: DataFrame | pa.Table | None,
     *,
     run: RunContext,
+    versions: Versions | None = None,
     before_commit: Callable[[Snapshot], None] = lambda _: None,
 ) -> Snapshot:
     """Publish fewer rows of a table's current snapshot as its next one, and remove every older one.
@@ -103,7 +128,9 @@ def republish(
 
     Raises `CommitConflictError` if the table has moved since `before`.
     """
-    with staging(lake, table, rows, run=run, before=before, inputs=before.inputs, audit=None) as staged:
+    with staging(
+        lake, table, rows, run=run, before=before, inputs=before.inputs, audit=None, versions=versions
+    ) as staged:
         before_commit(staged.snapshot)
         make_current(lake, staged, retention=NOTHING_OLD)
     return staged.snapshot
@@ -203,8 +230,4 @@ def require_unmoved(lake: Lake, table: Table, inputs: Mapping[str, Snapshot]) ->
 
 def _is_whole(lake: Lake, staged: Staged) -> bool:
     """Whether every staged file is there: a run that removes people deletes the files of other runs."""
-    there = lake.storage.below(f"{staged.table.path}/data")
-    try:
-        return data_paths(lake, staged.table, staged.snapshot.id).items() <= there.items()
-    except CorruptTableError:
-        return False
+    return staged.sizes.items() <= lake.storage.below(f"{staged.table.path}/data").items()

@@ -6,6 +6,7 @@ it, from which snapshots of its inputs, and what was counted.
 
 import errno
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
@@ -24,6 +25,7 @@ from stedi_assets.storage.errors import CorruptTableError, LakeError
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.arrow_types import ARROW_TYPES
 from stedi_assets.tables.catalog import load, name_of, session_of
+from stedi_assets.tables.days import Days, day_of
 from stedi_assets.tables.file_io import cannot_be_reached, path_of
 
 # The format of a summary. No other is read.
@@ -31,6 +33,7 @@ FORMAT = 1
 # Exists in a lake whose tables were made before they were Iceberg tables.
 OLD_POINTER = "_current.json"
 
+NO_DAY = ""
 _PREFIX = "stedi."
 _Rows = TypeVar("_Rows")
 _REPAIR = "Run `stedi repair` to go back to the newest whole snapshot, or materialise {table} again."
@@ -43,8 +46,11 @@ class Snapshot:
     `as_of`, in epoch milliseconds, and `policy` are null for landing tables. `inputs` are snapshot ids by table; for a
     landing table, those of its quarantine and its files. `previous_rows` are the rows of the run before, and
     `rows_of_run` those of this run: people may have left since. `withdrawn_through` is the snapshot of customer_trusted
-    through whose withdrawals the table was checked. `counts` are `rows`, and the violations of each counted rule.
-    `delivery` is what else is known about the files of a landing table.
+    through whose withdrawals the table was checked. `counts` are `rows`, and the violations of each counted rule; where
+    a rule only warns about readings, `counts_by_day` has them by day, too. `delivery` is what else is known about the
+    files of a landing table. `days` are versions by day, as in `stedi_assets.tables.days`, and `computed` the days that
+    the run computed, None if all. `code` is the version of the code that made it. `content` changes whenever rows may
+    have; `made_from` is a digest of what a table was computed from.
     """
 
     rows: int
@@ -58,13 +64,29 @@ class Snapshot:
     rows_of_run: int | None = None
     withdrawn_through: int | None = None
     counts: dict[str, int] = field(default_factory=dict)
+    counts_by_day: dict[str, dict[str, int]] = field(default_factory=dict)
     delivery: dict[str, Any] = field(default_factory=dict)
+    days: dict[str, str] = field(default_factory=dict)
+    computed: list[str] | None = None
+    code: str = ""
+    content: str = ""
+    made_from: str = ""
     format: int = FORMAT
     id: int = 0
 
     def summary(self) -> dict[str, str]:
         """Return it as the properties of an Iceberg summary."""
         return {f"{_PREFIX}{name}": json.dumps(getattr(self, name)) for name in _SAID}
+
+
+@dataclass(frozen=True)
+class ListedFile:
+    """A data file as a manifest lists it. `day` is that of its rows, None if the table is not partitioned."""
+
+    path: str
+    bytes: int
+    rows: int
+    day: str | None
 
 
 _SAID = [named.name for named in fields(Snapshot) if named.name != "id"]
@@ -171,25 +193,43 @@ def require_whole(lake: Lake, table: Table, snapshot: int) -> None:
     _require_files(lake, table, snapshot, {path: there.get(path) == size for path, size in written.items()})
 
 
+def is_whole(lake: Lake, table: Table, snapshot: int) -> bool:
+    """Whether every data file of a snapshot is there, in its full length."""
+    try:
+        require_whole(lake, table, snapshot)
+    except CorruptTableError:
+        return False
+    return True
+
+
 def data_paths(lake: Lake, table: Table, snapshot: int) -> dict[str, int]:
     """Return the data files of a snapshot: their paths below the lake, and their sizes in bytes.
 
     Raises `CorruptTableError` if the snapshot or its metadata is gone or damaged, and `OSError` if it cannot be
     reached.
     """
+    return {file.path: file.bytes for file in _listed(lake, table, snapshot)}
+
+
+def _listed(lake: Lake, table: Table, snapshot: int) -> list[ListedFile]:
     iceberg = load(lake, table)
     if iceberg is None:
         raise _gone(lake, table)
-    return data_paths_in(lake, table, iceberg, snapshot)
+    return listed_in(lake, table, iceberg, snapshot)
 
 
 def data_paths_in(lake: Lake, table: Table, iceberg: IcebergTable, snapshot: int) -> dict[str, int]:
     """Return the data files of a snapshot of a loaded table. Raises as `data_paths`."""
+    return {file.path: file.bytes for file in listed_in(lake, table, iceberg, snapshot)}
+
+
+def listed_in(lake: Lake, table: Table, iceberg: IcebergTable, snapshot: int) -> list[ListedFile]:
+    """Return the data files of a snapshot of a loaded table, as its manifests list them. Raises as `data_paths`."""
     found = iceberg.snapshot_by_id(snapshot)
     if found is None:
         raise _gone(lake, table)
     try:
-        return {path_of(lake, file.file_path): file.file_size_in_bytes for file in files_of(iceberg, found)}
+        files = list(files_of(iceberg, found))
     except LakeError:
         raise
     except Exception as error:  # (PyIceberg has no error of its own for Avro that it cannot read)
@@ -197,6 +237,16 @@ def data_paths_in(lake: Lake, table: Table, iceberg: IcebergTable, snapshot: int
             raise
         msg = f"The manifests of {table.name} in {lake.location} are damaged or gone. Run `stedi repair`."
         raise CorruptTableError(msg) from None
+    return [
+        ListedFile(path_of(lake, file.file_path), file.file_size_in_bytes, file.record_count, _day(file))
+        for file in files
+    ]
+
+
+def _day(file: IcebergFile) -> str | None:
+    """Return the day of a file's rows; None if they have no instant, or the table is not partitioned."""
+    start = file.partition[0] if len(file.partition) else None
+    return None if start is None else day_of(start)
 
 
 def files_of(iceberg: IcebergTable, snapshot: IcebergSnapshot) -> Iterable[IcebergFile]:
@@ -255,12 +305,14 @@ class DataFile:
     as_in_contract: bool
 
 
-def data_files(lake: Lake, table: Table, snapshot: int) -> list[DataFile]:
-    """Return the data files of a snapshot from their footers, without a Spark job.
+def data_files(lake: Lake, table: Table, snapshot: int, days: Days | None = None) -> list[DataFile]:
+    """Return the data files of a snapshot, or of some days of it, from their footers, without a Spark job.
 
     Raises `CorruptTableError` if a footer is damaged, and `OSError` if it cannot be reached.
     """
-    return read_footers(lake, table, data_paths(lake, table, snapshot))
+    listed = _listed(lake, table, snapshot)
+    wanted = {file.path: file.bytes for file in listed if days is None or file.day is None or file.day in days}
+    return read_footers(lake, table, wanted)
 
 
 def read_footers(lake: Lake, table: Table, sizes: Mapping[str, int]) -> list[DataFile]:
@@ -281,12 +333,23 @@ def read_footers(lake: Lake, table: Table, sizes: Mapping[str, int]) -> list[Dat
     return found
 
 
-def dataset(lake: Lake, table: Table, snapshot: int) -> ds.Dataset:
-    """Return the rows of a snapshot for engines other than Spark.
+def dataset(lake: Lake, table: Table, snapshot: int, days: Days | None = None) -> ds.Dataset:
+    """Return the rows of a snapshot for engines other than Spark; of a table of readings, those of some days.
 
     Raises `CorruptTableError` if it is gone, or a footer cannot be read.
     """
-    return dataset_of(lake, table, data_files(lake, table, snapshot))
+    return dataset_of(lake, table, data_files(lake, table, snapshot, days))
+
+
+def rows_by_day(lake: Lake, table: Table, snapshot: int) -> dict[str, int]:
+    """Return how many rows a snapshot of a table of readings has, by day. Raises as `data_paths`.
+
+    Rows without an instant, which no rule allows, stand under `NO_DAY`.
+    """
+    counts: Counter[str] = Counter()
+    for file in _listed(lake, table, snapshot):
+        counts[file.day or NO_DAY] += file.rows
+    return dict(counts)
 
 
 def dataset_of(lake: Lake, table: Table, files: Iterable[DataFile]) -> ds.Dataset:
@@ -298,13 +361,16 @@ def dataset_of(lake: Lake, table: Table, files: Iterable[DataFile]) -> ds.Datase
     return ds.dataset(paths, schema=schema, filesystem=lake.storage.arrow(), format="parquet")
 
 
-def current_dataset(lake: Lake, name: str) -> ds.Dataset:
-    """Return the current rows of a table by its name. Raises as `read_current`."""
+def current_dataset(lake: Lake, name: str, days: Days | None = None) -> ds.Dataset:
+    """Return the current rows of a table by its name; of a table of readings, those of some days.
+
+    Raises as `read_current`.
+    """
     table = table_named(name)
 
     def read(snapshot: int) -> ds.Dataset:
         # List the folder after reading the footers. If all files are there with wrong content, the checks find it.
-        files = data_files(lake, table, snapshot)
+        files = data_files(lake, table, snapshot, days)
         there = lake.storage.below(f"{table.path}/data")
         _require_files(lake, table, snapshot, {file.path: file.path in there for file in files})
         return dataset_of(lake, table, files)

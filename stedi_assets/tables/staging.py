@@ -34,6 +34,7 @@ from stedi_assets.tables.branches import (
     seal,
 )
 from stedi_assets.tables.catalog import load, load_or_create, name_of, require_session_of
+from stedi_assets.tables.days import Days, within
 from stedi_assets.tables.retention import (
     discard,
     files_of_snapshot,
@@ -41,21 +42,25 @@ from stedi_assets.tables.retention import (
 from stedi_assets.tables.snapshots import (
     DataFile,
     Snapshot,
-    data_paths_in,
     dataset_of,
+    listed_in,
     published,
     read_footers,
     read_snapshot_of,
 )
 
-Audit = Callable[[ds.Dataset], Mapping[str, int]]
+# Counts the violations of each rule in what was written; by day, if the rule only warns about readings.
+Audit = Callable[[ds.Dataset], Mapping[str, "int | Mapping[str, int]"]]
+# Returns the versions of a table's days, given the snapshot that was written.
+Versions = Callable[[int], Mapping[str, str]]
 
 
 @dataclass(frozen=True)
 class RunContext:
     """What a run says about the tables it makes.
 
-    `key` returns the pseudonym key, for the rules that need it. `warn` gets messages about what does not stop the run.
+    `code` is the version of the code that makes the table. `key` returns the pseudonym key, for the rules that need it.
+    `warn` gets messages about what does not stop the run.
     """
 
     run_id: str
@@ -64,6 +69,7 @@ class RunContext:
     policy: Policy | None = None
     key: Callable[[], bytes] = field(default=no_key, repr=False)
     warn: Callable[[str], None] = field(default=lambda _: None, repr=False, compare=False)
+    code: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,20 +94,33 @@ class Stage:
 
 @dataclass(frozen=True)
 class Staged:
-    """A table that is written to a branch and sealed. `base` is the snapshot that the branch began from."""
+    """A table that is written to a branch and sealed.
+
+    `base` is the snapshot that the branch began from, `sizes` are the data files' by path, in bytes. `added` and
+    `removed` are how many rows were written, and how many of `base` went.
+    """
 
     table: Table
     branch: str
     base: int
     snapshot: Snapshot
-    bytes: int
-    files: int
+    sizes: Mapping[str, int]
+    added: int
+    removed: int
 
 
 def stage_companion(
-    lake: Lake, table: Table, rows: DataFrame | pa.Table | None, named: int | None, run: RunContext
+    lake: Lake,
+    table: Table,
+    rows: DataFrame | pa.Table | None,
+    named: int | None,
+    run: RunContext,
+    *,
+    days: Days | None = None,
 ) -> AbstractContextManager[Staged]:
-    """Stage all rows of a table that another table's snapshot will name; `named` is the snapshot that it names now.
+    """Stage rows of a table that another table's snapshot will name; `named` is the snapshot that it names now.
+
+    `days` is as for `staging`: no days at all add the rows, None replaces all that there are.
 
     If a run died after the other table's commit, this table's `main` is behind `named`: move it there first.
     """
@@ -110,7 +129,7 @@ def stage_companion(
         commit(lake, table, lambda found: found.manage_snapshots().create_branch(named, MAIN).commit())
         iceberg.refresh()
     before = published(lake, table, iceberg)
-    return staging(lake, table, rows, run=run, before=before, inputs={}, audit=_no_rules)
+    return staging(lake, table, rows, run=run, before=before, inputs={}, audit=_no_rules, days=days)
 
 
 def _no_rules(_: ds.Dataset) -> Mapping[str, int]:
@@ -128,11 +147,16 @@ def staging(
     inputs: Mapping[str, int],
     audit: Audit | None,
     delivery: Mapping[str, object] | None = None,
+    days: Days | None = None,
+    versions: Versions | None = None,
+    made_from: str = "",
 ) -> Iterator[Staged]:
     """Write rows to a branch of a table, audit them, seal the branch and yield it; drop it if anything fails.
 
-    Without `audit`, `rows` are fewer rows of `before`, and the rest of its summary is kept. `delivery` is what else is
-    known about the files of a landing table. Raises as `publish`.
+    `rows` replace those of some `days`, or all if that is None; whatever they are, they are added. Without `audit`,
+    they are fewer rows of `before`, and the rest of its summary is kept. `versions` gives those of the table's days,
+    `made_from` is a digest of what it is computed from. `delivery` is what else is known about the files of a landing
+    table. Raises as `publish`.
     """
     if isinstance(rows, DataFrame):
         _require_contract_columns(table, rows)
@@ -141,26 +165,46 @@ def staging(
     if main is None or published(lake, table, iceberg) != before:
         raise_conflict(table, table)
     # No table can be made from a snapshot whose manifests are damaged.
-    data_paths_in(lake, table, iceberg, main.snapshot_id)
+    base = {file.path: file.rows for file in listed_in(lake, table, iceberg, main.snapshot_id)}
     branch, files = branch_name(run), list[DataFile]()
     start = begin_branch(lake, table, branch, main.snapshot_id)
     # Publishing expires the first of them, so keep both.
     ours = [start]
     try:
         as_of = run.as_of if audit else before.as_of if before else None
-        counts = _write(lake, table, rows, branch, as_of)
+        counts = _write(lake, table, rows, branch, as_of, days)
         written, tip = require_descent(lake, table, branch, start)
-        files += _read_back(lake, table, data_paths_in(lake, table, written, tip), counts["rows"])
+        listed = listed_in(lake, table, written, tip)
+        added = {file.path: file.bytes for file in listed if file.path not in base}
+        files += _read_back(lake, table, added, counts["rows"])
+        counts["rows"] = sum(file.rows for file in listed)
         if audit:
-            counts |= audit(dataset_of(lake, table, files))
+            found = audit(dataset_of(lake, table, files))
+            by_day = _by_day(before, found, days)
+            counts |= {rule: number for rule, number in found.items() if isinstance(number, int)}
+            counts |= {rule: sum(violations.values()) for rule, violations in by_day.items()}
             _require_rules(table, counts)
             described = _snapshot_of_run(table, counts, run, before, inputs, delivery)
+            described = replace(
+                described,
+                counts_by_day=by_day,
+                computed=None if days is None else sorted(days),
+                made_from=made_from,
+            )
         else:
             described = _snapshot_of_fewer_rows(before, counts, run, inputs, delivery)
-        lake.storage.fsync(files_of_snapshot(lake, written, tip))
+        if versions:
+            described = replace(described, days=dict(versions(tip)))
+        has_same_rows = before is not None and rows is None and days == frozenset()
+        content = before.content if before and has_same_rows else secrets.token_hex(8)
+        described = replace(described, content=content)
+        lake.storage.fsync(path for path in files_of_snapshot(lake, written, tip) if path not in base)
         snapshot = replace(described, id=seal(lake, table, branch, tip, described.summary()))
         ours.append(snapshot.id)
-        yield Staged(table, branch, main.snapshot_id, snapshot, sum(file.bytes for file in files), len(files))
+        sizes = {file.path: file.bytes for file in listed}
+        removed = sum(rows for path, rows in base.items() if path not in sizes)
+        written_rows = sum(file.rows for file in files)
+        yield Staged(table, branch, main.snapshot_id, snapshot, sizes, written_rows, removed)
     except BaseException as error:  # noqa: BLE001  (raised again, or as what it comes of)
         paths = [file.path for file in files]
         _give_up(lake, table, before, ours, error, lambda: discard(lake, table, branch, start, paths))
@@ -220,7 +264,20 @@ def _snapshot_of_run(
         rows_of_run=counts["rows"],
         counts=dict(counts),
         delivery=dict(delivery or {}),
+        code=run.code,
     )
+
+
+def _by_day(
+    before: Snapshot | None, found: Mapping[str, int | Mapping[str, int]], days: Days | None
+) -> dict[str, dict[str, int]]:
+    """Return violations by rule and day: those found now, and those of days that were not computed."""
+    by_day = {rule: dict(number) for rule, number in found.items() if isinstance(number, Mapping)}
+    if before is not None and days is not None:
+        for rule, counted in by_day.items():
+            stay = before.counts_by_day.get(rule, {})
+            by_day[rule] = {day: number for day, number in stay.items() if day not in days} | counted
+    return by_day
 
 
 def _snapshot_of_fewer_rows(
@@ -254,15 +311,21 @@ def _require_contract_columns(table: Table, rows: DataFrame) -> None:
 
 
 def _write(
-    lake: Lake, table: Table, rows: DataFrame | pa.Table | None, branch: str, as_of: int | None
+    lake: Lake, table: Table, rows: DataFrame | pa.Table | None, branch: str, as_of: int | None, days: Days | None
 ) -> dict[str, int]:
-    """Replace the rows of a branch, and return what was counted: `rows`, and the violations of each row rule."""
+    """Write rows to a branch, and return what was counted: `rows`, and the violations of each row rule."""
     if not isinstance(rows, DataFrame):
-        return _write_arrow(lake, table, rows, branch)
+        return _write_arrow(lake, table, rows, branch, days)
     require_session_of(rows.sparkSession, lake)
     observation = Observation()
     observed = rows.observe(observation, F.count(F.lit(1)).alias("rows"), *_broken(table, as_of))
-    observed.writeTo(f"{name_of(lake, table)}.branch_{branch}").overwrite(F.lit(True))
+    writer = observed.writeTo(f"{name_of(lake, table)}.branch_{branch}")
+    if days is None:
+        writer.overwrite(F.lit(True))
+    elif days:
+        writer.overwrite(F.expr(within(f"`{table.instant}`", days)))
+    else:
+        writer.append()
     return {name: int(count) for name, count in observation.get.items()}
 
 
@@ -274,19 +337,22 @@ def _broken(table: Table, as_of: int | None) -> Iterator[Column]:
             yield F.count_if(F.expr(f"NOT coalesce({holds}, false)")).alias(rule.name)
 
 
-def _write_arrow(lake: Lake, table: Table, rows: pa.Table | None, branch: str) -> dict[str, int]:
-    """Write a few rows, or none, without Spark."""
+def _write_arrow(lake: Lake, table: Table, rows: pa.Table | None, branch: str, days: Days | None) -> dict[str, int]:
+    """Write a few rows, or none, without Spark. They replace all, or are added: never those of some days."""
     schema = pa.schema([(column.name, ARROW_TYPES[column.type]) for column in table.columns])
     rows = rows if rows is not None else schema.empty_table()
+    counts = {"rows": rows.num_rows, **dict.fromkeys((rule.name for rule in table.rules if rule.row_predicate), 0)}
+    if days is not None and not rows.num_rows:
+        return counts
 
     def replace_rows(iceberg: IcebergTable) -> None:
         tip = iceberg.snapshot_by_name(branch)
         held = tip.summary.additional_properties.get("total-records", "0") if tip and tip.summary else "0"
         # PyIceberg warns if a table has nothing to replace.
-        (iceberg.append if held == "0" else iceberg.overwrite)(rows, branch=branch)
+        (iceberg.append if held == "0" or days is not None else iceberg.overwrite)(rows, branch=branch)
 
     commit(lake, table, replace_rows)
-    return {"rows": rows.num_rows, **dict.fromkeys((rule.name for rule in table.rules if rule.row_predicate), 0)}
+    return counts
 
 
 def _read_back(lake: Lake, table: Table, sizes: Mapping[str, int], rows: int) -> list[DataFile]:

@@ -1,12 +1,17 @@
 """Recompute a derived table with DuckDB, and compare it with the published one, row for row."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import pyarrow.dataset as ds
 
-from stedi_assets.contracts import LANDING_TABLES, Table
+from stedi_assets.contracts import LANDING_TABLES, Policy, Table
+from stedi_assets.storage.lake import Lake
+from stedi_assets.tables.days import Days
+from stedi_assets.tables.snapshots import Snapshot, dataset
 from stedi_assets.verification.engine import QUARANTINE, RuleContext, engine_for, provide, read_by
+from stedi_assets.verification.portions import portions, rule_context
 
 if TYPE_CHECKING:
     import duckdb
@@ -54,6 +59,18 @@ def compare(table: Table, published: ds.Dataset, context: RuleContext) -> Compar
             missing=_count(engine, f"{ours} EXCEPT ALL {theirs}"),
             surplus=_count(engine, f"{theirs} EXCEPT ALL {ours}"),
         )
+
+
+def compare_days(
+    lake: Lake, table: Table, snapshot: Snapshot, policy: Policy, key: Callable[[], bytes], days: Days | None
+) -> Comparison:
+    """Compare some days of a derived table as it is published, or all, portion by portion. Raises as `compare`."""
+    total = Comparison(0, 0, 0, 0)
+    for portion in portions(lake, table, policy, days=days, snapshot=snapshot.id):
+        context = rule_context(lake, policy, snapshot.as_of, key, days=portion)
+        found = compare(table, dataset(lake, table, snapshot.id, portion), context)
+        total = Comparison(*(getattr(total, part.name) + getattr(found, part.name) for part in fields(Comparison)))
+    return total
 
 
 def _count(engine: "duckdb.DuckDBPyConnection", rows: str) -> int:

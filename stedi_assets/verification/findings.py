@@ -8,14 +8,15 @@ from typing import Any
 from stedi_assets.contracts import LANDING_TABLES, Policy, Rule, Severity, Source, Table
 from stedi_assets.contracts import rules as r
 from stedi_assets.storage.lake import Lake
+from stedi_assets.tables.days import Days
 from stedi_assets.tables.file_reports import FileReport, read_file_reports
 from stedi_assets.tables.snapshots import Snapshot, current, data_files, dataset, named_snapshot, table_named
-from stedi_assets.verification.compare import compare, inputs_of
-from stedi_assets.verification.engine import RuleContext
-from stedi_assets.verification.rules import applies, count_by, recount, rule_context
+from stedi_assets.verification.compare import compare_days
+from stedi_assets.verification.rules import applies, count_by, recount
 
 _NAMES_SHOWN = 3
 _FIELDS_SHOWN = 20
+_COUNTED_ON_ALL_DAYS = {"consent_is_current"}
 
 
 @dataclass(frozen=True)
@@ -86,18 +87,24 @@ class Audit:
             saved = self.snapshot.counts
             # When people leave a table, it is published again without counting everything.
             if self._counted <= saved.keys():
-                return saved
-        return recount(self.table, dataset(self.lake, self.table, self.snapshot.id), self.context)
+                return saved if self.computed is None else saved | self._of_all_days
+        return recount(self.lake, self.table, self.snapshot, self.key)
+
+    @property
+    def _of_all_days(self) -> dict[str, int]:
+        """Violations that are counted on all days: consents change the days that the run did not compute, too."""
+        only = _COUNTED_ON_ALL_DAYS & self._counted
+        return recount(self.lake, self.table, self.snapshot, self.key, only=only) if only else {}
+
+    @property
+    def computed(self) -> Days | None:
+        """The days that the run computed; None if they are all, or if another run asks."""
+        return frozenset(self.snapshot.computed) if self.fresh and self.snapshot.computed is not None else None
 
     @property
     def _counted(self) -> set[str]:
         rules = [rule for rule in self.table.rules if applies(rule, self.policy)]
         return {rule.name for rule in rules if rule.row_predicate or rule.violations_sql}
-
-    @property
-    def context(self) -> RuleContext:
-        """What rules are evaluated with: the tables as they are published now."""
-        return rule_context(self.lake, self.policy, self.snapshot.as_of, self.key)
 
     @property
     def source(self) -> Source:
@@ -261,10 +268,11 @@ def _quarantine_rate(audit: Audit, rule: Rule) -> Finding:
 
 
 def _unknown_fields(audit: Audit, rule: Rule) -> Finding:
-    shown, others = list(audit.delivery["unknown_fields"])[:_FIELDS_SHOWN], audit.delivery["other_names"]
+    names = sorted(set[str]().union(*(file.unknown_fields for file in audit.files)))
+    others = sum(file.other_names for file in audit.files)
     more = {"names not shown": others} if others else {}
-    fields = {"fields": ", ".join(shown)} if shown else {}
-    return _finding(rule, audit.records, len(audit.delivery["unknown_fields"]) + others, **fields, **more)
+    fields = {"fields": ", ".join(names[:_FIELDS_SHOWN])} if names else {}
+    return _finding(rule, audit.records, len(names) + others, **fields, **more)
 
 
 def _ignored_files(audit: Audit, rule: Rule) -> Finding:
@@ -277,14 +285,10 @@ def _quarantined_people_known(audit: Audit, rule: Rule) -> Finding:
 
 
 def _agrees_with_second_engine(audit: Audit, rule: Rule) -> Finding:
-    read = {name: audit.current(name) for name in inputs_of(audit.table)}
-    rows, allowed = sum(snapshot.rows for snapshot in read.values()), audit.thresholds.second_engine_rows
-    if rows > allowed:
-        return _not_run(audit, rule, f"{rows:,} rows are more than STEDI_SECOND_ENGINE_ROWS={allowed}")
     moved = _moved_since(audit, audit.snapshot)
     if moved:
         return _not_run(audit, rule, f"{moved} is newer than this table; materialise the table")
-    found = compare(audit.table, dataset(audit.lake, audit.table, audit.snapshot.id), audit.context)
+    found = compare_days(audit.lake, audit.table, audit.snapshot, audit.policy, audit.key, audit.computed)
     details = {"recomputed": found.recomputed, "missing": found.missing, "surplus": found.surplus}
     return _finding(rule, found.published, found.missing + found.surplus, **details)
 

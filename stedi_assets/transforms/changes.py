@@ -1,0 +1,26 @@
+"""What differs between two versions of what is known about people, and on which days that can matter."""
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+_DAY = 86_400_000
+
+
+def changed_people(then: DataFrame, now: DataFrame, person: str) -> DataFrame:
+    """Return the people of whom a row is in one of two tables and not in the other, `person` being their column.
+
+    In: two tables with the same columns. Column out: `person`; somebody may stand there more than once.
+    """
+    marked = then.select("*", F.lit(1).alias("balance")).unionByName(now.select("*", F.lit(-1).alias("balance")))
+    balances = marked.groupBy(*then.columns).agg(F.sum("balance").alias("balance"))
+    return balances.where("balance != 0").select(F.col(person).alias("person"))
+
+
+def active_days(phone_readings: DataFrame, people: DataFrame) -> DataFrame:
+    """Return the UTC days on which any of some people has phone readings.
+
+    In: accelerometer_landing; `person`. Column out: `start`, the first instant of a day, in epoch milliseconds.
+    """
+    theirs = phone_readings.join(people, on=phone_readings["_person"] == people["person"], how="left_semi")
+    start = F.col("timestamp") - F.col("timestamp") % _DAY
+    return theirs.select(start.alias("start")).dropDuplicates(["start"])
