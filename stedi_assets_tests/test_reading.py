@@ -70,7 +70,7 @@ def test_the_path_is_that_of_the_metadata(
 def test_the_files_of_a_folder_are_not_the_table(lake: Lake, spark_resource: SparkResource) -> None:
     """Why the page warns: after two more rebuilds a folder holds files of more than one snapshot."""
     for _ in range(2):
-        assert materialise(lake, spark_resource).success
+        assert materialise(lake, spark_resource, full=True).success
     files = list((root_of(lake) / "step_trainer" / "curated" / "data").rglob("*.parquet"))
     rows = stedi_assets.read(ML, lake=lake.location)
     assert rows.num_rows == 4

@@ -406,7 +406,7 @@ def test_a_whole_run_gives_the_same_rows_as_in_a_folder_and_its_credentials_away
 
 def test_no_setting_and_no_plan_holds_credentials(place: OnS3, session: SparkSession) -> None:
     place.put(PHONES, "one.json", lines(phone_reading("ada", CONSENTED)))
-    landing = land(session, place.lake, PHONES)
+    landing = land(lambda: session, place.lake, PHONES)
     assert landing.accepted is not None
     plan = landing.accepted.groupBy("user").count()._jdf.queryExecution()
     plans = [plan.toString(), plan.stringWithStats(), str(landing.accepted.inputFiles())]
@@ -465,7 +465,7 @@ def landed(
     place: OnS3, spark: SparkSession, source: Source, log: Callable[[str], None] = lambda _: None
 ) -> tuple[Landing, dict[str, tuple[int, int]]]:
     """Land a source; return what came of it, and the records of each file as they were accepted and quarantined."""
-    landing = land_without_erased(spark, place.lake, source, suppression_key=SUPPRESSION_KEY.encode, log=log)
+    landing = land_without_erased(lambda: spark, place.lake, source, suppression_key=SUPPRESSION_KEY.encode, log=log)
     counts = count_by_file(landing.accepted, landing.quarantined)
     # Every record is in a table, and every byte in a record or between two.
     for file in landing.files:
@@ -493,7 +493,7 @@ def test_every_key_that_s3_knows_is_landed_whatever_hadoop_makes_of_it(place: On
     said: list[str] = []
     landing, counts = landed(place, session, PHONES, said.append)
     assert counts == expected
-    assert said[0].startswith(f"accelerometer: reading {len(expected)} files")
+    assert said[0].startswith(f"accelerometer: reading {len(expected)} of {len(expected)} files")
     assert {file.path for file in landing.files} == set(expected)
     assert {file.gzip for file in landing.files} == {False, True}
     assert all(path.startswith("./") or "../" in path for path in landing.listing.hidden)

@@ -56,7 +56,6 @@ _VARIABLES: dict[str, tuple[str, Mapping[str, str], Callable[[Settings], bool]]]
     "STEDI_WARN_UNATTRIBUTED_SHARE": ("1", {}, lambda s: s.thresholds.unattributed_share == 1),
     "STEDI_WARN_PEOPLE_LEAVING_UNREAD": ("0.1", {}, lambda s: s.thresholds.people_leaving_unread == 0.1),
     "STEDI_WARN_ROW_COUNT_CHANGE": ("0", {}, lambda s: s.thresholds.row_count_change == 0),
-    "STEDI_SECOND_ENGINE_ROWS": ("0", {}, lambda s: s.thresholds.second_engine_rows == 0),
     "STEDI_SENSOR_SECONDS": ("5", {}, lambda s: s.sensor_seconds == 5),
     "STEDI_SETTLED_SECONDS": ("0", {}, lambda s: s.settled_seconds == 0),
     "STEDI_SENSOR_ATTEMPTS": ("1", {}, lambda s: s.sensor_attempts == 1),
@@ -104,7 +103,6 @@ def test_an_empty_environment_gives_settings_that_work_on_a_laptop() -> None:
         "warn_unattributed_share": 0.05,
         "warn_people_leaving_unread": 0.05,
         "warn_row_count_change": 0.5,
-        "second_engine_rows": 5_000_000,
         "sensor_seconds": 30,
         "settled_seconds": 10,
         "sensor_attempts": 5,
@@ -114,7 +112,7 @@ def test_an_empty_environment_gives_settings_that_work_on_a_laptop() -> None:
         "fresh_fail_hours": 48,
     }
     assert settings.policy == Policy(ConsentRecord.LATEST, Readings.ALL, MatchOn.CUSTOMER_AND_TIMESTAMP)
-    assert settings.thresholds == Thresholds(0.01, 0.05, 0.05, 0.5, 5_000_000)
+    assert settings.thresholds == Thresholds(0.01, 0.05, 0.05, 0.5)
 
 
 def test_a_variable_that_is_empty_is_as_if_it_were_not_there() -> None:
@@ -281,7 +279,6 @@ def test_the_example_sets_nothing_and_shows_the_defaults() -> None:
     assert settings_of(
         {name: value or "" for name, value in dotenv_values(stream=io.StringIO(set_all)).items()}
     ) == settings_of({})
-    assert shown["STEDI_SECOND_ENGINE_ROWS"] == "5000000"
     assert shown["STEDI_WARN_PEOPLE_LEAVING_UNREAD"] == "0.05"
     assert shown["STEDI_SPARK_LOG"] == "off"
 

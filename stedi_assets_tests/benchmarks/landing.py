@@ -41,7 +41,7 @@ def main() -> None:
         spark, lake = spark_session("local[*]", "off", {}), Lake.at(folder)
         for run in range(chosen.runs):
             began = time.perf_counter()
-            landing = land(spark, lake, _SOURCE)
+            landing = land(lambda: spark, lake, _SOURCE)
             seconds = time.perf_counter() - began
             records, accepted = (sum(getattr(file, n) for file in landing.files) for n in ("records", "accepted"))
             landing.stage.discard()

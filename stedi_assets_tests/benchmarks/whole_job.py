@@ -60,12 +60,12 @@ def main() -> None:
         environment = {**os.environ, "STEDI_LAKE": str(lake), "DAGSTER_HOME": str(home)}
         commands = {name: [part.format(lake=lake, out=out) for part in command] for name, command in COMMANDS.items()}
         # The first run of ours prepares Spark's classes; what is measured is every run after it.
-        _run(commands["stedi start"], environment)
+        run(commands["stedi start"], environment)
         costs: dict[str, list[Cost]] = {name: [] for name in commands}
         for _ in range(chosen.runs):
             shutil.rmtree(out, ignore_errors=True)
             for name, command in commands.items():
-                costs[name].append(_run(command, environment))
+                costs[name].append(run(command, environment))
     _print(costs)
 
 
@@ -87,7 +87,7 @@ def _copy(lake: Path, to: Path, copies: int) -> None:
                 (folder / f"{copy}-{file.name}").write_text(own)
 
 
-def _run(command: list[str], environment: dict[str, str]) -> Cost:
+def run(command: list[str], environment: dict[str, str]) -> Cost:
     began = time.monotonic()
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True

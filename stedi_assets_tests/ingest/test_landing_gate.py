@@ -42,7 +42,7 @@ class Landed:
 
 def landed(spark: SparkSession, lake: Lake, source: str) -> Landed:
     """Land a source's files and return what came of each."""
-    found = land(spark, lake, SOURCES[source])
+    found = land(lambda: spark, lake, SOURCES[source])
     try:
         return Landed(
             _by_file(found.accepted, lambda row: _values(source, row.asDict())),
@@ -222,10 +222,10 @@ def test_a_lost_record_is_found(
 
     monkeypatch.setattr(reading, "_file_report", with_a_loss)
     with pytest.raises(ContractBroken, match="rows_accounted_for"):
-        land(spark, lake, SOURCES["accelerometer"])
+        land(lambda: spark, lake, SOURCES["accelerometer"])
     assert list((root_of(lake) / SOURCES["accelerometer"].landing.path).glob("_stage*")) == []
 
 
 def test_no_landing_files_is_a_clear_error(spark: SparkSession, lake: Lake) -> None:
     with pytest.raises(LakeError, match=r"No landing files in .*customer/landing"):
-        land(spark, lake, SOURCES["customer"])
+        land(lambda: spark, lake, SOURCES["customer"])

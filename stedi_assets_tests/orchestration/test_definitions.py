@@ -13,14 +13,15 @@ DEFINITIONS = defs.get_repository_def()
 
 def test_the_jobs_are_those_that_others_rely_on() -> None:
     names = {job.name for job in DEFINITIONS.get_all_jobs() if not job.name.startswith("__")}
-    assert names == {"rebuild_lakehouse", "check_lakehouse", "erase_person"}
+    assert names == {"update_lakehouse", "rebuild_lakehouse", "check_lakehouse", "erase_person"}
 
 
 def test_the_tables_are_made_together_and_the_report_on_demand() -> None:
     assets = {key.path[-1] for key in DEFINITIONS.asset_graph.get_all_asset_keys()}
     assert assets == {*TABLES, "machine_learning_report"}
-    made = {key.path[-1] for key in DEFINITIONS.get_job("rebuild_lakehouse").asset_layer.selected_asset_keys}
-    assert made == {*TABLES}
+    for job in ("update_lakehouse", "rebuild_lakehouse"):
+        made = {key.path[-1] for key in DEFINITIONS.get_job(job).asset_layer.selected_asset_keys}
+        assert made == {*TABLES}
 
 
 def test_the_sensors_run_and_the_schedule_waits_to_be_turned_on() -> None:

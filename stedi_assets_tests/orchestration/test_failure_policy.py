@@ -48,7 +48,6 @@ class Case:
     done: Callable[[Lake, pytest.MonkeyPatch], None]
     rows: Mapping[str, int | None]
     policy: Policy = DEFAULT
-    second_engine_rows: int = 1_000
     command: str = "rebuild_lakehouse"
 
     @property
@@ -204,15 +203,6 @@ CASES = [
         {"customers_curated": 1, "step_trainer_trusted": None, "machine_learning_curated": None},
     ),
     Case(
-        "More rows than the second engine is to recompute",
-        "The tables are published; that check says 'not run'",
-        "agrees_with_second_engine",
-        "WARN",
-        _nothing,
-        ALL,
-        second_engine_rows=1,
-    ),
-    Case(
         "A policy that is not the default, in a lake for comparison",
         "The tables are made under it",
         "policy_is_default",
@@ -333,9 +323,7 @@ def test_it_goes_as_the_page_says(
         write_ada_and_ben(lake)
     case.done(lake, monkeypatch)
     run = check if case.command == "check_lakehouse" else materialise
-    assert_as_on_the_page(
-        case, lake, run(lake, spark_resource, case.policy, second_engine_rows=case.second_engine_rows)
-    )
+    assert_as_on_the_page(case, lake, run(lake, spark_resource, case.policy))
 
 
 @pytest.mark.parametrize(

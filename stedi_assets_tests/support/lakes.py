@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 
 from stedi_assets.contracts import SOURCES, Policy, Purpose, Table
 from stedi_assets.orchestration.alerts import MessageNotSent, Notifier
-from stedi_assets.orchestration.assets import ASSETS, LANDING_IO, PARQUET_IO
+from stedi_assets.orchestration.assets import ASSETS, FULL_REBUILD, LANDING_IO, PARQUET_IO
 from stedi_assets.orchestration.checks import CHECKS, ThresholdsResource
 from stedi_assets.orchestration.io_managers import LakeResource, LandingIOManager, ParquetIOManager
 from stedi_assets.orchestration.spark_resource import SparkResource
@@ -115,9 +115,13 @@ def materialise(
     tables: dg.AssetSelection | None = None,
     forget: tuple[str, ...] = (),
     instance: dg.DagsterInstance | None = None,
+    full: bool = False,
     **options: Any,
 ) -> dg.ExecuteInProcessResult:
-    """Materialise tables, all eight if none are named, with their checks, as Dagster does it; it may fail."""
+    """Materialise tables, all eight if none are named, with their checks, as Dagster does it; it may fail.
+
+    With `full` from scratch, as `rebuild_lakehouse` does it, and otherwise what is new, as `update_lakehouse` does.
+    """
     config = {
         **({"customer_trusted": {"config": {"as_of": as_of}}} if as_of is not None else {}),
         **({"customer_landing": {"config": {"forget_files": list(forget)}}} if forget else {}),
@@ -128,6 +132,7 @@ def materialise(
         resources=resources(lake, spark, policy, **options),
         run_config={"ops": config},
         instance=instance,
+        tags={FULL_REBUILD: "true"} if full else None,
         raise_on_error=False,
     )
 
@@ -138,9 +143,9 @@ def land_customers(lake: Lake, spark: SparkSession, run: RunContext, key: bytes 
     `key` is that of the list of erased people, where the lake has one.
     """
     source = SOURCES["customer"]
-    landing = land_without_erased(spark, lake, source, suppression_key=lambda: key)
+    landing = land_without_erased(lambda: spark, lake, source, suppression_key=lambda: key)
     try:
-        publish_landing(spark, lake, source, landing, run, Retention())
+        publish_landing(lambda: spark, lake, source, landing, run, Retention())
     finally:
         landing.stage.discard()
 

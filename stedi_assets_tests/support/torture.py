@@ -383,7 +383,7 @@ def _land(lake: Lake, order: Order, run: RunContext, before: Any) -> None:
         began=0,
     )
     try:
-        publish_landing(cast("SparkSession", None), lake, SOURCES["customer"], landing, run, order.retention)
+        publish_landing(lambda: cast("SparkSession", None), lake, SOURCES["customer"], landing, run, order.retention)
     finally:
         stage.discard()
 

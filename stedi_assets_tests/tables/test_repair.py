@@ -47,7 +47,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory, spark_resource: SparkResource
     lake = local_lake(tmp_path_factory.mktemp("built") / "lake")
     write_ada_and_ben(lake)
     for _ in range(2):
-        assert materialise(lake, spark_resource).success
+        assert materialise(lake, spark_resource, full=True).success
     return KeptLake.of(lake)
 
 

@@ -23,6 +23,7 @@ import boto3
 import pyarrow as pa
 import pytest
 from botocore.exceptions import ClientError
+from pyiceberg.table import Table as IcebergTable
 from pyspark.sql import SparkSession
 
 from stedi_assets.contracts import TABLES, Table
@@ -251,19 +252,21 @@ def test_of_two_writers_at_once_exactly_one_wins(
 @pytest.fixture
 def overtaken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
     """A lake whose next reader is overtaken: once it knows the files, they are replaced and removed."""
-    arena, data_paths = Arena(Place(str(tmp_path / "lake")), NOTHING_OLD, AUDITED), snapshots.data_paths
+    arena, listed_in = Arena(Place(str(tmp_path / "lake")), NOTHING_OLD, AUDITED), snapshots.listed_in
     seen: list[int] = []
     arena.publish()
 
-    def known_before_they_go(lake: Lake, table: Table, snapshot: int) -> dict[str, int]:
-        found = data_paths(lake, table, snapshot)
+    def known_before_they_go(
+        lake: Lake, table: Table, iceberg: IcebergTable, snapshot: int
+    ) -> list[snapshots.ListedFile]:
+        found = listed_in(lake, table, iceberg, snapshot)
         if not seen:
             seen.append(snapshot)
             # By a process of its own, which knows nothing of this.
             assert Writer(arena.order()).outcome().published
         return found
 
-    monkeypatch.setattr(snapshots, "data_paths", known_before_they_go)
+    monkeypatch.setattr(snapshots, "listed_in", known_before_they_go)
     return arena.lake
 
 

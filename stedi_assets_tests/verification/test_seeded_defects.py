@@ -780,7 +780,7 @@ STORED = [
         "few_people_leave_unread",
         delivered(CL, withdrawn={"people": 10, "left": 2, "unread": 1}),
     ),
-    Defect("a report names an unknown field", SL, "unknown_fields", delivered(SL, unknown_fields={"more": 20})),
+    Defect("a report names an unknown field", SL, "unknown_fields", reported(SL, unknown_fields=("more",))),
     Defect("a file is reported as ignored", CL, "ignored_files", delivered(CL, ignored=["more.txt"])),
     Defect("another quarantine is named", QUARANTINE, CANNOT_BE_READ, another_quarantine_named(CL)),
     Defect("ten times as many rows before", CT, "row_count_change", said(CT, previous_rows=130)),

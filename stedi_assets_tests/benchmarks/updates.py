@@ -1,0 +1,111 @@
+"""What an update costs, against a rebuild of the same lake: one more day, one small file, a withdrawal, nothing.
+
+All are cold, whole processes, in turns: a rebuild, then each kind of update, and so on.
+
+    python -m stedi_assets_tests.benchmarks.updates LAKE [--days 20] [--runs 3]
+
+LAKE holds landing files of a short time; its readings are shifted over `--days` days, in a temporary lake. Prints
+medians of wall clock, CPU seconds and peak memory (all processes of a run), and each as a share of the rebuild.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from stedi_assets_tests.benchmarks.whole_job import Cost, run
+
+_DAGSTER = [str(Path(sys.executable).parent / "dagster"), "job", "execute", "-m", "stedi_assets.definitions", "-j"]
+_DAY = 86_400_000
+_INSTANT = re.compile(rb'("(?:timestamp|sensorReadingTime)"\s*:\s*)(\d{13})', re.IGNORECASE)
+_READINGS = ("accelerometer", "step_trainer")
+
+
+class ShiftedLake:
+    """A lake whose readings are those of another, once for each day."""
+
+    def __init__(self, sample: Path, lake: Path) -> None:
+        self._sample, self._lake, self.days = sample, lake, 0
+        shutil.copytree(sample / "customer" / "landing", lake / "customer" / "landing")
+
+    def add_day(self) -> None:
+        """Deliver the readings of one more day."""
+        for source in _READINGS:
+            landing = self._lake / source / "landing"
+            landing.mkdir(parents=True, exist_ok=True)
+            for file in sorted((self._sample / source / "landing").iterdir()):
+                (landing / f"{self.days:04}-{file.name}").write_bytes(_INSTANT.sub(self._shifted, file.read_bytes()))
+        self.days += 1
+
+    def add_file(self) -> None:
+        """Deliver some hundredth of a day's phone readings, late: a tenth of one of its nine files."""
+        file = min((self._sample / "accelerometer" / "landing").iterdir())
+        lines = _INSTANT.sub(self._shifted, file.read_bytes()).splitlines(keepends=True)
+        name = f"late-{len(list((self._lake / 'accelerometer' / 'landing').iterdir()))}.json"
+        (self._lake / "accelerometer" / "landing" / name).write_bytes(b"".join(lines[::10]))
+
+    def withdraw(self) -> None:
+        """Deliver a record by which somebody withdraws who has readings on all days."""
+        landing = self._lake / "customer" / "landing"
+        first = json.loads(min(landing.iterdir()).read_bytes().splitlines()[0])
+        kept = {name: value for name, value in first.items() if not name.startswith("shareWith")}
+        record = {**kept, "lastUpdateDate": 1_700_000_000_000 + len(list(landing.iterdir()))}
+        (landing / f"withdrawal-{len(list(landing.iterdir()))}.json").write_text(json.dumps(record))
+
+    def _shifted(self, found: re.Match[bytes]) -> bytes:
+        return found[1] + str(int(found[2]) + self.days * _DAY).encode()
+
+
+def main() -> None:
+    """Run all in turns, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("lake", type=Path)
+    parser.add_argument("--days", type=int, default=20)
+    parser.add_argument("--runs", type=int, default=3)
+    chosen = parser.parse_args()
+
+    with tempfile.TemporaryDirectory() as scratch:
+        folder, home = Path(scratch) / "lake", Path(scratch) / "home"
+        home.mkdir()
+        lake = ShiftedLake(chosen.lake, folder)
+        for _ in range(chosen.days):
+            lake.add_day()
+        environment = {**os.environ, "STEDI_LAKE": str(folder), "DAGSTER_HOME": str(home)}
+        kinds: dict[str, tuple[str, Callable[[], None]]] = {
+            "rebuild": ("rebuild_lakehouse", lambda: None),
+            "one more day": ("update_lakehouse", lake.add_day),
+            "one small file": ("update_lakehouse", lake.add_file),
+            "a withdrawal": ("update_lakehouse", lake.withdraw),
+            "nothing new": ("update_lakehouse", lambda: None),
+        }
+        costs: dict[str, list[Cost]] = {kind: [] for kind in kinds}
+        for number in range(chosen.runs + 1):
+            for kind, (job, happens) in kinds.items():
+                happens()
+                cost = run([*_DAGSTER, job], environment)
+                if number:  # the first round only prepares Spark's classes and the lake
+                    costs[kind].append(cost)
+        _print(costs, chosen.days)
+
+
+def _print(costs: dict[str, list[Cost]], days: int) -> None:
+    medians = {
+        kind: Cost(*(statistics.median(getattr(cost, name) for cost in found) for name in ("wall", "cpu", "memory")))
+        for kind, found in costs.items()
+    }
+    rebuild = medians["rebuild"]
+    print(f"{days} days, medians of {len(costs['rebuild'])} runs in turns, {os.cpu_count()} cores")
+    print(f"{'':16} {'wall s':>8} {'of a rebuild':>13} {'CPU s':>8} {'MB':>7}")
+    for kind, cost in medians.items():
+        share = cost.wall / rebuild.wall
+        print(f"{kind:16} {cost.wall:>8.1f} {share:>13.2f} {cost.cpu:>8.1f} {cost.memory:>7,.0f}")
+
+
+if __name__ == "__main__":
+    main()
