@@ -24,6 +24,7 @@ from stedi_assets_tests.benchmarks.whole_job import Cost, run
 _DAGSTER = [str(Path(sys.executable).parent / "dagster"), "job", "execute", "-m", "stedi_assets.definitions", "-j"]
 _DAY = 86_400_000
 _INSTANT = re.compile(rb'("(?:timestamp|sensorReadingTime)"\s*:\s*)(\d{13})', re.IGNORECASE)
+_WITHDRAWN_AT = 1_700_000_000_000
 _READINGS = ("accelerometer", "step_trainer")
 
 
@@ -31,7 +32,7 @@ class ShiftedLake:
     """A lake whose readings are those of another, once for each day."""
 
     def __init__(self, sample: Path, lake: Path) -> None:
-        self._sample, self._lake, self.days = sample, lake, 0
+        self._sample, self._lake, self.days, self._withdrawn = sample, lake, 0, 0
         shutil.copytree(sample / "customer" / "landing", lake / "customer" / "landing")
 
     def add_day(self) -> None:
@@ -51,12 +52,14 @@ class ShiftedLake:
         (self._lake / "accelerometer" / "landing" / name).write_bytes(b"".join(lines[::10]))
 
     def withdraw(self) -> None:
-        """Deliver a record by which somebody withdraws who has readings on all days."""
-        landing = self._lake / "customer" / "landing"
-        first = json.loads(min(landing.iterdir()).read_bytes().splitlines()[0])
-        kept = {name: value for name, value in first.items() if not name.startswith("shareWith")}
-        record = {**kept, "lastUpdateDate": 1_700_000_000_000 + len(list(landing.iterdir()))}
-        (landing / f"withdrawal-{len(list(landing.iterdir()))}.json").write_text(json.dumps(record))
+        """Deliver a record by which one more person withdraws, who has readings on all days."""
+        records = map(json.loads, min((self._sample / "customer" / "landing").iterdir()).read_bytes().splitlines())
+        consenting = [record for record in records if record.get("shareWithResearchAsOfDate")]
+        theirs = {name: value for name, value in consenting[self._withdrawn].items() if not name.startswith("share")}
+        self._withdrawn += 1
+        record = {**theirs, "lastUpdateDate": _WITHDRAWN_AT}
+        name = f"withdrawal-{self._withdrawn}.json"
+        (self._lake / "customer" / "landing" / name).write_text(json.dumps(record) + "\n")
 
     def _shifted(self, found: re.Match[bytes]) -> bytes:
         return found[1] + str(int(found[2]) + self.days * _DAY).encode()
