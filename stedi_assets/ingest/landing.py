@@ -42,7 +42,8 @@ class Landing:
     files that were read. `superseded` is how many records of each no file holds any more. `previous` is the table's
     snapshot before. `gone` are the files that it was made from and that are now missing or unreadable, except those
     that may be forgotten: if there are any, the table must not be published. `new_files` is how many files, as they are
-    now, that table was not made from. `began` is the start by the monotonic clock.
+    now, that table was not made from. `began` is the start by the monotonic clock. `is_unchanged`: the table was made
+    from just these files, as they are now. `remembered` is what its snapshot records besides.
     """
 
     accepted: DataFrame | None

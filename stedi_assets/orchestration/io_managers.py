@@ -67,11 +67,6 @@ class Stored:
             return self.rows
         return self.rows.where(within(f"`{self.table.instant}`", days))
 
-    @property
-    def content(self) -> str:
-        """Differs from what it was if rows may differ."""
-        return self.snapshot.content
-
 
 @dataclass(frozen=True)
 class StoredLanding(Stored):
@@ -209,7 +204,7 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
         `versions` are those of its days. `may_differ` gets its snapshot, and says whether there is another reason.
         """
-        made_from = digest_of(self._made_under(code), *(stored.content for stored in inputs))
+        made_from = digest_of(self._made_under(code), *(stored.snapshot.content for stored in inputs))
         before = read_snapshot_of(self.lake, table)
         is_current = (
             before is not None

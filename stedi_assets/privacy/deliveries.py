@@ -209,7 +209,7 @@ def republish_landing(
                 before=before,
                 inputs=inputs,
                 audit=None,
-                # What leaves may be anywhere.
+                # The people who leave may have rows on any day.
                 versions=lambda _: new_versions(before.days),
             )
         )

@@ -26,7 +26,7 @@ def versions_of_people(lake: Lake, before: Snapshot | None, changed: Callable[[]
     if phones is None:
         return before.days if before else {}
     if before is None:
-        # Nobody knows of whom tables were made.
+        # Without an earlier snapshot, nobody can tell who differs.
         return new_versions(phones.days)
     people = changed()
     readings = read_snapshot(people.sparkSession, lake, _PHONES, phones.id)

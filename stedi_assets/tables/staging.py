@@ -153,10 +153,10 @@ def staging(
 ) -> Iterator[Staged]:
     """Write rows to a branch of a table, audit them, seal the branch and yield it; drop it if anything fails.
 
-    `rows` replace those of some `days`, or all if that is None; whatever they are, they are added. Without `audit`,
-    they are fewer rows of `before`, and the rest of its summary is kept. `versions` gives those of the table's days,
-    `made_from` is a digest of what it is computed from. `delivery` is what else is known about the files of a landing
-    table. Raises as `publish`.
+    `rows` replace those of some `days`, or all if that is None; rows of other days are added. Without `audit`, they are
+    fewer rows of `before`, and the rest of its summary is kept. `versions` gives those of the table's days, `made_from`
+    is a digest of what it is computed from. `delivery` is what else is known about the files of a landing table. Raises
+    as `publish`.
     """
     if isinstance(rows, DataFrame):
         _require_contract_columns(table, rows)
@@ -297,6 +297,8 @@ def _snapshot_of_fewer_rows(
         published_at=_now().isoformat(),
         inputs=dict(inputs),
         counts=dict(counts),
+        # The days that an earlier run computed say nothing about this one.
+        computed=None,
         delivery=before.delivery if delivery is None else dict(delivery),
     )
 

@@ -106,6 +106,15 @@ def rows_kept(lake: Lake) -> list[int]:
 # --- What is current --------------------------------------------------------------------------------------------------
 
 
+def test_the_days_that_a_run_computed_are_of_that_run_alone(lake: Lake) -> None:
+    """When people leave, the table is published again: then the checks must look at all of it."""
+    publish_readings(lake, few(3))
+    sealed = publish_readings(lake, None, days=frozenset()).snapshot
+    assert (sealed.rows, sealed.computed) == (3, [])
+    fewer = republish(lake, PHONE, sealed, few(2), run=replace(RUN, run_id="another"))
+    assert (fewer.rows, fewer.computed) == (2, None)
+
+
 def test_a_published_table_says_what_it_is(spark: SparkSession, lake: Lake) -> None:
     snapshot = publish_readings(lake, readings(spark, lake, 5)).snapshot
     assert snapshot == current(lake, PHONE)
