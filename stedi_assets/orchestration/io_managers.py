@@ -1,6 +1,5 @@
 """The lake resource, and the IO managers that pass tables between assets and storage."""
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +26,7 @@ from stedi_assets.settings import read_settings
 from stedi_assets.storage.catalog_address import CatalogAddress
 from stedi_assets.storage.errors import LakeError
 from stedi_assets.storage.lake import NAMESPACE, Lake
-from stedi_assets.tables.days import Days, digest_of, stale_days, versions_from, within
+from stedi_assets.tables.days import Days, digest_of, made_under, stale_days, versions_from, within
 from stedi_assets.tables.publishing import Published, publish
 from stedi_assets.tables.retention import Retention
 from stedi_assets.tables.snapshots import (
@@ -39,7 +38,7 @@ from stedi_assets.tables.snapshots import (
     read_snapshot_of,
     require_whole,
 )
-from stedi_assets.tables.staging import RunContext
+from stedi_assets.tables.staging import RunContext, days_to_audit
 from stedi_assets.verification.rules import auditor
 
 # The version of the code that makes a table, in the metadata of its asset.
@@ -182,9 +181,8 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         `code` is the version of the code that computes it. Whole if `full`, or if readings meet by their instant alone:
         then any day can follow from any other.
         """
-        readings = [stored.snapshot.days for stored in inputs if stored.table.instant]
-        people = [stored.snapshot.days for stored in inputs if not stored.table.instant]
-        versions = versions_from(readings, people, self._made_under(code))
+        days = {stored.table.name: stored.snapshot.days for stored in inputs}
+        versions = versions_from(days, table, self._made_under(code))
         before = read_snapshot_of(self.lake, table)
         if full or before is None or self.policy.match_on is MatchOn.TIMESTAMP or not self._is_whole(table, before):
             return Part(None, versions, before)
@@ -219,7 +217,7 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         return is_whole(self.lake, table, snapshot.id)
 
     def _made_under(self, code: str) -> str:
-        return json.dumps([code, self.policy.as_dict()])
+        return made_under(code, self.policy.as_dict())
 
 
 class _TableIOManager(dg.ConfigurableIOManager):
@@ -271,7 +269,7 @@ class ParquetIOManager(_TableIOManager):
                     run=run,
                     before=obj.part.before,
                     inputs=inputs,
-                    audit=auditor(lake, table, run, days=obj.part.days),
+                    audit=auditor(lake, table, run, days=days_to_audit(obj.part.days, obj.part.before, run)),
                     retention=self.lake.retention,
                     days=obj.part.days,
                     versions=lambda _: obj.part.versions,

@@ -13,18 +13,19 @@ from dataclasses import dataclass, field
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from stedi_assets.contracts import SOURCES, TABLES, MatchOn, Policy
+from stedi_assets.contracts import SOURCES, TABLES, MatchOn, Policy, Table
 from stedi_assets.ingest.landing import Landing, landed_before, union
 from stedi_assets.privacy.keys import hmac_pads
 from stedi_assets.storage.errors import CommitConflictError, CorruptTableError
 from stedi_assets.storage.lake import Lake
+from stedi_assets.tables.days import Days, carried_over, day_of, few, made_under, versions_from, within
 from stedi_assets.tables.days_of_people import versions_of_people
 from stedi_assets.tables.file_reports import read_file_reports
 from stedi_assets.tables.publishing import Published, mark, publish, republish
 from stedi_assets.tables.retention import Retention, snapshot_rows
 from stedi_assets.tables.snapshots import Snapshot, current, dataset, read_snapshot, read_snapshot_of
 from stedi_assets.tables.staging import RunContext
-from stedi_assets.transforms.changes import changed_people
+from stedi_assets.transforms.changes import changed_people, days_of
 from stedi_assets.transforms.people import chosen_records
 from stedi_assets.transforms.pseudonyms import with_subjects
 from stedi_assets.verification.rules import auditor, count_differing, count_missing
@@ -122,7 +123,7 @@ def remove_withdrawn(lake: Lake, before: Snapshot, staying: DataFrame, run: RunC
         staying,
         run=run,
         versions=lambda written: _versions(lambda: spark, lake, before, written),
-        before_commit=removal.remove,
+        before_commit=lambda after: removal.remove(after, before),
     )
     removal.recheck_after_commit()
     return {**removal.rows, _PEOPLE.name: before.rows - fewer.rows}
@@ -159,10 +160,15 @@ class _Removal:
         self.remove(after)
         return bool(self._published)
 
-    def remove(self, people: Snapshot) -> None:
-        """Remove everybody who is not in `people`, a snapshot, from the tables made from customer_trusted."""
+    def remove(self, people: Snapshot, before: Snapshot | None = None) -> None:
+        """Remove everybody who is not in `people`, a snapshot, from the tables made from customer_trusted.
+
+        `before` is that of customer_trusted, if it differs from `people` by those who leave and by nothing else. Then
+        what is left of a day is what would be computed, so that days which were current stay current.
+        """
+        then, now = (_versions_with(self.lake, each) if before and each else {} for each in (before, people))
         for name in _MADE_OF_PEOPLE:
-            self._remove(name, people.id)
+            self._remove(name, people.id, then.get(name, {}), now.get(name, {}))
 
     def recheck_after_commit(self) -> None:
         """If anybody has left, let no run publish what it computed from the earlier people.
@@ -177,20 +183,19 @@ class _Removal:
             while (found := read_snapshot_of(self.lake, TABLES[name])) and found.withdrawn_through != people:
                 with contextlib.suppress(CommitConflictError):
                     if found.id != self._published.get(name):
-                        found = self._remove(name, people) or found
+                        found = self._remove(name, people, {}, {}) or found
                     mark(self.lake, TABLES[name], found, self.run, withdrawn_through=people)
 
-    def _remove(self, name: str, people: int) -> Snapshot | None:
-        """Publish a table without those who leave; again, if another run has published it meanwhile."""
+    def _remove(self, name: str, people: int, then: Mapping[str, str], now: Mapping[str, str]) -> Snapshot | None:
+        """Publish a table without those who leave; again, if another run has published it meanwhile.
+
+        Versions of its days that are those of `then` become those of `now`.
+        """
         table, tries = TABLES[name], 0
         while before := read_snapshot_of(self.lake, table):
             tries += 1
-            stay = read_snapshot(self.session(), self.lake, _PEOPLE, people)
             try:
-                rows = read_snapshot(self.session(), self.lake, table, before.id)
-                fewer = republish(
-                    self.lake, table, before, _of_those_who_stay(name, rows, stay, before, self.run), run=self.run
-                )
+                fewer = self._without_those_who_leave(table, before, people, carried_over(before.days, then, now))
             except (CommitConflictError, CorruptTableError):
                 after = read_snapshot_of(self.lake, table)
                 if tries == _TRIES or after == before:
@@ -200,6 +205,46 @@ class _Removal:
                 self._published[name] = fewer.id
                 return fewer
         return None
+
+    def _without_those_who_leave(
+        self, table: Table, before: Snapshot, people: int, versions: Mapping[str, str]
+    ) -> Snapshot:
+        rows = read_snapshot(self.session(), self.lake, table, before.id)
+        stay = read_snapshot(self.session(), self.lake, _PEOPLE, people)
+        known, on = _named_in(table, stay, before, self.run)
+        days = _days_of(table, rows.join(known, on=on, how="left_anti"))
+        staying = None
+        if days != frozenset():
+            of_days = rows if days is None else rows.where(within(f"`{table.instant}`", days))
+            staying = of_days.join(known, on=on, how="left_semi").select(*rows.columns)
+        return republish(self.lake, table, before, staying, run=self.run, days=days, versions=lambda _: versions)
+
+
+def _versions_with(lake: Lake, people: Snapshot) -> dict[str, Mapping[str, str]]:
+    """Return the versions by day of the tables made of people, were they computed now from `people`."""
+    found: dict[str, Mapping[str, str]] = {_PEOPLE.name: people.days}
+    for table in map(TABLES.__getitem__, reversed(_MADE_OF_PEOPLE)):
+        snapshot = read_snapshot_of(lake, table)
+        inputs = {name: found[name] if name in found else _days_now(lake, TABLES[name]) for name in table.inputs}
+        found[table.name] = (
+            versions_from(inputs, table, made_under(snapshot.code, snapshot.policy))
+            if snapshot and table.instant
+            else people.days
+        )
+    return found
+
+
+def _days_now(lake: Lake, table: Table) -> Mapping[str, str]:
+    snapshot = read_snapshot_of(lake, table)
+    return snapshot.days if snapshot else {}
+
+
+def _days_of(table: Table, rows: DataFrame) -> Days | None:
+    """Return the days on which a table has some of its rows; None if the table is better written whole."""
+    if table.instant is None:
+        return None
+    starts = {row["start"] for row in days_of(rows, table.instant).collect()}
+    return None if None in starts else few(frozenset(map(day_of, starts)))
 
 
 def _is_unfinished(lake: Lake, people: Snapshot) -> bool:
@@ -214,18 +259,17 @@ def _is_unfinished(lake: Lake, people: Snapshot) -> bool:
     )
 
 
-def _of_those_who_stay(name: str, rows: DataFrame, stay: DataFrame, before: Snapshot, run: RunContext) -> DataFrame:
+def _named_in(table: Table, people: DataFrame, before: Snapshot, run: RunContext) -> tuple[DataFrame, str]:
+    """Return people as a table's rows name them, and the column that does."""
     match_on = (before.policy or {}).get("match_on")
-    if name == "machine_learning_curated":
-        pads = hmac_pads(rows.sparkSession, run.key())
-        people, on = with_subjects(stay.select("email"), "email", pads), "subject_id"
-    elif name == "customers_curated":
-        people, on = stay, "email"
-    elif name == "step_trainer_trusted" and match_on == MatchOn.TIMESTAMP.value:
-        people, on = stay, "serialNumber"
-    else:
-        people, on = stay.select(F.col("email").alias("user")), "user"
-    return rows.join(people, on=on, how="left_semi").select(*rows.columns)
+    if table.name == "machine_learning_curated":
+        pads = hmac_pads(people.sparkSession, run.key())
+        return with_subjects(people.select("email"), "email", pads), "subject_id"
+    if table.name == "customers_curated":
+        return people, "email"
+    if table.name == "step_trainer_trusted" and match_on == MatchOn.TIMESTAMP.value:
+        return people, "serialNumber"
+    return people.select(F.col("email").alias("user")), "user"
 
 
 def _has_changed(lake: Lake, landing: Landing) -> bool:

@@ -9,9 +9,12 @@ A day is written as in `2022-06-18`.
 """
 
 import hashlib
+import json
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta, timezone
+
+from stedi_assets.contracts import ALL_TABLES, Table
 
 DAY = 86_400_000
 Days = frozenset[str]
@@ -53,22 +56,34 @@ def new_versions(days: Iterable[str]) -> dict[str, str]:
     return {day: secrets.token_hex(4) for day in sorted(days)}
 
 
-def versions_from(
-    readings: Iterable[Mapping[str, str]], people: Iterable[Mapping[str, str]], made_under: str
-) -> dict[str, str]:
-    """Return, for each day that any table of readings has, a digest of all that the day is computed from.
+def versions_from(inputs: Mapping[str, Mapping[str, str]], table: Table, made_under: str) -> dict[str, str]:
+    """Return, for each day that any input of readings has, a digest of all that a table's day is computed from.
 
-    `readings` and `people` are the versions of the inputs by day; `made_under` is what else decides: code and policy.
+    `inputs` are the versions of the table's inputs, by name and day.
     """
-    inputs = [*readings, *people]
-    days = sorted(set[str]().union(*readings))
-    return {day: digest_of(made_under, *(versions.get(day, "") for versions in inputs)) for day in days}
+    days = set[str]().union(*(inputs[name] for name in table.inputs if ALL_TABLES[name].instant))
+    return {day: digest_of(made_under, *(inputs[name].get(day, "") for name in table.inputs)) for day in sorted(days)}
+
+
+def made_under(code: str, policy: Mapping[str, str] | None) -> str:
+    """Return what decides how a table is computed, besides its inputs, in one text."""
+    return json.dumps([code, policy])
+
+
+def carried_over(versions: Mapping[str, str], then: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
+    """Return a table's versions by day; where they were those of `then`, they become those of `now`."""
+    return {day: now.get(day, found) if found == then.get(day) else found for day, found in versions.items()}
 
 
 def stale_days(before: Mapping[str, str], now: Mapping[str, str]) -> Days | None:
     """Return the days whose version is not the present one; None if a table is better computed whole."""
     stale = frozenset(day for day in before.keys() | now.keys() if before.get(day) != now.get(day))
-    return None if not before or stale >= now.keys() or len(ranges_of(stale)) > MOST_RANGES else stale
+    return None if not before or stale >= now.keys() else few(stale)
+
+
+def few(days: Days) -> Days | None:
+    """Return days, or None if a table is better computed whole than in so many ranges."""
+    return None if len(ranges_of(days)) > MOST_RANGES else days
 
 
 def in_portions(rows: Mapping[str, int], most: int) -> Iterator[Days]:

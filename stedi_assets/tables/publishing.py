@@ -118,18 +118,20 @@ def republish(
     rows: DataFrame | pa.Table | None,
     *,
     run: RunContext,
+    days: Days | None = None,
     versions: Versions | None = None,
     before_commit: Callable[[Snapshot], None] = lambda _: None,
 ) -> Snapshot:
     """Publish fewer rows of a table's current snapshot as its next one, and remove every older one.
 
-    Anything else that is wrong with the table was wrong before, and must not block this: rules are counted, not
-    enforced. `inputs` stay those that the rows were computed from.
+    `rows` are those that stay: of some `days`, or all if that is None. Anything else that is wrong with the table was
+    wrong before, and must not block this: rules are counted, not enforced. `inputs` stay those that the rows were
+    computed from.
 
     Raises `CommitConflictError` if the table has moved since `before`.
     """
     with staging(
-        lake, table, rows, run=run, before=before, inputs=before.inputs, audit=None, versions=versions
+        lake, table, rows, run=run, before=before, inputs=before.inputs, audit=None, days=days, versions=versions
     ) as staged:
         before_commit(staged.snapshot)
         make_current(lake, staged, retention=NOTHING_OLD)

@@ -310,7 +310,11 @@ def data_files(lake: Lake, table: Table, snapshot: int, days: Days | None = None
 
     Raises `CorruptTableError` if a footer is damaged, and `OSError` if it cannot be reached.
     """
-    listed = _listed(lake, table, snapshot)
+    return data_files_in(lake, table, _listed(lake, table, snapshot), days)
+
+
+def data_files_in(lake: Lake, table: Table, listed: Iterable[ListedFile], days: Days | None) -> list[DataFile]:
+    """Return those of some listed data files that are of some days, or all. Raises as `data_files`."""
     wanted = {file.path: file.bytes for file in listed if days is None or file.day is None or file.day in days}
     return read_footers(lake, table, wanted)
 

@@ -42,6 +42,7 @@ from stedi_assets.tables.retention import (
 from stedi_assets.tables.snapshots import (
     DataFile,
     Snapshot,
+    data_files_in,
     dataset_of,
     listed_in,
     published,
@@ -178,9 +179,11 @@ def staging(
         added = {file.path: file.bytes for file in listed if file.path not in base}
         files += _read_back(lake, table, added, counts["rows"])
         counts["rows"] = sum(file.rows for file in listed)
+        computed = days_to_audit(days, before, run)
         if audit:
-            found = audit(dataset_of(lake, table, files))
-            by_day = _by_day(before, found, days)
+            audited = files if computed == days else data_files_in(lake, table, listed, computed)
+            found = audit(dataset_of(lake, table, audited))
+            by_day = _by_day(before, found, computed)
             counts |= {rule: number for rule, number in found.items() if isinstance(number, int)}
             counts |= {rule: sum(violations.values()) for rule, violations in by_day.items()}
             _require_rules(table, counts)
@@ -188,11 +191,11 @@ def staging(
             described = replace(
                 described,
                 counts_by_day=by_day,
-                computed=None if days is None else sorted(days),
                 made_from=made_from,
             )
         else:
             described = _snapshot_of_fewer_rows(before, counts, run, inputs, delivery)
+        described = replace(described, computed=None if computed is None else sorted(computed))
         if versions:
             described = replace(described, days=dict(versions(tip)))
         has_same_rows = before is not None and rows is None and days == frozenset()
@@ -268,6 +271,16 @@ def _snapshot_of_run(
     )
 
 
+def days_to_audit(days: Days | None, before: Snapshot | None, run: RunContext) -> Days | None:
+    """Return the days of a table that a run has written, some `days` now; None if they are all.
+
+    They include those of `before` if the same run has published that: when it removed people, it counted no rules.
+    """
+    if days is None or before is None or before.run_id != run.run_id:
+        return days
+    return None if before.computed is None else days.union(before.computed)
+
+
 def _by_day(
     before: Snapshot | None, found: Mapping[str, int | Mapping[str, int]], days: Days | None
 ) -> dict[str, dict[str, int]]:
@@ -297,8 +310,6 @@ def _snapshot_of_fewer_rows(
         published_at=_now().isoformat(),
         inputs=dict(inputs),
         counts=dict(counts),
-        # The days that an earlier run computed say nothing about this one.
-        computed=None,
         delivery=before.delivery if delivery is None else dict(delivery),
     )
 

@@ -22,5 +22,13 @@ def active_days(phone_readings: DataFrame, people: DataFrame) -> DataFrame:
     In: accelerometer_landing; `person`. Column out: `start`, the first instant of a day, in epoch milliseconds.
     """
     theirs = phone_readings.join(people, on=phone_readings["_person"] == people["person"], how="left_semi")
-    start = F.col("timestamp") - F.col("timestamp") % _DAY
-    return theirs.select(start.alias("start")).dropDuplicates(["start"])
+    return days_of(theirs, "timestamp")
+
+
+def days_of(readings: DataFrame, instant: str) -> DataFrame:
+    """Return the UTC days of readings, given the column of their instants.
+
+    Column out: `start`, the first instant of a day, in epoch milliseconds.
+    """
+    start = F.col(instant) - F.col(instant) % _DAY
+    return readings.select(start.alias("start")).dropDuplicates(["start"])

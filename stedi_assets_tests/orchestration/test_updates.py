@@ -25,6 +25,7 @@ from stedi_assets.privacy.suppression import person_hash
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables import branches, retention, staging
 from stedi_assets.tables.branches import commit
+from stedi_assets.tables.days import day_of
 from stedi_assets.tables.snapshots import Snapshot, current, current_dataset
 from stedi_assets_tests.support.lakes import DEFAULT, failed_checks, messages, resources, root_of
 from stedi_assets_tests.transforms.test_tables import KEY, assert_same_tables
@@ -255,17 +256,25 @@ def test_only_the_days_that_are_touched_are_computed(
     landed: Snapshot = current(lake, SOURCES["accelerometer"].landing)
     assert landed.computed == []
 
-    # A withdrawal touches the days on which the person has readings, and no others.
-    world.write("customer", "leaves.json", [{"email": PEOPLE[1], "serialNumber": "two", "lastUpdateDate": world.as_of}])
+    # A withdrawal touches the days on which the person has rows, and no others.
+    people = current_dataset(lake, "customer_trusted").to_table().to_pylist()
+    (serial,) = {row["serialNumber"] for row in people if row["email"] == PEOPLE[1]}
+    world.write(
+        "customer",
+        "leaves.json",
+        [{"email": PEOPLE[1], "serialNumber": serial, "lastUpdateDate": world.as_of}],
+    )
     theirs = {
-        (FIRST + (json.loads(line)["timestamp"] - FIRST) // DAY * DAY)
+        day_of(json.loads(line)["timestamp"])
         for file in world.landing("accelerometer").iterdir()
         for line in file.read_text().splitlines()
         if json.loads(line)["user"] == PEOPLE[1]
     }
     assert update(lake, spark_resource, as_of=world.as_of).success
     assert 0 < len(theirs) < len(DAYS)
-    assert {name: len(computed(lake, name) or ()) for name in DERIVED} == dict.fromkeys(DERIVED, len(theirs))
+    phones, *others = ({*(computed(lake, name) or ())} for name in DERIVED)
+    assert phones == theirs
+    assert all(days <= theirs for days in others)
     assert_same_tables(spark, lake, DEFAULT, world.as_of)
 
     # From scratch.

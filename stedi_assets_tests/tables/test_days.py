@@ -6,10 +6,12 @@ from datetime import datetime, timedelta, timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stedi_assets.contracts import TABLES
 from stedi_assets.contracts.rules import END_OF_INSTANTS, FIRST_INSTANT
 from stedi_assets.tables.days import (
     DAY,
     MOST_RANGES,
+    carried_over,
     day_of,
     in_portions,
     new_versions,
@@ -20,6 +22,7 @@ from stedi_assets.tables.days import (
     within,
 )
 
+STEPS = TABLES["step_trainer_trusted"]
 INSTANTS = st.integers(FIRST_INSTANT, END_OF_INSTANTS - 1)
 DAYS = st.builds(day_of, INSTANTS)
 SOME_DAYS = st.frozensets(DAYS, max_size=12)
@@ -62,17 +65,41 @@ def test_no_two_new_versions_are_equal(days: frozenset[str]) -> None:
 def test_a_day_is_stale_if_anything_it_follows_from_has_changed(
     readings: frozenset[str], others: frozenset[str], people: frozenset[str]
 ) -> None:
-    before = [new_versions(readings), new_versions(others)], [new_versions(people)]
-    made = versions_from(*before, "code")
+    before = _versions_of_inputs(readings, others, people)
+    made = versions_from(before, STEPS, "code")
     assert made.keys() == readings | others
-    assert versions_from(*before, "code") == made
+    assert versions_from(before, STEPS, "code") == made
     assert not stale_days(made, made)
-    for day in sorted(readings | others)[:3]:
-        again = [before[0][0] | new_versions([day]), before[0][1]], before[1]
-        stale = stale_days(made, versions_from(*again, "code"))
-        assert stale is None if len(made) == 1 else stale == frozenset({day})
+    for changed in before:
+        for day in sorted(readings | others)[:3]:
+            again = before | {changed: before[changed] | new_versions([day])}
+            stale = stale_days(made, versions_from(again, STEPS, "code"))
+            assert stale is None if len(made) == 1 else stale == frozenset({day})
     if made:
-        assert stale_days(made, versions_from(*before, "other code")) is None
+        assert stale_days(made, versions_from(before, STEPS, "other code")) is None
+
+
+@given(SOME_DAYS, SOME_DAYS, SOME_DAYS, SOME_DAYS)
+def test_a_day_that_was_stale_stays_stale_when_people_leave(
+    readings: frozenset[str], people: frozenset[str], left: frozenset[str], stale: frozenset[str]
+) -> None:
+    before = _versions_of_inputs(readings, readings, people)
+    after = before | {"customers_curated": before["customers_curated"] | new_versions(left)}
+    then, now = (versions_from(inputs, STEPS, "code") for inputs in (before, after))
+    stored = then | new_versions(stale & readings)
+    kept = carried_over(stored, then, now)
+    assert {day for day in now if kept[day] != now[day]} == stale & readings
+
+
+def _versions_of_inputs(
+    readings: frozenset[str], others: frozenset[str], people: frozenset[str]
+) -> dict[str, dict[str, str]]:
+    return {
+        "customers_curated": new_versions(people),
+        "step_trainer_landing": new_versions(readings),
+        "customer_landing": new_versions(people),
+        "accelerometer_landing": new_versions(others),
+    }
 
 
 def test_a_day_that_is_gone_is_stale() -> None:
