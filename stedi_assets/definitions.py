@@ -15,6 +15,7 @@ from stedi_assets.orchestration.erasure_job import erase_person
 from stedi_assets.orchestration.io_managers import LakeResource, LandingIOManager, ParquetIOManager
 from stedi_assets.orchestration.jobs import check_lakehouse, daily_check, rebuild_lakehouse, update_lakehouse
 from stedi_assets.orchestration.landing_sensor import WatchResource, new_landing_files_sensor
+from stedi_assets.orchestration.maintenance_job import maintain_lakehouse, weekly_maintenance
 from stedi_assets.orchestration.report_asset import machine_learning_report
 from stedi_assets.orchestration.spark_resource import SparkResource
 from stedi_assets.settings import read_settings
@@ -80,9 +81,9 @@ def _assets() -> list[Any]:
 defs = dg.Definitions(
     assets=_assets(),
     asset_checks=CHECKS,
-    jobs=[update_lakehouse, rebuild_lakehouse, check_lakehouse, erase_person],
+    jobs=[update_lakehouse, rebuild_lakehouse, check_lakehouse, maintain_lakehouse, erase_person],
     sensors=[new_landing_files_sensor(_settings.sensor_seconds), run_failed, check_failed],
-    schedules=[daily_check],
+    schedules=[daily_check, weekly_maintenance],
     resources={
         "lake": _lake,
         "spark": _spark,

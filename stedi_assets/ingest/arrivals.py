@@ -62,16 +62,16 @@ def published_tables(lake: Lake) -> dict[str, Snapshot]:
 
 
 def tables_behind(published: Mapping[str, Snapshot]) -> dict[str, str]:
-    """Return the tables that were not made from their inputs as they are now, each with the inputs' snapshot ids.
+    """Return the tables that were not made from their inputs' rows as they are now, each with a mark of those.
 
     A table that lacks an input cannot be made yet, and is left out.
     """
     behind = {}
     for table in TABLES.values():
         if table.inputs and published.keys() >= set(table.inputs):
-            inputs = {name: published[name].id for name in table.inputs}
-            if table.name not in published or published[table.name].inputs != inputs:
-                behind[table.name] = " ".join(map(str, inputs.values()))
+            made, inputs = published.get(table.name), {name: published[name] for name in table.inputs}
+            if made is None or any(made.has_other(name, now) for name, now in inputs.items()):
+                behind[table.name] = " ".join(now.content for now in inputs.values())
     return behind
 
 

@@ -136,7 +136,7 @@ def publish_landing(
                 else (source.files, as_rows(source, landing.files), None),
             )
         ]
-        inputs = {staged.table.name: staged.snapshot.id for staged in companions}
+        inputs = {staged.table.name: staged.snapshot for staged in companions}
         quarantined = companions[0].snapshot
 
         def versions(landed: int) -> Mapping[str, str]:
@@ -154,7 +154,7 @@ def publish_landing(
                 run=run,
                 before=landing.previous,
                 inputs=inputs,
-                audit=auditor(lake, source.landing, run, inputs),
+                audit=auditor(lake, source.landing, run, {name: staged.id for name, staged in inputs.items()}),
                 delivery=delivery,
                 days=landing.days,
                 versions=versions,
@@ -199,7 +199,7 @@ def republish_landing(
             stages.enter_context(stage_companion(lake, table, part, before.inputs[table.name], run))
             for table, part in rows.items()
         ]
-        inputs = {staged.table.name: staged.snapshot.id for staged in companions}
+        inputs = {staged.table.name: staged.snapshot for staged in companions}
         landed = stages.enter_context(
             staging(
                 lake,

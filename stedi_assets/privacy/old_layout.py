@@ -69,7 +69,7 @@ def _take_over(lake: Lake, source: Source) -> None:
                 _rows(lake, source.landing, snapshot) if whole else None,
                 run=run,
                 before=None,
-                inputs={staged.table.name: staged.snapshot.id for staged in companions},
+                inputs={staged.table.name: staged.snapshot for staged in companions},
                 audit=lambda _: {},
                 delivery=_delivery(kept),
             )

@@ -109,7 +109,7 @@ def _require_together(lake: Lake) -> None:
     """Raise `LakeError` unless each table of the funnel was made from the current snapshot of the one before it."""
     names = ("customer_trusted", "customers_curated", "step_trainer_trusted", ML.name)
     for before, after in pairwise(names):
-        if current(lake, TABLES[after]).inputs[before] != current(lake, TABLES[before]).id:
+        if current(lake, TABLES[after]).has_other(before, current(lake, TABLES[before])):
             msg = f"{after} is behind {before}, so that the numbers would not add up. Materialise {after} first."
             raise LakeError(msg)
 

@@ -112,6 +112,9 @@ class Storage(Protocol):
         This includes files of which only invisible parts are left: deleted versions, unfinished uploads.
         """
 
+    def unchanged_since(self, folder: str, instant: int) -> frozenset[str]:
+        """Return the files of `below` that have not changed since an instant, given in epoch milliseconds."""
+
     def fsync(self, paths: Iterable[str]) -> None:
         """Make files survive a loss of power."""
 

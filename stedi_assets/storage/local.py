@@ -160,13 +160,18 @@ class LocalFolder:
             return frozenset()
 
     def below(self, folder: str) -> Mapping[str, int]:
-        found: dict[str, int] = {}
+        return {path: status.st_size for path, status in self._statuses(folder)}
+
+    def unchanged_since(self, folder: str, instant: int) -> frozenset[str]:
+        statuses = self._statuses(folder)
+        return frozenset(path for path, status in statuses if status.st_ctime_ns <= instant * 1_000_000)
+
+    def _statuses(self, folder: str) -> Iterator[tuple[str, os.stat_result]]:
         for parent, _, names in os.walk(self.root / folder):
             for name in names:
                 file = os.path.join(parent, name)
                 with contextlib.suppress(FileNotFoundError):
-                    found[os.path.relpath(file, self.root)] = os.lstat(file).st_size
-        return found
+                    yield os.path.relpath(file, self.root), os.lstat(file)
 
     def fsync(self, paths: Iterable[str]) -> None:
         files = {self.root / path for path in paths}

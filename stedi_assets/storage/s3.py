@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from itertools import chain
 from typing import Any, BinaryIO, cast
 
 import boto3
@@ -208,6 +209,18 @@ class S3Bucket:
             found[version["Key"]] = version["Size"] if current else found.get(version["Key"], 0)
         skipped = len(self._key(""))
         return {key[skipped:]: size for key, size in found.items()}
+
+    def unchanged_since(self, folder: str, instant: int) -> frozenset[str]:
+        top, skipped = self._key(folder) + "/", len(self._key(""))
+        uploads = self._pages("list_multipart_uploads", top, "Uploads")
+        versions = self._pages("list_object_versions", top, "Versions", "DeleteMarkers")
+        changed: dict[str, float] = {}
+        for key, at in chain(
+            ((upload["Key"], upload["Initiated"]) for upload in uploads),
+            ((version["Key"], version["LastModified"]) for version in versions),
+        ):
+            changed[key] = max(changed.get(key, 0), at.timestamp() * 1000)
+        return frozenset(key[skipped:] for key, at in changed.items() if at <= instant)
 
     def fsync(self, paths: Iterable[str]) -> None:
         """Do nothing: an object that S3 has acknowledged is safe."""

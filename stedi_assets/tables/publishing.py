@@ -38,7 +38,6 @@ from stedi_assets.tables.retention import (
 )
 from stedi_assets.tables.snapshots import (
     Snapshot,
-    inputs_of,
     read_snapshot_of,
     table_named,
 )
@@ -98,7 +97,7 @@ def publish(
         rows,
         run=run,
         before=before,
-        inputs=inputs_of(inputs),
+        inputs=inputs,
         audit=audit,
         days=days,
         versions=versions,
@@ -131,7 +130,7 @@ def republish(
     Raises `CommitConflictError` if the table has moved since `before`.
     """
     with staging(
-        lake, table, rows, run=run, before=before, inputs=before.inputs, audit=None, days=days, versions=versions
+        lake, table, rows, run=run, before=before, inputs=None, audit=None, days=days, versions=versions
     ) as staged:
         before_commit(staged.snapshot)
         make_current(lake, staged, retention=NOTHING_OLD)
@@ -226,7 +225,7 @@ def require_unmoved(lake: Lake, table: Table, inputs: Mapping[str, Snapshot]) ->
     """Raise `CommitConflictError` if one of a table's inputs has moved."""
     for name, read in inputs.items():
         found = read_snapshot_of(lake, table_named(name))
-        if found is None or found.id != read.id:
+        if found is None or found.may_differ_from(read):
             raise_conflict(table, table_named(name))
 
 

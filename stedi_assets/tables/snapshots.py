@@ -50,7 +50,8 @@ class Snapshot:
     a rule only warns about readings, `counts_by_day` has them by day, too. `delivery` is what else is known about the
     files of a landing table. `days` are versions by day, as in `stedi_assets.tables.days`, and `computed` the days that
     the run computed, None if all. `code` is the version of the code that made it. `content` changes whenever rows may
-    have; `made_from` is a digest of what a table was computed from.
+    have; `made_from` is a digest of what a table was computed from, and `input_contents` are its inputs' `content`, by
+    table.
     """
 
     rows: int
@@ -72,7 +73,17 @@ class Snapshot:
     content: str = ""
     made_from: str = ""
     format: int = FORMAT
+    input_contents: dict[str, str] = field(default_factory=dict)
     id: int = 0
+
+    def may_differ_from(self, other: "Snapshot") -> bool:
+        """Whether this may have other rows than another snapshot of the same table."""
+        return self.id != other.id and not (self.content and self.content == other.content)
+
+    def has_other(self, name: str, now: "Snapshot") -> bool:
+        """Whether an input may have other rows now than those that this was made from."""
+        read = self.input_contents.get(name)
+        return now.content != read if read else now.id != self.inputs.get(name)
 
     def summary(self) -> dict[str, str]:
         """Return it as the properties of an Iceberg summary."""
@@ -394,8 +405,3 @@ def read_quarantine(spark: SparkSession, lake: Lake, landing: Table, snapshot: S
     if named_snapshot(lake, quarantine, named).rows == 0:
         return None
     return read_snapshot(spark, lake, quarantine, named)
-
-
-def inputs_of(snapshots: Mapping[str, Snapshot]) -> dict[str, int]:
-    """Return the ids of snapshots, in the form of `Snapshot.inputs`."""
-    return {name: snapshot.id for name, snapshot in snapshots.items()}

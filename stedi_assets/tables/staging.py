@@ -145,7 +145,7 @@ def staging(
     *,
     run: RunContext,
     before: Snapshot | None,
-    inputs: Mapping[str, int],
+    inputs: Mapping[str, Snapshot] | None,
     audit: Audit | None,
     delivery: Mapping[str, object] | None = None,
     days: Days | None = None,
@@ -155,9 +155,9 @@ def staging(
     """Write rows to a branch of a table, audit them, seal the branch and yield it; drop it if anything fails.
 
     `rows` replace those of some `days`, or all if that is None; rows of other days are added. Without `audit`, they are
-    fewer rows of `before`, and the rest of its summary is kept. `versions` gives those of the table's days, `made_from`
-    is a digest of what it is computed from. `delivery` is what else is known about the files of a landing table. Raises
-    as `publish`.
+    fewer rows of `before`, and the rest of its summary is kept, with its inputs if these are None. `versions` gives
+    those of the table's days, `made_from` is a digest of what it is computed from. `delivery` is what else is known
+    about the files of a landing table. Raises as `publish`.
     """
     if isinstance(rows, DataFrame):
         _require_contract_columns(table, rows)
@@ -187,14 +187,20 @@ def staging(
             counts |= {rule: number for rule, number in found.items() if isinstance(number, int)}
             counts |= {rule: sum(violations.values()) for rule, violations in by_day.items()}
             _require_rules(table, counts)
-            described = _snapshot_of_run(table, counts, run, before, inputs, delivery)
+            described = _snapshot_of_run(table, counts, run, before, delivery)
             described = replace(
                 described,
                 counts_by_day=by_day,
                 made_from=made_from,
             )
         else:
-            described = _snapshot_of_fewer_rows(before, counts, run, inputs, delivery)
+            described = _snapshot_of_fewer_rows(before, counts, run, delivery)
+        if inputs is not None:
+            described = replace(
+                described,
+                inputs={name: read.id for name, read in inputs.items()},
+                input_contents={name: read.content for name, read in inputs.items()},
+            )
         described = replace(described, computed=None if computed is None else sorted(computed))
         if versions:
             described = replace(described, days=dict(versions(tip)))
@@ -210,10 +216,10 @@ def staging(
         yield Staged(table, branch, main.snapshot_id, snapshot, sizes, written_rows, removed)
     except BaseException as error:  # noqa: BLE001  (raised again, or as what it comes of)
         paths = [file.path for file in files]
-        _give_up(lake, table, before, ours, error, lambda: discard(lake, table, branch, start, paths))
+        give_up(lake, table, before, ours, error, lambda: discard(lake, table, branch, start, paths))
 
 
-def _give_up(
+def give_up(
     lake: Lake,
     table: Table,
     before: Snapshot | None,
@@ -252,7 +258,6 @@ def _snapshot_of_run(
     counts: Mapping[str, int],
     run: RunContext,
     before: Snapshot | None,
-    inputs: Mapping[str, int],
     delivery: Mapping[str, object] | None,
 ) -> Snapshot:
     return Snapshot(
@@ -262,7 +267,6 @@ def _snapshot_of_run(
         purpose=run.purpose.value,
         as_of=run.as_of if table.policy_applies else None,
         policy=run.policy.as_dict() if run.policy and table.policy_applies else None,
-        inputs=dict(inputs),
         previous_rows=before.rows_of_run if before else None,
         rows_of_run=counts["rows"],
         counts=dict(counts),
@@ -297,7 +301,6 @@ def _snapshot_of_fewer_rows(
     before: Snapshot | None,
     counts: Mapping[str, int],
     run: RunContext,
-    inputs: Mapping[str, int],
     delivery: Mapping[str, object] | None,
 ) -> Snapshot:
     if before is None:
@@ -308,7 +311,6 @@ def _snapshot_of_fewer_rows(
         rows=counts["rows"],
         run_id=run.run_id,
         published_at=_now().isoformat(),
-        inputs=dict(inputs),
         counts=dict(counts),
         delivery=before.delivery if delivery is None else dict(delivery),
     )

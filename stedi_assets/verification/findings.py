@@ -300,9 +300,9 @@ def _not_run(audit: Audit, rule: Rule, why: str) -> Finding:
 
 def _moved_since(audit: Audit, snapshot: Snapshot) -> str | None:
     """Return the name of a table that this one was computed from, directly or not, and that has moved since."""
-    for name, read in snapshot.inputs.items():
+    for name in snapshot.inputs:
         now = audit.current(name)
-        if now.id != read:
+        if snapshot.has_other(name, now):
             return name
         if moved := _moved_since(audit, now):
             return moved

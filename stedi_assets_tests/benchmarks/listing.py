@@ -97,7 +97,7 @@ def _publish(lake: Lake, fingerprints: Mapping[str, str]) -> None:
         companions = [
             stages.enter_context(stage_companion(lake, table, part, None, _RUN)) for table, part in rows.items()
         ]
-        inputs = {staged.table.name: staged.snapshot.id for staged in companions}
+        inputs = {staged.table.name: staged.snapshot for staged in companions}
         landed = stages.enter_context(
             staging(lake, _SOURCE.landing, None, run=_RUN, before=None, inputs=inputs, audit=lambda _: {})
         )
