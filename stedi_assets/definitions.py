@@ -12,6 +12,7 @@ from stedi_assets.orchestration.alerts import Notifier, check_failed, run_failed
 from stedi_assets.orchestration.assets import ASSETS, LANDING_IO, PARQUET_IO
 from stedi_assets.orchestration.checks import CHECKS, ThresholdsResource
 from stedi_assets.orchestration.erasure_job import erase_person
+from stedi_assets.orchestration.external_assets import EXTERNAL_ASSETS
 from stedi_assets.orchestration.io_managers import LakeResource, LandingIOManager, ParquetIOManager
 from stedi_assets.orchestration.jobs import check_lakehouse, daily_check, rebuild_lakehouse, update_lakehouse
 from stedi_assets.orchestration.landing_sensor import WatchResource, new_landing_files_sensor
@@ -75,7 +76,7 @@ def _assets() -> list[Any]:
     with warnings.catch_warnings():
         # Dagster warns that its links to the code are new.
         warnings.simplefilter("ignore", dg.BetaWarning)
-        return list(dg.with_source_code_references([*assets, machine_learning_report]))
+        return [*EXTERNAL_ASSETS, *dg.with_source_code_references([*assets, machine_learning_report])]
 
 
 defs = dg.Definitions(

@@ -30,7 +30,7 @@ class Arrivals:
     could not be read the last time. `unsettled` is how many may still be being written. `gone` are the paths of files
     that the table was made from and that are missing, unless a file of the same size has arrived under a new name.
     `content` is a digest of what has settled here. `dated_ahead` are the paths of files dated in the future: nobody can
-    tell when they last changed, and they count as settled.
+    tell when they last changed, and they count as settled. `files` and `bytes` are of all that are there.
     """
 
     source: Source
@@ -39,6 +39,8 @@ class Arrivals:
     gone: tuple[str, ...]
     content: str
     dated_ahead: tuple[str, ...] = ()
+    files: int = 0
+    bytes: int = 0
 
 
 def find_arrivals(
@@ -109,7 +111,16 @@ def _arrivals(
     settled = [f"{entry.path}\0{entry.fingerprint}" for entry in found if entry.path not in unsettled]
     content = digest_of(lake.location, *settled)
     ahead = tuple(entry.path for entry in found if entry.dated_ahead)
-    return Arrivals(source, changed, len(unsettled), tuple(sorted(gone)), content, ahead)
+    return Arrivals(
+        source,
+        changed,
+        len(unsettled),
+        tuple(sorted(gone)),
+        content,
+        ahead,
+        files=len(found),
+        bytes=sum(entry.size for entry in found),
+    )
 
 
 def digest_of(*words: str) -> str:

@@ -27,6 +27,7 @@ from stedi_assets.ingest import (
 )
 from stedi_assets.ingest import landing as landing_module
 from stedi_assets.ingest.landing import Landing
+from stedi_assets.orchestration.external_assets import raw_files
 from stedi_assets.orchestration.failures import as_dagster_failures
 from stedi_assets.orchestration.io_managers import CODE, Computed, LakeResource, Part, Stored, StoredLanding
 from stedi_assets.orchestration.metadata import column_schema
@@ -83,11 +84,15 @@ class ConsentConfig(TableConfig):
     )
 
 
-def table_asset(table: Table) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
-    """Make an asset from the function that computes a table. What Dagster shows about it comes from the contract."""
+def table_asset(table: Table, deps: Sequence[dg.AssetKey] = ()) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+    """Make an asset from the function that computes a table. What Dagster shows about it comes from the contract.
+
+    `deps` are what it is made from besides the function's parameters.
+    """
     code = code_version(table)
     return dg.asset(
         name=table.name,
+        deps=deps,
         group_name=table.zone.value,
         description=f"A row is {table.row}. {table.description}",
         kinds={"pyspark", "iceberg"},
@@ -152,7 +157,7 @@ def _days_to_compute(
 
 
 def _landing_asset(source: Source) -> dg.AssetsDefinition:
-    @table_asset(source.landing)
+    @table_asset(source.landing, deps=[raw_files(source)])
     def landing(
         context: dg.AssetExecutionContext, config: LandingConfig, lake: LakeResource, spark: SparkResource
     ) -> Landing:

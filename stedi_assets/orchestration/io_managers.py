@@ -15,7 +15,7 @@ from stedi_assets.contracts.policy import ConsentRecord, MatchOn, PublishedTime,
 from stedi_assets.ingest.landing import Landing, count_reasons
 from stedi_assets.orchestration.failures import as_dagster_failures
 from stedi_assets.orchestration.metadata import in_words as published_in_words
-from stedi_assets.orchestration.metadata import of_landing, of_publication
+from stedi_assets.orchestration.metadata import of_landing, of_publication, of_quarantine
 from stedi_assets.orchestration.spark_resource import SparkResource
 from stedi_assets.privacy.deliveries import in_words, publish_landing
 from stedi_assets.privacy.keys import pseudonym_key, suppression_key
@@ -303,6 +303,9 @@ class LandingIOManager(_TableIOManager):
         with as_dagster_failures():
             reasons = count_reasons(lake, source, quarantine)
         context.add_output_metadata(of_landing(obj, quarantine.rows, reasons))
+        context.log_event(
+            dg.AssetMaterialization(source.quarantine.name, metadata=of_quarantine(quarantine, published, reasons))
+        )
 
 
 def _words(policy: dict[str, str] | None) -> str:

@@ -1,8 +1,8 @@
 """The sensor `new_landing_files`: requests a run of what depends on the landing files that have arrived.
 
 It remembers nothing that matters. At each tick it reads from the lake what there is to do, and from Dagster's runs what
-was tried already; the cursor only says what people have been notified of. A run carries, for each source that it was
-requested for, a digest of that source's files; the key of a request consists of those and of the attempt.
+was tried already; the cursor only says what people and Dagster have been told. A run carries, for each source that it
+was requested for, a digest of that source's files; the key of a request consists of those and of the attempt.
 """
 
 import json
@@ -27,6 +27,7 @@ from stedi_assets.ingest.arrivals import (
 )
 from stedi_assets.orchestration.alerts import ATTEMPT_TAG, MessageNotSent, Notifier
 from stedi_assets.orchestration.erasure_job import erase_person
+from stedi_assets.orchestration.external_assets import observation
 from stedi_assets.orchestration.failures import as_dagster_failures
 from stedi_assets.orchestration.io_managers import LakeResource
 from stedi_assets.orchestration.jobs import rebuild_lakehouse, update_lakehouse
@@ -76,6 +77,7 @@ def new_landing_files_sensor(every_seconds: int) -> dg.SensorDefinition:
             run_requests=[request] if request else [],
             skip_reason=None if request else dg.SkipReason(why),
             cursor=json.dumps(notified.now, sort_keys=True),
+            asset_events=notified.observations,
         )
 
     return new_landing_files
@@ -92,12 +94,23 @@ def _read_cursor(cursor: str | None) -> Mapping[str, str]:
 
 @dataclass
 class _Notified:
-    """What people are notified of, each once: a digest of what it was, by what it is about."""
+    """What people are notified of, each once: a digest of what it was, by what it is about.
+
+    Likewise `observations`: what Dagster is told of raw files.
+    """
 
     before: Mapping[str, str]
     notifier: Notifier
     log: logging.Logger
     now: dict[str, str] = field(default_factory=dict)
+    observations: list[dg.AssetObservation] = field(default_factory=list)
+
+    def observe(self, found: Arrivals) -> None:
+        """Tell Dagster what a landing folder holds, unless it holds the same as at the last tick."""
+        about, state = f"raw files {found.source.name}", digest_of(found.content, str(found.unsettled))
+        if self.before.get(about) != state:
+            self.observations.append(observation(found))
+        self.now[about] = state
 
     def once(self, about: str, state: str, subject: str, message: str) -> None:
         """Notify people, unless they were notified of exactly this."""
@@ -120,8 +133,8 @@ class _Need:
     """A source with files to land, or tables behind their inputs.
 
     `moved` are the tables to make again, with those downstream of them. `content` identifies what they are to be made
-    from. `failed` is how many runs for the source have failed since one succeeded. `last` is the last of all, which was
-    for the same content if `tried`.
+    from. `failed` is how many runs for the source have failed since one succeeded, and `attempts` how many of the last
+    of these were for the same content. `last` is the last run of all.
     """
 
     name: str
@@ -129,7 +142,7 @@ class _Need:
     content: str
     arrivals: Arrivals | None
     failed: int
-    tried: bool
+    attempts: int
     last: dg.RunRecord | None
 
     @property
@@ -144,12 +157,12 @@ class _Need:
 
     def seconds_left(self, watch: WatchResource, now: float) -> float | None:
         """Return how long to wait before the next attempt, in seconds; None if it needs a person's help."""
-        if not self.failed or (self.may_withdraw and not self.tried):
+        if not self.attempts:
             return 0
-        if self.tried and self.failed >= watch.attempts and not self.may_withdraw:
+        if self.attempts >= watch.attempts and not self.may_withdraw:
             return None
         # A withdrawal must not wait longer and longer.
-        doubled = 0 if self.may_withdraw else min(self.failed, watch.attempts) - 1
+        doubled = 0 if self.may_withdraw else self.attempts - 1
         pause: int = watch.pause_seconds * 2**doubled
         return max(0, self.last_ended + pause - now)
 
@@ -178,6 +191,7 @@ def _look(
     if behind := {name: inputs for name, inputs in tables_behind(published).items() if name not in with_files}:
         needs.append(_need(_TABLES, [*behind], digest_of(*behind.values()), None, runs))
     for found in arrivals.values():
+        notified.observe(found)
         _notify_of_gone_files(found, notified)
         _notify_of_files_dated_ahead(found, notified)
     for need in needs:
@@ -205,9 +219,9 @@ def _need(
     ours = [record for record in runs if _TAG(name) in record.dagster_run.tags]
     succeeded = [record.dagster_run.is_success for record in ours]
     failed = succeeded.index(True) if any(succeeded) else len(ours)
-    last = ours[0] if ours else None
-    tried = last is not None and last.dagster_run.tags[_TAG(name)] == content
-    return _Need(name, moved, content, arrivals, failed, tried, last)
+    since = [record.dagster_run.tags[_TAG(name)] == content for record in ours[:failed]]
+    attempts = since.index(False) if not all(since) else failed
+    return _Need(name, moved, content, arrivals, failed, attempts, ours[0] if ours else None)
 
 
 def _together(due: Sequence[_Need]) -> Sequence[_Need]:
@@ -293,7 +307,7 @@ def _request(due: Sequence[_Need], tables: Sequence[str], settled_before: int) -
         dg.AssetCheckKey(dg.AssetKey(name), rule.name) for name in (*tables, *leant_on) for rule in TABLES[name].rules
     ]
     settled = {"config": {"settled_before": settled_before}}
-    attempt = str(1 + max(need.failed for need in due))
+    attempt = str(1 + max(need.attempts for need in due))
     # The same content may be there again some day, and need a run of its own.
     after = "".join(need.last.dagster_run.run_id[:8] for need in due if need.last)
     return dg.RunRequest(

@@ -82,6 +82,16 @@ def of_landing(landing: Landing, quarantined: int, reasons: dict[str, int]) -> d
     }
 
 
+def of_quarantine(quarantine: Snapshot, landing: Published, reasons: dict[str, int]) -> dict[str, Any]:
+    """Return the metadata of a quarantine, which is published with its landing table."""
+    return {
+        "dagster/row_count": quarantine.rows,
+        **reasons,
+        "snapshot": str(quarantine.id),
+        "published with": f"snapshot {landing.snapshot.id} of {landing.table.name}",
+    }
+
+
 def change_in_words(rows: int, before: int | None) -> str:
     """Return in words how a table's number of rows differs from the last time."""
     if before is None:

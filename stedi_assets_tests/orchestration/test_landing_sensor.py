@@ -421,6 +421,19 @@ def test_a_thousand_files_are_one_request_and_no_cursor(watched: Watched) -> Non
     assert watched.cursor == "{}"
 
 
+def test_dagster_is_told_of_raw_files_whenever_they_change(watched: Watched) -> None:
+    first = watched.tick().asset_events
+    assert {event.asset_key.path[-1] for event in first} == {f"{source}_raw_files" for source in SOURCES}
+    assert not watched.tick().asset_events
+    watched.put("step_trainer", "new.json", NEW["step_trainer"])
+    (event,) = watched.tick().asset_events
+    assert isinstance(event, dg.AssetObservation)
+    told = {name: value.value for name, value in event.metadata.items()}
+    assert event.asset_key.path == ["step_trainer_raw_files"]
+    assert (told["files"], told["new or replaced"], told["gone"]) == (2, 1, 0)
+    assert "new.json" not in str(told)
+
+
 def test_while_a_run_is_under_way_what_arrives_waits(watched: Watched) -> None:
     watched.put("step_trainer", "new.json", NEW["step_trainer"])
     request = watched.request()
@@ -459,17 +472,16 @@ def test_a_failed_run_is_asked_for_again_a_bounded_number_of_times(watched: Watc
     assert message.startswith("3 runs for step_trainer failed, one after the other. They are not tried again until som")
 
 
-def test_what_changes_is_tried_again_after_a_pause_however_often_it_failed(watched: Watched) -> None:
-    """Files keep arriving while something is broken for good: runs come no faster for it, and people are told."""
-    for number in range(3):
-        watched.put("step_trainer", f"{number}.json", NEW["step_trainer"])
-        watched.fails(watched.request())
+def test_what_changes_is_tried_at_once_however_often_it_failed(watched: Watched) -> None:
+    """Whoever mends a file need not wait for it. People are told all the same if every run fails."""
     watched.pause_seconds = ENDLESS
-    watched.put("step_trainer", "more.json", NEW["step_trainer"])
-    assert watched.why_not().startswith("step_trainer: the next attempt is in ")
+    for number in range(3):
+        watched.put("step_trainer", "one.json", NEW["step_trainer"] * (number + 1))
+        request = watched.request()
+        assert request.tags["stedi/attempt"] == "1"
+        watched.fails(request)
+        assert watched.why_not().startswith("step_trainer: the next attempt is in ")
     assert [subject for subject, _ in Recorder.told] == ["Runs for step_trainer keep failing"]
-    watched.pause_seconds = 0
-    assert watched.request().tags["stedi/attempt"] == "4"
 
 
 def test_a_failed_run_that_somebody_has_deleted_does_not_stand_in_the_way(watched: Watched) -> None:
