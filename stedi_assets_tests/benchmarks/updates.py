@@ -1,11 +1,12 @@
-"""What an update costs, against a rebuild of the same lake: one more day, one small file, a withdrawal, nothing.
+"""What an update costs, against a rebuild of the same lake: more readings, people who leave and return, nothing.
 
 All are cold, whole processes, in turns: a rebuild, then each kind of update, and so on.
 
     python -m stedi_assets_tests.benchmarks.updates LAKE [--days 20] [--runs 3]
 
-LAKE holds landing files of a short time; its readings are shifted over `--days` days, in a temporary lake. Prints
-medians of wall clock, CPU seconds and peak memory (all processes of a run), and each as a share of the rebuild.
+LAKE holds landing files of a short time; its readings are shifted over `--days` days, in a temporary lake. Ten people
+have readings on the first three days only. Prints medians of wall clock, CPU seconds and peak memory (all processes of
+a run), and each as a share of the rebuild.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from stedi_assets_tests.benchmarks.whole_job import Cost, run
@@ -25,6 +27,7 @@ _DAGSTER = [str(Path(sys.executable).parent / "dagster"), "job", "execute", "-m"
 _DAY = 86_400_000
 _INSTANT = re.compile(rb'("(?:timestamp|sensorReadingTime)"\s*:\s*)(\d{13})', re.IGNORECASE)
 _WITHDRAWN_AT = 1_700_000_000_000
+_FEW, _DAYS_OF_FEW = 10, 3
 _READINGS = ("accelerometer", "step_trainer")
 
 
@@ -32,8 +35,13 @@ class ShiftedLake:
     """A lake whose readings are those of another, once for each day."""
 
     def __init__(self, sample: Path, lake: Path) -> None:
-        self._sample, self._lake, self.days, self._withdrawn = sample, lake, 0, 0
+        self._sample, self._lake, self.days, self._records = sample, lake, 0, 0
         shutil.copytree(sample / "customer" / "landing", lake / "customer" / "landing")
+        records = map(json.loads, min((sample / "customer" / "landing").iterdir()).read_bytes().splitlines())
+        consenting = [record for record in records if record.get("shareWithResearchAsOfDate")]
+        self._on_all_days, self._on_three_days = iter(consenting[:-_FEW]), iter(consenting[-_FEW:])
+        self._of_three_days = [record["email"].encode() for record in consenting[-_FEW:]]
+        self._left: list[dict[str, object]] = []
 
     def add_day(self) -> None:
         """Deliver the readings of one more day."""
@@ -41,7 +49,7 @@ class ShiftedLake:
             landing = self._lake / source / "landing"
             landing.mkdir(parents=True, exist_ok=True)
             for file in sorted((self._sample / source / "landing").iterdir()):
-                (landing / f"{self.days:04}-{file.name}").write_bytes(_INSTANT.sub(self._shifted, file.read_bytes()))
+                (landing / f"{self.days:04}-{file.name}").write_bytes(self._on_this_day(file.read_bytes()))
         self.days += 1
 
     def add_file(self) -> None:
@@ -51,15 +59,26 @@ class ShiftedLake:
         name = f"late-{len(list((self._lake / 'accelerometer' / 'landing').iterdir()))}.json"
         (self._lake / "accelerometer" / "landing" / name).write_bytes(b"".join(lines[::10]))
 
-    def withdraw(self) -> None:
-        """Deliver a record by which one more person withdraws, who has readings on all days."""
-        records = map(json.loads, min((self._sample / "customer" / "landing").iterdir()).read_bytes().splitlines())
-        consenting = [record for record in records if record.get("shareWithResearchAsOfDate")]
-        theirs = {name: value for name, value in consenting[self._withdrawn].items() if not name.startswith("share")}
-        self._withdrawn += 1
-        record = {**theirs, "lastUpdateDate": _WITHDRAWN_AT}
-        name = f"withdrawal-{self._withdrawn}.json"
-        (self._lake / "customer" / "landing" / name).write_text(json.dumps(record) + "\n")
+    def withdraw(self, *, on_three_days: bool) -> None:
+        """Deliver a record by which one more person withdraws, who has readings on three days or on all."""
+        record = next(self._on_three_days if on_three_days else self._on_all_days)
+        self._left.append(record)
+        self._deliver({name: value for name, value in record.items() if not name.startswith("share")})
+
+    def return_one(self) -> None:
+        """Deliver a record by which the person consents again who has withdrawn."""
+        self._deliver(self._left.pop())
+
+    def _deliver(self, record: dict[str, object]) -> None:
+        self._records += 1
+        text = json.dumps({**record, "lastUpdateDate": _WITHDRAWN_AT + self._records})
+        (self._lake / "customer" / "landing" / f"later-{self._records}.json").write_text(text + "\n")
+
+    def _on_this_day(self, content: bytes) -> bytes:
+        if self.days >= _DAYS_OF_FEW:
+            lines = content.splitlines(keepends=True)
+            content = b"".join(line for line in lines if not any(person in line for person in self._of_three_days))
+        return _INSTANT.sub(self._shifted, content)
 
     def _shifted(self, found: re.Match[bytes]) -> bytes:
         return found[1] + str(int(found[2]) + self.days * _DAY).encode()
@@ -84,7 +103,10 @@ def main() -> None:
             "rebuild": ("rebuild_lakehouse", lambda: None),
             "one more day": ("update_lakehouse", lake.add_day),
             "one small file": ("update_lakehouse", lake.add_file),
-            "a withdrawal": ("update_lakehouse", lake.withdraw),
+            "3 days withdrawn": ("update_lakehouse", partial(lake.withdraw, on_three_days=True)),
+            "3 days regained": ("update_lakehouse", lake.return_one),
+            "all days withdrawn": ("update_lakehouse", partial(lake.withdraw, on_three_days=False)),
+            "all days regained": ("update_lakehouse", lake.return_one),
             "nothing new": ("update_lakehouse", lambda: None),
         }
         costs: dict[str, list[Cost]] = {kind: [] for kind in kinds}
@@ -104,10 +126,10 @@ def _print(costs: dict[str, list[Cost]], days: int) -> None:
     }
     rebuild = medians["rebuild"]
     print(f"{days} days, medians of {len(costs['rebuild'])} runs in turns, {os.cpu_count()} cores")
-    print(f"{'':16} {'wall s':>8} {'of a rebuild':>13} {'CPU s':>8} {'MB':>7}")
+    print(f"{'':18} {'wall s':>8} {'of a rebuild':>13} {'CPU s':>8} {'MB':>7}")
     for kind, cost in medians.items():
         share = cost.wall / rebuild.wall
-        print(f"{kind:16} {cost.wall:>8.1f} {share:>13.2f} {cost.cpu:>8.1f} {cost.memory:>7,.0f}")
+        print(f"{kind:18} {cost.wall:>8.1f} {share:>13.2f} {cost.cpu:>8.1f} {cost.memory:>7,.0f}")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).parents[2]
 # In an order in which their commands can be run: the first one builds the sample lake that others use.
-_PAGES = ("own-data", "looking", "new-files", "checks", "privacy", "catalog")
+_PAGES = ("own-data", "looking", "new-files", "checks", "privacy", "maintenance", "catalog")
 HOW_TO = ("README.md", *(f"docs/{name}.md" for name in _PAGES))
 ON_S3 = "docs/s3.md"
 ALL = ("README.md", *sorted(path.relative_to(PROJECT).as_posix() for path in (PROJECT / "docs").rglob("*.md")))
