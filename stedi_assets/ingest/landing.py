@@ -107,11 +107,54 @@ def land(
 
     Raises `LakeError` if there are no landing files, and `ContractBroken` if not every byte is accounted for.
     """
-    began, before = time.monotonic(), read_snapshot_of(lake, source.landing)
-    previous = read_file_reports(lake, source, before) if before else ()
+    began = time.monotonic()
     lake.storage.require_writable()
     forget = frozenset(alias(path, name_key) for path in forget) | forget
+    plan = _plan(lake, source, code, settled_before, name_key, full=full, read_again=read_again)
     stage = Stage.begin(lake, source.landing)
+    log(
+        f"{source.name}: reading {len(plan.reading):,} of {len(plan.listing.files):,} files, "
+        f"{_size(plan.reading) / 1e6:,.1f} MB"
+    )
+    if plan.before is not None and not (plan.reading or plan.removed or forget):
+        return _unchanged(plan, plan.before, stage, began)
+    try:
+        return _read(session_of(session(), lake), lake, source, plan, forget, stage, began)
+    except BaseException:
+        stage.discard()
+        raise
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What a delivery is to be read of: the listed files that are `reading`.
+
+    `before` is the table's snapshot, and `previous` the reports of its files: the rows of those `kept` stay, the rows
+    of those `removed` go. `full`: everything is read.
+    """
+
+    before: Snapshot | None
+    previous: tuple[FileReport, ...]
+    listing: Listing
+    reading: Sequence[LandingFile]
+    kept: Sequence[FileReport]
+    removed: Sequence[FileReport]
+    full: bool
+
+
+def _plan(
+    lake: Lake,
+    source: Source,
+    code: str,
+    settled_before: int | None,
+    name_key: Callable[[], bytes],
+    *,
+    full: bool,
+    read_again: Callable[[Snapshot, FileReport], bool],
+) -> _Plan:
+    """Compare the files that are there with those that the table was made from."""
+    before = read_snapshot_of(lake, source.landing)
+    previous = read_file_reports(lake, source, before) if before else ()
     listing = _listing(lake, source, previous, settled_before, name_key)
     stay = set(listing.unsettled)
     if before is not None:
@@ -125,54 +168,63 @@ def land(
             for file in same
             if file.forgotten or not (file.error or listed[file.path, file.fingerprint] or read_again(before, file))
         }
-    kept = [file for file in previous if file.path in stay]
-    removed = [file for file in previous if file.path not in stay]
-    reading = [file for file in listing.files if file.name not in stay]
-    log(f"{source.name}: reading {len(reading):,} of {len(listing.files):,} files, {_size(reading) / 1e6:,.1f} MB")
-    if before is not None and not (reading or removed or forget):
-        return _unchanged(listing, previous, before, stage, began)
-    try:
-        spark = session_of(session(), lake)
-        found = read_files(spark, lake.storage, source, reading, stage.folder)
-        accepted = _of_table(found.accepted, source.landing)
-        quarantined = _of_table(found.quarantined, source.quarantine)
-        files = _forgotten(found.files, previous, forget)
-        replaced, adds_quarantined = None, False
-        touched = {day for file in files for day in file.days}
-        if before and kept:
-            names = [file.path for file in removed if not file.error]
-            if source.landing.instant and not full:
-                replaced = frozenset(day for file in removed for day in file.days)
-                adds_quarantined = not any(file.quarantined for file in removed)
-            stayed, stayed_quarantined = _landed_of_others(spark, lake, source, before, names, replaced)
-            accepted = union(source.landing, [accepted, stayed if replaced is None or replaced else None])
-            quarantined = union(source.quarantine, [quarantined, None if adds_quarantined else stayed_quarantined])
-            touched |= {day for file in (kept if replaced is None else removed) for day in file.days}
-            files = tuple(sorted((*files, *kept), key=lambda file: file.path))
-        superseded = (0, 0)
-        if before and source.name == "customer":
-            old, old_quarantined = _superseded(
-                spark, lake, source, before, files, previous, forget, accepted, quarantined
-            )
-            superseded = (_count(old), _count(old_quarantined))
-            accepted = union(source.landing, [accepted, old if superseded[0] else None])
-            quarantined = union(source.quarantine, [quarantined, old_quarantined if superseded[1] else None])
-    except BaseException:
-        stage.discard()
-        raise
+    return _Plan(
+        before,
+        previous,
+        listing,
+        reading=[file for file in listing.files if file.name not in stay],
+        kept=[file for file in previous if file.path in stay],
+        removed=[file for file in previous if file.path not in stay],
+        full=full,
+    )
+
+
+def _read(
+    spark: SparkSession,
+    lake: Lake,
+    source: Source,
+    plan: _Plan,
+    forget: frozenset[str],
+    stage: Stage,
+    began: float,
+) -> Landing:
+    """Read what is planned, and put it together with what stays."""
+    before, previous = plan.before, plan.previous
+    found = read_files(spark, lake.storage, source, plan.reading, stage.folder)
+    accepted = _of_table(found.accepted, source.landing)
+    quarantined = _of_table(found.quarantined, source.quarantine)
+    files = _forgotten(found.files, previous, forget)
+    replaced, adds_quarantined = None, False
+    touched = {day for file in files for day in file.days}
+    if before and plan.kept:
+        names = [file.path for file in plan.removed if not file.error]
+        if source.landing.instant and not plan.full:
+            replaced = frozenset(day for file in plan.removed for day in file.days)
+            adds_quarantined = not any(file.quarantined for file in plan.removed)
+        stayed, stayed_quarantined = _landed_of_others(spark, lake, source, before, names, replaced)
+        accepted = union(source.landing, [accepted, stayed if replaced is None or replaced else None])
+        quarantined = union(source.quarantine, [quarantined, None if adds_quarantined else stayed_quarantined])
+        touched |= {day for file in (plan.kept if replaced is None else plan.removed) for day in file.days}
+        files = tuple(sorted((*files, *plan.kept), key=lambda file: file.path))
+    superseded = (0, 0)
+    if before and source.name == "customer":
+        old, old_quarantined = _superseded(spark, lake, source, before, files, previous, forget, accepted, quarantined)
+        superseded = (_count(old), _count(old_quarantined))
+        accepted = union(source.landing, [accepted, old if superseded[0] else None])
+        quarantined = union(source.quarantine, [quarantined, old_quarantined if superseded[1] else None])
     new = {(file.path, file.fingerprint) for file in files} - {(file.path, file.fingerprint) for file in previous}
     return Landing(
         accepted,
         quarantined,
         files,
-        listing,
+        plan.listing,
         before,
         _gone(files, previous, forget),
         len(new),
         stage,
         began,
         superseded,
-        read=frozenset(file.name for file in reading),
+        read=frozenset(file.name for file in plan.reading),
         days=replaced,
         touched=frozenset(touched),
         adds_quarantined=adds_quarantined,
@@ -185,15 +237,13 @@ def _is_whole(lake: Lake, source: Source, before: Snapshot) -> bool:
     return is_whole(lake, source.landing, before.id) and is_whole(lake, quarantine, named)
 
 
-def _unchanged(
-    listing: Listing, previous: Sequence[FileReport], before: Snapshot, stage: Stage, began: float
-) -> Landing:
+def _unchanged(plan: _Plan, before: Snapshot, stage: Stage, began: float) -> Landing:
     """Return a delivery that has brought nothing, and taken nothing away."""
     return Landing(
         None,
         None,
-        tuple(previous),
-        listing,
+        plan.previous,
+        plan.listing,
         before,
         gone=(),
         new_files=0,
