@@ -290,7 +290,7 @@ def test_a_run_that_fails_is_asked_for_again_and_told_of(dev: DagsterDev, landin
     assert Counter(run.status for run in new)[dg.DagsterRunStatus.SUCCESS] == 1
     assert [run.tags["stedi/attempt"] for run in reversed(new)] == [str(1 + place) for place in range(len(new))]
     assert_every_record_stands_once(dev)
-    dev.wait("a message", lambda: "Run of rebuild_lakehouse failed" in dev.printed)
+    dev.wait("a message", lambda: "Run of update_lakehouse failed" in dev.printed)
     assert "is for comparison, and STEDI_PURPOSE is production" in dev.printed
 
 
