@@ -6,27 +6,28 @@ Before anything else happens to a lake, customers' deliveries are landed: see `c
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 
+import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
-from stedi_assets.contracts import SOURCES, Source
+from stedi_assets.contracts import ALL_TABLES, SOURCES, Source, Table
 from stedi_assets.ingest.landing import Landing, count_by_file, land, require_all_files, without_suppressed
 from stedi_assets.ingest.landing_files import list_landing_files
 from stedi_assets.privacy.suppression import SuppressionList, change_suppressed, read_suppressed
 from stedi_assets.privacy.withdrawal import Withdrawn, withdraw_first
 from stedi_assets.storage.errors import LakeError
 from stedi_assets.storage.lake import Lake
-from stedi_assets.tables.days import new_versions
+from stedi_assets.tables.days import Days, new_versions
 from stedi_assets.tables.days_of_people import versions_of_people
 from stedi_assets.tables.file_reports import FileReport, as_rows, read_file_reports
 from stedi_assets.tables.publishing import Published, make_current, published_as
 from stedi_assets.tables.purpose import claim_purpose
 from stedi_assets.tables.retention import NOTHING_OLD, Retention
 from stedi_assets.tables.snapshots import Snapshot, read_quarantine, read_snapshot, read_snapshot_of
-from stedi_assets.tables.staging import RunContext, stage_companion, staging
+from stedi_assets.tables.staging import RunContext, companion_at, raise_conflict, stage_companion, staging
 from stedi_assets.transforms.changes import changed_people
 from stedi_assets.transforms.people import holders
 from stedi_assets.verification.rules import auditor
@@ -123,21 +124,17 @@ def publish_landing(
     withdrawn = withdraw_first(session, lake, landing, run) if source is _CUSTOMERS else Withdrawn()
     require_all_files(source, landing)
     delivery = {**landing.delivery(), "withdrawn": asdict(withdrawn)}
+    if read_snapshot_of(lake, source.landing) != landing.previous:
+        raise_conflict(source.landing, source.landing)
     named = landing.previous.inputs if landing.previous else {}
-    quarantine_days = frozenset[str]() if landing.adds_quarantined else None
+    inputs = {name: companion_at(lake, ALL_TABLES[name], snapshot) for name, snapshot in named.items()}
     with ExitStack() as stages:
         companions = [
             stages.enter_context(stage_companion(lake, table, part, named.get(table.name), run, days=days))
-            for table, part, days in (
-                (source.quarantine, landing.quarantined, quarantine_days),
-                # Without changes, the ledger stays as it is.
-                (source.files, None, frozenset[str]())
-                if landing.is_unchanged
-                else (source.files, as_rows(source, landing.files), None),
-            )
+            for table, part, days in _changed_companions(source, landing, inputs)
         ]
-        inputs = {staged.table.name: staged.snapshot for staged in companions}
-        quarantined = companions[0].snapshot
+        inputs |= {staged.table.name: staged.snapshot for staged in companions}
+        quarantined = inputs[source.quarantine.name]
 
         def versions(landed: int) -> Mapping[str, str]:
             if source is _CUSTOMERS:
@@ -163,6 +160,19 @@ def publish_landing(
         claim_purpose(lake, run.purpose)
         make_current(lake, landed, retention=retention, companions=companions)
     return published_as(lake, landed), quarantined, withdrawn
+
+
+def _changed_companions(
+    source: Source, landing: Landing, named: Mapping[str, Snapshot]
+) -> Iterator[tuple[Table, DataFrame | pa.Table | None, Days | None]]:
+    """Yield the companions that a delivery changes, each with its rows, and with no days at all if they are added."""
+    held = named.get(source.quarantine.name)
+    days = frozenset[str]() if landing.adds_quarantined else None
+    # Nothing is added to what is there, or nothing takes the place of nothing.
+    if held is None or landing.quarantined is not None or (days is None and held.rows):
+        yield source.quarantine, landing.quarantined, days
+    if not landing.is_unchanged:
+        yield source.files, as_rows(source, landing.files), None
 
 
 def _versions_of_holders(

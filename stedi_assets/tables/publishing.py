@@ -151,7 +151,7 @@ def make_current(
     snapshots that are no longer kept, and what other runs have left.
     """
     table = staged.table
-    tables = (table, *(companion.table for companion in companions))
+    tables = (table, *companions_of(table))
     there = {each.name: lake.storage.below(each.path) for each in tables}
     for companion in companions:
         tag(lake, companion.table, companion.snapshot.id)

@@ -45,6 +45,7 @@ from stedi_assets.tables.snapshots import (
     data_files_in,
     dataset_of,
     listed_in,
+    named_snapshot,
     published,
     read_footers,
     read_snapshot_of,
@@ -122,15 +123,22 @@ def stage_companion(
     """Stage rows of a table that another table's snapshot will name; `named` is the snapshot that it names now.
 
     `days` is as for `staging`: no days at all add the rows, None replaces all that there are.
-
-    If a run died after the other table's commit, this table's `main` is behind `named`: move it there first.
     """
-    iceberg = load_or_create(lake, table)
-    if named is not None and iceberg.metadata.refs[MAIN].snapshot_id != named:
-        commit(lake, table, lambda found: found.manage_snapshots().create_branch(named, MAIN).commit())
-        iceberg.refresh()
-    before = published(lake, table, iceberg)
+    before = (
+        companion_at(lake, table, named) if named is not None else published(lake, table, load_or_create(lake, table))
+    )
     return staging(lake, table, rows, run=run, before=before, inputs={}, audit=_no_rules, days=days)
+
+
+def companion_at(lake: Lake, table: Table, named: int) -> Snapshot:
+    """Return the snapshot of a table that another table's snapshot names, and make it the current one.
+
+    It is not if a run died after the other table's commit.
+    """
+    iceberg = load(lake, table)
+    if iceberg and iceberg.metadata.refs[MAIN].snapshot_id != named:
+        commit(lake, table, lambda found: found.manage_snapshots().create_branch(named, MAIN).commit())
+    return named_snapshot(lake, table, named)
 
 
 def _no_rules(_: ds.Dataset) -> Mapping[str, int]:
