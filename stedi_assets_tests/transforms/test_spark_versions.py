@@ -1,6 +1,6 @@
-"""The transforms and the landing gate on other versions of Spark, each in a virtual environment of its own.
+"""The transforms and the landing gate on the lowest version of Spark that the project takes, newly installed.
 
-EMR 8 runs 4.0.2, AWS Glue 6.0 runs 4.1.1. Run with: `.venv/bin/pytest -m spark_versions`.
+AWS Glue 6.0 runs it. The jars of Iceberg are for Spark 4.1 alone. Run with: `.venv/bin/pytest -m spark_versions`.
 """
 
 import subprocess
@@ -14,7 +14,7 @@ TRANSFORM_TESTS = ["stedi_assets_tests/ingest/test_landing_gate.py", "stedi_asse
 
 
 @pytest.mark.spark_versions
-@pytest.mark.parametrize("version", ["4.0.2", "4.1.1", "4.3.0"])
+@pytest.mark.parametrize("version", ["4.1.1"])
 def test_the_same_code_passes_on_another_spark(version: str, tmp_path: Path) -> None:
     python = tmp_path / "venv" / "bin" / "python"
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
