@@ -13,7 +13,7 @@ from stedi_assets.contracts.tables import companions_of
 from stedi_assets.privacy.suppression import read_suppressed
 from stedi_assets.storage.errors import CorruptTableError, LakeError, WrongKey
 from stedi_assets.storage.lake import Lake
-from stedi_assets.tables.branches import MAIN, commit
+from stedi_assets.tables.branches import MAIN, commit, refs_of
 from stedi_assets.tables.catalog import forget, load, metadata_files, register
 from stedi_assets.tables.snapshots import (
     Snapshot,
@@ -93,7 +93,7 @@ def _give_up(lake: Lake, table: Table) -> None:
 
 
 def _go_back(lake: Lake, table: Table, snapshot: int) -> None:
-    commit(lake, table, lambda iceberg: iceberg.manage_snapshots().create_branch(snapshot, MAIN).commit())
+    commit(lake, table, lambda iceberg: refs_of(iceberg).create_branch(snapshot, MAIN).commit())
 
 
 def _make_known(lake: Lake, table: Table) -> None:

@@ -10,6 +10,7 @@ from stedi_assets.contracts import Table
 from stedi_assets.storage.errors import CommitConflictError, CorruptTableError
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.catalog import catalog_errors, load
+from stedi_assets.tables.transactions import QuickTransaction, append_nothing
 
 MAIN = "main"
 _TAG = "landed_"
@@ -44,6 +45,11 @@ def commit(lake: Lake, table: Table, change: Callable[[IcebergTable], object]) -
     raise CommitConflictError(msg)
 
 
+def refs_of(iceberg: IcebergTable) -> ManageSnapshots:
+    """Return what changes a table's branches and tags, in one commit."""
+    return ManageSnapshots(QuickTransaction(iceberg, autocommit=True))
+
+
 def begin_branch(lake: Lake, table: Table, name: str, base: int) -> int:
     """Create a branch from a snapshot, and return the id of its first snapshot, which has the same rows.
 
@@ -52,9 +58,9 @@ def begin_branch(lake: Lake, table: Table, name: str, base: int) -> int:
     """
 
     def begin(iceberg: IcebergTable) -> None:
-        with iceberg.transaction() as beginning:
+        with QuickTransaction(iceberg) as beginning:
             ManageSnapshots(beginning).create_branch(base, name).commit()
-            beginning.append(iceberg.schema().as_arrow().empty_table(), branch=name)
+            append_nothing(beginning, name)
 
     return _tip(table, commit(lake, table, begin), name)
 
@@ -65,12 +71,13 @@ def seal(lake: Lake, table: Table, branch: str, tip: int, summary: dict[str, str
     Raises `CommitConflictError` if the branch is gone or not at `tip`.
     """
 
-    def append_nothing(iceberg: IcebergTable) -> None:
+    def describe(iceberg: IcebergTable) -> None:
         if _tip(table, iceberg, branch) != tip:
             raise _dropped(table)
-        iceberg.append(iceberg.schema().as_arrow().empty_table(), snapshot_properties=summary, branch=branch)
+        with QuickTransaction(iceberg) as sealing:
+            append_nothing(sealing, branch, summary)
 
-    return _tip(table, commit(lake, table, append_nothing), branch)
+    return _tip(table, commit(lake, table, describe), branch)
 
 
 def fast_forward(lake: Lake, table: Table, branch: str, tip: int, base: int | None) -> bool:
@@ -88,7 +95,7 @@ def fast_forward(lake: Lake, table: Table, branch: str, tip: int, base: int | No
         may = not descends(iceberg, main, tip) if base is None else main == base and descends(iceberg, tip, base)
         moved = branch in refs and refs[branch].snapshot_id == tip and may
         if moved:
-            iceberg.manage_snapshots().create_branch(tip, MAIN).remove_branch(branch).commit()
+            refs_of(iceberg).create_branch(tip, MAIN).remove_branch(branch).commit()
 
     commit(lake, table, move)
     return moved
@@ -99,7 +106,7 @@ def go_back(lake: Lake, table: Table, published: int, base: int) -> None:
 
     def move(iceberg: IcebergTable) -> None:
         if iceberg.metadata.refs[MAIN].snapshot_id == published:
-            iceberg.manage_snapshots().create_branch(base, MAIN).commit()
+            refs_of(iceberg).create_branch(base, MAIN).commit()
 
     commit(lake, table, move)
 
@@ -109,7 +116,7 @@ def tag(lake: Lake, table: Table, snapshot: int) -> None:
 
     Raises `CommitConflictError` if it is gone.
     """
-    commit(lake, table, lambda iceberg: iceberg.manage_snapshots().create_tag(snapshot, tag_of(snapshot)).commit())
+    commit(lake, table, lambda iceberg: refs_of(iceberg).create_tag(snapshot, tag_of(snapshot)).commit())
 
 
 def untag(lake: Lake, table: Table, snapshot: int) -> None:
@@ -117,7 +124,7 @@ def untag(lake: Lake, table: Table, snapshot: int) -> None:
 
     def remove(iceberg: IcebergTable) -> None:
         if tag_of(snapshot) in iceberg.metadata.refs:
-            iceberg.manage_snapshots().remove_tag(tag_of(snapshot)).commit()
+            refs_of(iceberg).remove_tag(tag_of(snapshot)).commit()
 
     commit(lake, table, remove)
 

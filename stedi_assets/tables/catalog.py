@@ -24,6 +24,7 @@ from pyiceberg.exceptions import (
 )
 from pyiceberg.io import FileIO
 from pyiceberg.table import Table as IcebergTable
+from pyiceberg.table.refs import MAIN_BRANCH
 from pyspark.sql import SparkSession
 
 from stedi_assets.contracts import Table
@@ -32,6 +33,7 @@ from stedi_assets.storage.errors import CatalogError, CorruptTableError, LakeErr
 from stedi_assets.storage.lake import DATABASE, Lake, is_on_s3
 from stedi_assets.tables.ddl import FORMAT, PROPERTIES, partitions_of, schema_of
 from stedi_assets.tables.file_io import LakeFileIO, cannot_be_reached
+from stedi_assets.tables.transactions import append_nothing
 
 NAME = "lake"
 # The ending of metadata files' names.
@@ -139,7 +141,7 @@ def create(lake: Lake, table: Table) -> IcebergTable:
                 properties=PROPERTIES,
             )
             # A branch must begin from a snapshot.
-            beginning.append(beginning.table_metadata.schema().as_arrow().empty_table())
+            append_nothing(beginning, MAIN_BRANCH)
             beginning.commit_transaction()
     made = load(lake, table)
     if made is None:

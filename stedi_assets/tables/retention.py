@@ -12,7 +12,7 @@ from pyiceberg.table.update import AssertRefSnapshotId
 from stedi_assets.contracts import Table
 from stedi_assets.storage.errors import LakeError
 from stedi_assets.storage.lake import Lake
-from stedi_assets.tables.branches import MAIN, commit, descends, tag_of
+from stedi_assets.tables.branches import MAIN, commit, descends, refs_of, tag_of
 from stedi_assets.tables.catalog import load
 from stedi_assets.tables.file_io import cannot_be_reached, path_of
 from stedi_assets.tables.snapshots import as_published
@@ -128,7 +128,7 @@ def _checksum(path: str) -> str:
 
 
 def _drop_refs(iceberg: IcebergTable, goes: Callable[[str, SnapshotRef], bool]) -> None:
-    change = iceberg.manage_snapshots()
+    change = refs_of(iceberg)
     going = {name: ref for name, ref in iceberg.metadata.refs.items() if goes(name, ref)}
     for name, ref in going.items():
         is_tag = ref.snapshot_ref_type is SnapshotRefType.TAG

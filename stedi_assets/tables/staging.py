@@ -30,6 +30,7 @@ from stedi_assets.tables.branches import (
     begin_branch,
     commit,
     descends,
+    refs_of,
     require_descent,
     seal,
 )
@@ -50,6 +51,7 @@ from stedi_assets.tables.snapshots import (
     read_footers,
     read_snapshot_of,
 )
+from stedi_assets.tables.transactions import QuickTransaction
 
 # Counts the violations of each rule in what was written; by day, if the rule only warns about readings.
 Audit = Callable[[ds.Dataset], Mapping[str, "int | Mapping[str, int]"]]
@@ -137,7 +139,7 @@ def companion_at(lake: Lake, table: Table, named: int) -> Snapshot:
     """
     iceberg = load(lake, table)
     if iceberg and iceberg.metadata.refs[MAIN].snapshot_id != named:
-        commit(lake, table, lambda found: found.manage_snapshots().create_branch(named, MAIN).commit())
+        commit(lake, table, lambda found: refs_of(found).create_branch(named, MAIN).commit())
     return named_snapshot(lake, table, named)
 
 
@@ -371,8 +373,9 @@ def _write_arrow(lake: Lake, table: Table, rows: pa.Table | None, branch: str, d
     def replace_rows(iceberg: IcebergTable) -> None:
         tip = iceberg.snapshot_by_name(branch)
         held = tip.summary.additional_properties.get("total-records", "0") if tip and tip.summary else "0"
-        # PyIceberg warns if a table has nothing to replace.
-        (iceberg.append if held == "0" or days is not None else iceberg.overwrite)(rows, branch=branch)
+        with QuickTransaction(iceberg) as writing:
+            # PyIceberg warns if a table has nothing to replace.
+            (writing.append if held == "0" or days is not None else writing.overwrite)(rows, branch=branch)
 
     commit(lake, table, replace_rows)
     return counts

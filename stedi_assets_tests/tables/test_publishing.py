@@ -106,13 +106,16 @@ def rows_kept(lake: Lake) -> list[int]:
 # --- What is current --------------------------------------------------------------------------------------------------
 
 
-def test_the_days_that_a_run_computed_are_of_that_run_alone(lake: Lake) -> None:
-    """When people leave, the table is published again: then the checks must look at all of it."""
+def test_the_days_to_check_are_those_of_the_run(lake: Lake) -> None:
+    """When people leave, the table is published again, and again by the same run: then the checks look at both."""
     publish_readings(lake, few(3))
-    sealed = publish_readings(lake, None, days=frozenset()).snapshot
+    second, third = (replace(RUN, run_id=name) for name in ("second", "third"))
+    sealed = publish_readings(lake, None, days=frozenset(), run=second).snapshot
     assert (sealed.rows, sealed.computed) == (3, [])
-    fewer = republish(lake, PHONE, sealed, few(2), run=replace(RUN, run_id="another"))
+    fewer = republish(lake, PHONE, sealed, few(2), run=third)
     assert (fewer.rows, fewer.computed) == (2, None)
+    assert publish_readings(lake, None, days=frozenset(), run=third).snapshot.computed is None
+    assert publish_readings(lake, None, days=frozenset(), run=second).snapshot.computed == []
 
 
 def test_a_published_table_says_what_it_is(spark: SparkSession, lake: Lake) -> None:
