@@ -666,6 +666,7 @@ def test_a_commit_whose_answer_is_lost_is_published(server: S3Server, make: Make
             assert run_read(place) == run
 
 
+@pytest.mark.matrix
 def test_the_loser_of_a_race_says_so_and_the_table_stays_whole(
     place: OnS3, session: SparkSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -966,6 +967,7 @@ def test_without_the_right_to_delete_versions_nobody_leaves_unnoticed(
     assert tables_with_ada(place) == set()
 
 
+@pytest.mark.matrix
 def test_a_stage_that_may_not_be_removed_is_explained(place: OnS3, monkeypatch: pytest.MonkeyPatch) -> None:
     place.put(SOURCES["customer"], "one.json", lines(customer("ada", CONSENTED, CONSENTED)))
     deny_deleting(monkeypatch, b"/landing_table/_stage-")

@@ -101,6 +101,7 @@ def test_what_a_file_once_said_is_not_unsaid_by_another(lake: Lake, spark_resour
     assert people(lake) == ["ben"]
 
 
+@pytest.mark.matrix
 def test_a_quarantined_record_stays_until_its_person_can_be_read_in_its_file(
     lake: Lake, spark_resource: SparkResource
 ) -> None:

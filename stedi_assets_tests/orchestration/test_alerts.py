@@ -68,6 +68,7 @@ def told_of(result: dg.ExecuteInProcessResult, instance: dg.DagsterInstance) -> 
     return Recorder.told
 
 
+@pytest.mark.matrix
 def test_a_run_in_which_all_is_well_is_not_worth_a_word(
     lake: Lake, spark_resource: SparkResource, instance: dg.DagsterInstance
 ) -> None:

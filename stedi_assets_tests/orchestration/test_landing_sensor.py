@@ -278,6 +278,7 @@ def test_nothing_is_made_of_a_table_with_a_failing_check(watched: Watched, spark
     assert current(watched.lake, TABLES["step_trainer_trusted"]).id == before
 
 
+@pytest.mark.matrix
 def test_new_customers_wait_for_nobody_and_others_for_them(empty: Watched, spark_resource: SparkResource) -> None:
     """Of sources that arrive one after the other, whatever can be made is made."""
     empty.put("customer", "one.json", lines(customer("ada", CONSENTED, CONSENTED, "device-of-ada")))
@@ -710,6 +711,7 @@ def test_a_damaged_table_is_told_of_and_not_taken_for_an_empty_one(watched: Watc
     assert [subject for subject, _ in Recorder.told] == ["The landing folders cannot be watched"]
 
 
+@pytest.mark.matrix
 def test_a_name_that_is_no_utf_8_is_an_error_of_its_file_alone(watched: Watched, spark_resource: SparkResource) -> None:
     folder = os.fsencode(root_of(watched.lake) / "accelerometer" / "landing")
     path = os.path.join(folder, b"caf\xe9.json")

@@ -87,7 +87,8 @@ def test_nothing_of_the_old_tables_is_left(old: Lake) -> None:
     ]
 
 
-@pytest.mark.parametrize("after", [2, *(pytest.param(after, marks=pytest.mark.matrix) for after in (0, 1, 3))])
+@pytest.mark.matrix
+@pytest.mark.parametrize("after", range(4))
 def test_one_that_dies_is_finished_by_the_next(
     after: int, old: Lake, spark_resource: SparkResource, monkeypatch: pytest.MonkeyPatch
 ) -> None:

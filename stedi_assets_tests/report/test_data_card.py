@@ -121,6 +121,7 @@ def test_no_publication_waits_for_it(
     assert "left out: not known" in card_of(lake)
 
 
+@pytest.mark.matrix
 def test_nobodys_leaving_waits_for_it(
     lake: Lake, spark_resource: SparkResource, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -102,6 +102,7 @@ def test_pictures_of_few_are_not_given_to_dagster(built: Lake, spark_resource: S
     assert {path.name for path in folder.glob("*.png")} == PICTURES
 
 
+@pytest.mark.matrix
 def test_where_readings_have_nobody_the_funnel_goes_without_them(lake: Lake, spark_resource: SparkResource) -> None:
     write_ada_and_ben(lake)
     assert materialise(lake, spark_resource, Policy(match_on=MatchOn.TIMESTAMP)).success
@@ -110,6 +111,7 @@ def test_where_readings_have_nobody_the_funnel_goes_without_them(lake: Lake, spa
     assert "have device readings" not in {step.name for step in steps}
 
 
+@pytest.mark.matrix
 def test_tables_of_two_moments_are_not_drawn_together(lake: Lake, spark_resource: SparkResource) -> None:
     write_ada_and_ben(lake)
     assert materialise(lake, spark_resource).success
@@ -137,6 +139,7 @@ def test_pictures_go_with_the_next_publication(lake: Lake, spark_resource: Spark
     assert not kept.exists()
 
 
+@pytest.mark.matrix
 def test_a_table_without_rows_is_drawn_all_the_same(lake: Lake, spark_resource: SparkResource) -> None:
     write_ada_and_ben(lake)
     (root_of(lake) / "customer" / "landing" / "one.json").write_bytes(lines(customer("ada", CONSENTED, None)))

@@ -116,6 +116,7 @@ def test_what_is_no_address_is_refused_and_not_shown(
 # --- PostgreSQL -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.matrix
 @needs_postgresql
 def test_a_lake_with_its_catalog_in_postgresql_is_as_any_other(
     in_postgresql: Lake, spark_resource: SparkResource, database: PostgreSQL, tmp_path: Path

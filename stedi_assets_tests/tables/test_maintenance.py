@@ -21,10 +21,12 @@ from stedi_assets.tables.publishing import republish
 from stedi_assets.tables.retention import Retention, left_behind, referenced
 from stedi_assets.tables.snapshots import current, current_dataset, data_paths, named_snapshot
 from stedi_assets.tables.staging import RunContext
+from stedi_assets_tests.support.kept_lakes import KeptLake
 from stedi_assets_tests.support.lakes import (
     INSTANTS,
     failed_checks,
     lines,
+    local_lake,
     materialise,
     phone_reading,
     resources,
@@ -52,9 +54,10 @@ def deliver(lake: Lake, name: str, *, broken: bool = True) -> None:
     (root_of(lake) / PHONES.raw_path / name).write_bytes(lines(*([record] if broken else []), good))
 
 
-@pytest.fixture
-def scattered(lake: Lake, spark_resource: SparkResource) -> Lake:
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory, spark_resource: SparkResource) -> KeptLake:
     """A lake whose phone readings, and their quarantine, have arrived in many small files."""
+    lake = local_lake(tmp_path_factory.mktemp("scattered") / "lake")
     write_ada_and_ben(lake)
     assert materialise(lake, spark_resource).success
     phones = dg.AssetSelection.assets(PHONES.landing.name)
@@ -62,7 +65,13 @@ def scattered(lake: Lake, spark_resource: SparkResource) -> Lake:
         deliver(lake, "a" * number + ".json")
         assert materialise(lake, spark_resource, tables=phones).success
     assert materialise(lake, spark_resource).success
-    return lake
+    return KeptLake.of(lake)
+
+
+@pytest.fixture
+def scattered(kept: KeptLake) -> Lake:
+    """That lake, as it was built."""
+    return kept.restored()
 
 
 def no_spark() -> NoReturn:
