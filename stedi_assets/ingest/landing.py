@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
+from itertools import accumulate
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -94,6 +95,7 @@ def land(
     settled_before: int | None = None,
     code: str = "",
     full: bool = False,
+    most_bytes: int | None = None,
     read_again: Callable[[Snapshot, FileReport], bool] = lambda _, __: False,
     log: Callable[[str], None] = lambda _: None,
 ) -> Landing:
@@ -103,7 +105,8 @@ def land(
     or unreadable from now on, or whose superseded records may go. Files that have changed since `settled_before`, in
     epoch milliseconds, are left for a later run; what was landed from them before stays. All files are read with
     `full`, or if the table was made by another version of the code than `code`; files that have not changed, if
-    `read_again` says so. `name_key` returns the secret that hides file names which could hold personal data.
+    `read_again` says so. Of a backlog of readings, files of `most_bytes` are read; the others are left for a later run.
+    `name_key` returns the secret that hides file names which could hold personal data.
 
     Raises `LakeError` if there are no landing files, and `ContractBroken` if not every byte is accounted for.
     """
@@ -111,6 +114,8 @@ def land(
     lake.storage.require_writable()
     forget = frozenset(alias(path, name_key) for path in forget) | forget
     plan = _plan(lake, source, code, settled_before, name_key, full=full, read_again=read_again)
+    if most_bytes is not None:
+        plan = plan.in_a_bite(source, most_bytes)
     stage = Stage.begin(lake, source.landing)
     log(
         f"{source.name}: reading {len(plan.reading):,} of {len(plan.listing.files):,} files, "
@@ -140,6 +145,31 @@ class _Plan:
     kept: Sequence[FileReport]
     removed: Sequence[FileReport]
     full: bool
+
+    def in_a_bite(self, source: Source, most_bytes: int) -> "_Plan":
+        """Return the plan to read files of so many bytes at the most, or one; the rest is left for a later run.
+
+        Everything is read if it is to be from scratch, if files are gone, which might have other names now, and of
+        customers: any of their files may hold a withdrawal.
+        """
+        there = {file.name for file in self.listing.files}
+        if self.full or not source.landing.instant or any(file.path not in there for file in self.removed):
+            return self
+        sizes = accumulate(file.size for file in self.reading)
+        taken = [file for file, so_far in zip(self.reading, sizes, strict=True) if so_far <= most_bytes]
+        left = {file.name for file in self.reading[max(1, len(taken)) :]}
+        listing = replace(
+            self.listing,
+            files=tuple(file for file in self.listing.files if file.name not in left),
+            unsettled=(*self.listing.unsettled, *sorted(left)),
+        )
+        return replace(
+            self,
+            listing=listing,
+            reading=[file for file in self.reading if file.name not in left],
+            kept=[*self.kept, *(file for file in self.removed if file.path in left)],
+            removed=[file for file in self.removed if file.path not in left],
+        )
 
 
 def _plan(

@@ -44,8 +44,8 @@ class Found:
 class Listing:
     """The files to read, in order of their paths, and those passed over, under names that may be shown.
 
-    `unsettled` are the names of files that may still be being written, and are left for later. `dated_ahead` are those
-    dated in the future.
+    `unsettled` are the names of files that are left for later, mostly because they may still be being written.
+    `dated_ahead` are those dated in the future.
     """
 
     files: tuple[LandingFile, ...]

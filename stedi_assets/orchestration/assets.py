@@ -189,6 +189,7 @@ def _landing_asset(source: Source) -> dg.AssetsDefinition:
                 settled_before=config.settled_before,
                 code=code_version(source.landing),
                 full=_is_full(context, config),
+                most_bytes=lake.most_bytes_per_run,
                 log=context.log.info,
             )
 

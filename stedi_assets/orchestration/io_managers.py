@@ -122,6 +122,9 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     match_on: MatchOn = Field(default=MatchOn.CUSTOMER_AND_TIMESTAMP)
     published_time: PublishedTime = Field(default=PublishedTime.MILLISECOND)
     purpose: Purpose = Field(default=Purpose.PRODUCTION)
+    most_bytes_per_run: int | None = Field(
+        default=None, description="Of how many bytes of a source's new files are read in one run."
+    )
     kept_snapshots: int = Field(default=2, description="How many snapshots of a table stay.")
     kept_for_readers_minutes: int = Field(default=60, description="How long a replaced snapshot stays at least.")
 

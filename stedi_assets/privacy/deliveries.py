@@ -47,6 +47,7 @@ def land_without_erased(
     settled_before: int | None = None,
     code: str = "",
     full: bool = False,
+    most_bytes: int | None = None,
     log: Callable[[str], None] = lambda _: None,
 ) -> Landing:
     """Land a source's raw files; records of erased people are left out, and counted.
@@ -71,6 +72,7 @@ def land_without_erased(
         settled_before=settled_before,
         code=code,
         full=full,
+        most_bytes=most_bytes,
         read_again=read_again,
         log=log,
     )

@@ -9,16 +9,21 @@ import dagster as dg
 import pytest
 from pyspark.sql import SparkSession
 
-from stedi_assets.contracts import SOURCES, TABLES
+from stedi_assets.contracts import SOURCES, TABLES, Purpose
 from stedi_assets.ingest import landing as landing_module
+from stedi_assets.ingest.landing import Landing, land
 from stedi_assets.ingest.landing_files import list_landing_files
 from stedi_assets.orchestration.spark_resource import SparkResource
+from stedi_assets.privacy.deliveries import publish_landing
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.file_reports import read_file_reports
-from stedi_assets.tables.snapshots import current, read_snapshot, read_snapshot_of
-from stedi_assets_tests.support.lakes import materialise, root_of
+from stedi_assets.tables.retention import Retention
+from stedi_assets.tables.snapshots import current, current_dataset, read_snapshot, read_snapshot_of
+from stedi_assets.tables.staging import RunContext
+from stedi_assets_tests.support.lakes import INSTANTS, lines, materialise, phone_reading, root_of
 
 CUSTOMER = SOURCES["customer"]
+RUN = RunContext("run-1", Purpose.PRODUCTION, as_of=1_700_000_000_000)
 
 
 def record(name: str) -> bytes:
@@ -145,3 +150,58 @@ def test_a_file_that_changes_while_it_is_read_is_left_out_and_named(
     assert landed_files(lake, spark) == {"2022/two.json": 2}
     errors = {file.path: file.error for file in read_file_reports(lake, CUSTOMER, snapshot) if file.error}
     assert errors == {"one.json": "it was replaced, cut or removed while it was being read"}
+
+
+# --- A backlog --------------------------------------------------------------------------------------------------------
+
+PHONES = SOURCES["accelerometer"]
+
+
+def land_a_bite(lake: Lake, spark: SparkSession, most_bytes: int, **options: Any) -> Landing:
+    """Land phone readings of so many bytes at the most, and publish them."""
+    landing = land(lambda: spark, lake, PHONES, most_bytes=most_bytes, **options)
+    try:
+        publish_landing(lambda: spark, lake, PHONES, landing, RUN, Retention())
+    finally:
+        landing.stage.discard()
+    return landing
+
+
+def readings_of(lake: Lake) -> list[int]:
+    return sorted(current_dataset(lake, PHONES.landing.name).to_table()["timestamp"].to_pylist())
+
+
+def test_a_backlog_of_readings_is_landed_in_bites(lake: Lake, spark: SparkSession) -> None:
+    folder = root_of(lake) / PHONES.raw_path
+    folder.mkdir(parents=True)
+    reading = [lines(phone_reading("ada", INSTANTS[0] + number)) for number in range(7)]
+    for number in range(5):
+        (folder / f"{number}.json").write_bytes(reading[number])
+    size = len(reading[0])
+
+    # As many whole files as there is room for, or one.
+    for most, landed, left in ((2 * size, 2, 3), (2 * size + 1, 4, 1), (1, 5, 0)):
+        landing = land_a_bite(lake, spark, most)
+        assert (len(readings_of(lake)), len(landing.listing.unsettled)) == (landed, left)
+    assert land_a_bite(lake, spark, 1).is_unchanged
+
+    # What has changed and must wait keeps its rows.
+    (folder / "1.json").write_bytes(reading[5])
+    (folder / "3.json").write_bytes(reading[6])
+    land_a_bite(lake, spark, 1)
+    assert readings_of(lake) == [INSTANTS[0] + number for number in (0, 2, 3, 4, 5)]
+    land_a_bite(lake, spark, 1)
+    assert readings_of(lake) == [INSTANTS[0] + number for number in (0, 2, 4, 5, 6)]
+
+    # A renamed file is not taken for a lost one, and what is made from scratch is made whole.
+    (folder / "0.json").rename(folder / "9.json")
+    (folder / "4.json").rename(folder / "8.json")
+    assert land_a_bite(lake, spark, 1).gone == ()
+    assert land_a_bite(lake, spark, 1, full=True).listing.unsettled == ()
+    assert readings_of(lake) == [INSTANTS[0] + number for number in (0, 2, 4, 5, 6)]
+
+
+def test_no_file_of_customers_has_to_wait(lake: Lake, spark: SparkSession, folder: Path) -> None:
+    landing = land(lambda: spark, lake, CUSTOMER, most_bytes=1)
+    landing.stage.discard()
+    assert len(landing.read) == len(list(folder.rglob("*.json"))) == 2
