@@ -8,6 +8,7 @@ from pyiceberg.table import Table as IcebergTable
 from pyiceberg.table.refs import SnapshotRef, SnapshotRefType
 from pyiceberg.table.snapshots import Snapshot as IcebergSnapshot
 from pyiceberg.table.update import AssertRefSnapshotId
+from pyiceberg.table.update.snapshot import ExpireSnapshots
 
 from stedi_assets.contracts import Table
 from stedi_assets.storage.errors import LakeError
@@ -16,6 +17,7 @@ from stedi_assets.tables.branches import MAIN, commit, descends, refs_of, tag_of
 from stedi_assets.tables.catalog import load
 from stedi_assets.tables.file_io import cannot_be_reached, path_of
 from stedi_assets.tables.snapshots import as_published
+from stedi_assets.tables.transactions import QuickTransaction
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,7 @@ def _remove_snapshots(iceberg: IcebergTable, goes: Callable[[int], bool]) -> int
     snapshots = [snapshot.snapshot_id for snapshot in iceberg.metadata.snapshots]
     going = [snapshot for snapshot in snapshots if goes(snapshot)]
     if going:
-        expiry = iceberg.maintenance.expire_snapshots().by_ids(going)
+        expiry = ExpireSnapshots(QuickTransaction(iceberg, autocommit=True)).by_ids(going)
         # Fail if another process has tagged one meanwhile: PyIceberg would remove the tag with the snapshot.
         expiry._requirements += tuple(AssertRefSnapshotId(ref=tag_of(snapshot)) for snapshot in going)  # noqa: SLF001  (PyIceberg has no public way to add a requirement)
         expiry.commit()

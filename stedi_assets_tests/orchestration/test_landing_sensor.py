@@ -590,6 +590,7 @@ def test_customers_whose_file_cannot_be_read_are_tried_until_it_can(
     assert watched.why_not() == "Every table is made of what is there."
 
 
+@pytest.mark.matrix
 def test_an_unreadable_file_that_may_be_forgotten_is_tried_no_more(
     watched: Watched, spark_resource: SparkResource
 ) -> None:

@@ -119,6 +119,7 @@ def test_the_checks_pass_on_what_is_stored_and_fail_on_what_was_tampered_with(
     assert "Somebody has changed the stored files" in printed
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("built_before", [False, pytest.param(True, marks=pytest.mark.matrix)])
 def test_two_rebuilds_at_once_leave_tables_that_pass_every_check(
     built_before: bool,  # noqa: FBT001  # a case
@@ -187,6 +188,7 @@ def test_no_usable_java_gives_one_clear_message(tmp_path: Path) -> None:
     assert not JAVA_TRACES.search(failed.stdout + failed.stderr)
 
 
+@pytest.mark.matrix
 def test_a_full_disk_gives_one_clear_message_and_leaves_the_tables(tmp_path: Path) -> None:
     """A lake on a file system of 16 MB with room for the landing files, and hardly any for tables."""
     lake = tmp_path / "lake"
@@ -207,6 +209,7 @@ def test_a_full_disk_gives_one_clear_message_and_leaves_the_tables(tmp_path: Pat
         subprocess.run(["umount", lake], check=True)
 
 
+@pytest.mark.matrix
 def test_broken_files_leave_no_value_in_what_is_printed(tmp_path: Path) -> None:
     """Every broken customer record there is, through a whole run: no e-mail, name or phone number comes out."""
     folder = tmp_path / "lake" / "customer" / "landing"

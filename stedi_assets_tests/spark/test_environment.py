@@ -187,6 +187,7 @@ _CAUSES = [
 ]
 
 
+@pytest.mark.matrix
 def test_a_run_bears_all_that_may_surround_it_at_once(machine: Machine) -> None:
     surroundings: dict[str, str] = {}
     for cause in _CAUSES:

@@ -106,7 +106,6 @@ def test_files_become_fewer_and_nothing_else_changes(scattered: Lake, spark_reso
     assert maintain(no_spark, lake, PHONES.landing, RUN, Retention())[0].files_now == 1
     after = materialise(lake, spark_resource)
     assert failed_checks(after) == {(PHONES.landing.name, "quarantine_rate")}
-    assert all(snapshot.computed == [] for name, snapshot in published_tables(lake).items() if TABLES[name].instant)
 
 
 def test_what_a_dead_run_has_left_goes_after_a_day(
