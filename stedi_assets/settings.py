@@ -190,10 +190,10 @@ class Settings(BaseSettings):
         description="the Maven repository that Spark's jars are fetched from, such as a mirror; a user and a password "
         "may stand in it",
     )
-    most_bytes_per_run: _FromOne = Field(
-        default=20_000_000_000,
-        description="how much of a backlog of readings one run takes, in bytes as the files lie; the sensor requests "
-        "the next run for the rest",
+    most_gigabytes_per_run: _FromOne = Field(
+        default=20,
+        description="how much of a backlog of readings one run takes, as the files lie; the sensor requests the next "
+        "run for the rest",
     )
     keep_snapshots: _FromOne = Field(default=2, description="how many snapshots of a table stay")
     keep_for_readers_minutes: _FromNone = Field(default=60, description="how long a replaced snapshot stays at least")
