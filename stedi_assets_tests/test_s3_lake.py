@@ -44,7 +44,7 @@ from stedi_assets.orchestration.erasure_job import erase_person
 from stedi_assets.orchestration.io_managers import LandingIOManager, ParquetIOManager
 from stedi_assets.orchestration.s3_lake import S3LakeResource
 from stedi_assets.orchestration.spark_resource import SparkResource
-from stedi_assets.privacy.deliveries import land_without_erased
+from stedi_assets.privacy.deliveries import land_without_erased, publish_landing
 from stedi_assets.privacy.repair import Keys, repair
 from stedi_assets.privacy.suppression import person_hash
 from stedi_assets.storage import s3 as s3_module
@@ -54,6 +54,7 @@ from stedi_assets.storage.names import alias
 from stedi_assets.storage.s3 import S3Bucket
 from stedi_assets.tables import branches, publishing
 from stedi_assets.tables.catalog import forget, load, session_of
+from stedi_assets.tables.maintenance import maintain
 from stedi_assets.tables.publishing import publish
 from stedi_assets.tables.retention import Retention, referenced
 from stedi_assets.tables.snapshots import Snapshot, current, current_dataset, read_current, read_snapshot_of
@@ -64,6 +65,7 @@ from stedi_assets_tests.support import fault_proxy
 from stedi_assets_tests.support.fault_proxy import TRANSIENT, FaultProxy, Kind
 from stedi_assets_tests.support.lakes import (
     CONSENTED,
+    INSTANTS,
     TRACES_OF_ADA,
     customer,
     device_reading,
@@ -974,3 +976,20 @@ def test_a_stage_that_may_not_be_removed_is_explained(place: OnS3, monkeypatch: 
     failed = place.materialise(dg.AssetSelection.assets("customer_landing").without_checks())
     assert not failed.success
     assert why(failed).startswith("S3 denies DeleteObjectVersion (AccessDenied): s3://"), why(failed)
+
+
+def test_small_files_become_few_on_s3_too(place: OnS3) -> None:
+    source = SOURCES["accelerometer"]
+    run = RunContext("run", Purpose.PRODUCTION, as_of=1_700_000_000_000)
+    for number in range(5):
+        reading = lines(phone_reading("ada", INSTANTS[0] + number))
+        place.lake.storage.write(f"{source.raw_path}/{number}.json", reading)
+        landing = land(lambda: place.spark.spark_session, place.lake, source)
+        try:
+            publish_landing(lambda: place.spark.spark_session, place.lake, source, landing, run, Retention())
+        finally:
+            landing.stage.discard()
+    (done, *_) = maintain(lambda: place.spark.spark_session, place.lake, source.landing, run, Retention())
+    assert (done.files_before, done.files_now) == (5, 1)
+    rows = current_dataset(place.lake, source.landing.name).to_table()
+    assert sorted(rows["timestamp"].to_pylist()) == [INSTANTS[0] + number for number in range(5)]

@@ -150,14 +150,17 @@ class _Plan:
         """Return the plan to read files of so many bytes at the most, or one; the rest is left for a later run.
 
         Everything is read if it is to be from scratch, if files are gone, which might have other names now, and of
-        customers: any of their files may hold a withdrawal.
+        customers: any of their files may hold a withdrawal. Files that have not changed and are read again do not wait:
+        the next run would not know that they are to be.
         """
         there = {file.name for file in self.listing.files}
         if self.full or not source.landing.instant or any(file.path not in there for file in self.removed):
             return self
-        sizes = accumulate(file.size for file in self.reading)
-        taken = [file for file, so_far in zip(self.reading, sizes, strict=True) if so_far <= most_bytes]
-        left = {file.name for file in self.reading[max(1, len(taken)) :]}
+        landed = {(file.path, file.fingerprint) for file in self.previous if not file.error}
+        may_wait = [file for file in self.reading if (file.name, file.fingerprint) not in landed]
+        sizes = accumulate(file.size for file in may_wait)
+        taken = [file for file, so_far in zip(may_wait, sizes, strict=True) if so_far <= most_bytes]
+        left = {file.name for file in may_wait[max(1, len(taken)) :]}
         listing = replace(
             self.listing,
             files=tuple(file for file in self.listing.files if file.name not in left),

@@ -31,6 +31,7 @@ from stedi_assets.orchestration.external_assets import observation
 from stedi_assets.orchestration.failures import as_dagster_failures
 from stedi_assets.orchestration.io_managers import LakeResource
 from stedi_assets.orchestration.jobs import rebuild_lakehouse, update_lakehouse
+from stedi_assets.orchestration.maintenance_job import maintain_lakehouse
 
 NAME = "new_landing_files"
 _TAG = "stedi/{}".format
@@ -40,7 +41,7 @@ _NAMES_SHOWN = 3
 _RUNS_LOOKED_AT = 200
 _LONG = 3600
 _UNFINISHED = [status for status in dg.DagsterRunStatus if status not in FINISHED_STATUSES]
-_JOBS_THAT_WRITE = {rebuild_lakehouse.name, update_lakehouse.name, erase_person.name}
+_JOBS_THAT_WRITE = {rebuild_lakehouse.name, update_lakehouse.name, maintain_lakehouse.name, erase_person.name}
 
 
 class WatchResource(dg.ConfigurableResource):  # type: ignore[type-arg]

@@ -18,7 +18,7 @@ from stedi_assets.ingest.landing import Landing, count_by_file, land, require_al
 from stedi_assets.ingest.landing_files import list_landing_files
 from stedi_assets.privacy.suppression import SuppressionList, change_suppressed, read_suppressed
 from stedi_assets.privacy.withdrawal import Withdrawn, withdraw_first
-from stedi_assets.storage.errors import LakeError
+from stedi_assets.storage.errors import CorruptTableError, LakeError
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.days import Days, new_versions
 from stedi_assets.tables.days_of_people import versions_of_people
@@ -121,13 +121,36 @@ def publish_landing(
 ) -> tuple[Published, Snapshot, Withdrawn]:
     """Remove people who withdrew, then publish the landing table, with the quarantine and the files that it names.
 
-    Raises `VanishedFiles` if files are gone; people who withdrew have left by then.
+    Raises `VanishedFiles` if files are gone; people who withdrew have left by then. Raises `CommitConflictError` if
+    another run has published the table meanwhile.
     """
     withdrawn = withdraw_first(session, lake, landing, run) if source is _CUSTOMERS else Withdrawn()
     require_all_files(source, landing)
-    delivery = {**landing.delivery(), "withdrawn": asdict(withdrawn)}
+    _require_unmoved(lake, source, landing)
+    try:
+        published, quarantine = _publish(session, lake, source, landing, run, retention, withdrawn)
+    except CorruptTableError:
+        # The run that was faster has removed files of ours; of a companion that it has not changed, too.
+        _require_unmoved(lake, source, landing)
+        raise
+    return published, quarantine, withdrawn
+
+
+def _require_unmoved(lake: Lake, source: Source, landing: Landing) -> None:
     if read_snapshot_of(lake, source.landing) != landing.previous:
         raise_conflict(source.landing, source.landing)
+
+
+def _publish(
+    session: Callable[[], SparkSession],
+    lake: Lake,
+    source: Source,
+    landing: Landing,
+    run: RunContext,
+    retention: Retention,
+    withdrawn: Withdrawn,
+) -> tuple[Published, Snapshot]:
+    delivery = {**landing.delivery(), "withdrawn": asdict(withdrawn)}
     named = landing.previous.inputs if landing.previous else {}
     inputs = {name: companion_at(lake, ALL_TABLES[name], snapshot) for name, snapshot in named.items()}
     with ExitStack() as stages:
@@ -161,7 +184,7 @@ def publish_landing(
         )
         claim_purpose(lake, run.purpose)
         make_current(lake, landed, retention=retention, companions=companions)
-    return published_as(lake, landed), quarantined, withdrawn
+    return published_as(lake, landed), quarantined
 
 
 def _changed_companions(

@@ -146,7 +146,7 @@ def _compacting(
         snapshot = replace(described, id=seal(lake, table, branch, tip, described.summary()))
         ours.append(snapshot.id)
         yield Staged(table, branch, before.id, snapshot, sizes, added=0, removed=0)
-    except BaseException as error:  # noqa: BLE001  (raised again, or as what it comes of)
+    except BaseException as error:  # noqa: BLE001  (`give_up` raises it, or the conflict behind it)
         give_up(lake, table, before, ours, error, lambda: discard(lake, table, branch, start, written))
 
 

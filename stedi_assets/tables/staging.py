@@ -224,7 +224,7 @@ def staging(
         removed = sum(rows for path, rows in base.items() if path not in sizes)
         written_rows = sum(file.rows for file in files)
         yield Staged(table, branch, main.snapshot_id, snapshot, sizes, written_rows, removed)
-    except BaseException as error:  # noqa: BLE001  (raised again, or as what it comes of)
+    except BaseException as error:  # noqa: BLE001  (`give_up` raises it, or the conflict behind it)
         paths = [file.path for file in files]
         give_up(lake, table, before, ours, error, lambda: discard(lake, table, branch, start, paths))
 

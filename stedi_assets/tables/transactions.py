@@ -14,7 +14,7 @@ class QuickTransaction(Transaction):
     PyIceberg 0.12 copies all snapshots of a table whenever it looks at them, some twenty times for a commit.
     """
 
-    def __init__(self, table: IcebergTable, autocommit: bool = False) -> None:  # noqa: FBT001, FBT002  (as PyIceberg has it)
+    def __init__(self, table: IcebergTable, *, autocommit: bool = False) -> None:
         super().__init__(table, autocommit)
         self._seen: tuple[Any, Any] | None = None
 

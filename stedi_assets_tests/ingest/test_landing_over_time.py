@@ -3,7 +3,7 @@
 import gzip
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import dagster as dg
 import pytest
@@ -15,6 +15,7 @@ from stedi_assets.ingest.landing import Landing, land
 from stedi_assets.ingest.landing_files import list_landing_files
 from stedi_assets.orchestration.spark_resource import SparkResource
 from stedi_assets.privacy.deliveries import publish_landing
+from stedi_assets.storage.errors import CommitConflictError, CorruptTableError
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.file_reports import read_file_reports
 from stedi_assets.tables.retention import Retention
@@ -199,6 +200,43 @@ def test_a_backlog_of_readings_is_landed_in_bites(lake: Lake, spark: SparkSessio
     assert land_a_bite(lake, spark, 1).gone == ()
     assert land_a_bite(lake, spark, 1, full=True).listing.unsettled == ()
     assert readings_of(lake) == [INSTANTS[0] + number for number in (0, 2, 4, 5, 6)]
+
+
+def test_what_is_read_again_although_it_has_not_changed_does_not_wait(lake: Lake, spark: SparkSession) -> None:
+    """Such as records of somebody who has come back after an erasure: the next run would not know of it."""
+    folder = root_of(lake) / PHONES.raw_path
+    folder.mkdir(parents=True)
+    for number in range(3):
+        (folder / f"{number}.json").write_bytes(lines(phone_reading("ada", INSTANTS[0] + number)))
+    land_a_bite(lake, spark, 1_000_000)
+    (folder / "3.json").write_bytes(lines(phone_reading("ada", INSTANTS[0] + 3)))
+    (folder / "4.json").write_bytes(lines(phone_reading("ada", INSTANTS[0] + 4)))
+    landing = land_a_bite(lake, spark, 1, read_again=lambda _, file: file.path != "1.json")
+    assert landing.read == {"0.json", "2.json", "3.json"}
+    assert landing.listing.unsettled == ("4.json",)
+    assert readings_of(lake) == [INSTANTS[0] + number for number in range(4)]
+
+
+def test_who_has_lost_to_another_run_says_so_whatever_is_gone(
+    lake: Lake, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = root_of(lake) / PHONES.raw_path
+    folder.mkdir(parents=True)
+    (folder / "one.json").write_bytes(lines(phone_reading("ada", INSTANTS[0])))
+    land_a_bite(lake, spark, 1)
+    (folder / "two.json").write_bytes(lines(phone_reading("ada", INSTANTS[1])))
+    slow = land(lambda: spark, lake, PHONES)
+
+    def removed(*_: Any, **__: Any) -> NoReturn:
+        monkeypatch.undo()
+        land_a_bite(lake, spark, 1_000_000)
+        raise CorruptTableError("a file of the quarantine is gone")
+
+    monkeypatch.setattr("stedi_assets.privacy.deliveries.stage_companion", removed)
+    with pytest.raises(CommitConflictError, match="another run has published accelerometer_landing"):
+        publish_landing(lambda: spark, lake, PHONES, slow, RUN, Retention())
+    slow.stage.discard()
+    assert readings_of(lake) == INSTANTS
 
 
 def test_no_file_of_customers_has_to_wait(lake: Lake, spark: SparkSession, folder: Path) -> None:

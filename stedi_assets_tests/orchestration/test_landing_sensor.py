@@ -28,6 +28,7 @@ from stedi_assets.orchestration.assets import ASSETS
 from stedi_assets.orchestration.checks import CHECKS
 from stedi_assets.orchestration.jobs import check_lakehouse, rebuild_lakehouse
 from stedi_assets.orchestration.landing_sensor import WatchResource, new_landing_files_sensor
+from stedi_assets.orchestration.maintenance_job import maintain_lakehouse
 from stedi_assets.orchestration.spark_resource import SparkResource
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.snapshots import current, data_paths
@@ -450,6 +451,12 @@ def test_while_a_run_is_under_way_what_arrives_waits(watched: Watched) -> None:
     watched.instance.report_run_failed(run)
     # What has not failed goes first, and alone.
     assert tables_of(watched.request()) == BELOW["customer"]
+
+
+def test_what_arrives_waits_for_a_maintenance(watched: Watched) -> None:
+    watched.put("step_trainer", "new.json", NEW["step_trainer"])
+    run = watched.instance.create_run_for_job(maintain_lakehouse, status=dg.DagsterRunStatus.STARTED)
+    assert watched.why_not().startswith(f"Run {run.run_id} is under way.")
 
 
 def test_a_run_that_only_checks_holds_nothing_up(watched: Watched) -> None:

@@ -373,9 +373,9 @@ def test_a_run_that_has_read_the_people_of_before_loses_however_late_it_switches
     left_what_was_made, checked = threading.Event(), threading.Event()
     remove, require_unmoved = _Removal.remove, publishing.require_unmoved
 
-    def wait_before_the_switch(removal: _Removal, *people: Snapshot | None) -> None:
+    def wait_before_the_switch(removal: _Removal, people: Snapshot, before: Snapshot | None = None) -> None:
         try:
-            remove(removal, *people)  # type: ignore[arg-type]  # passed on as they came
+            remove(removal, people, before)
         finally:
             left_what_was_made.set()
         checked.wait(timeout=60)

@@ -4,6 +4,7 @@ import itertools
 import pickle
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -222,6 +223,20 @@ def test_every_file_below_a_folder_is_found_hidden_or_not(storage: Storage) -> N
     assert dict(storage.below("t")) == {"t/a": 3, "t/_stage-1/b": 12, "t/data/day=1/.c.crc": 19}
     assert dict(storage.below("t/data")) == {"t/data/day=1/.c.crc": 19}
     assert dict(storage.below("nowhere")) == {}
+
+
+def test_a_file_that_was_written_since_is_told_from_older_ones(storage: Storage) -> None:
+    storage.write("table/old", b"1")
+    storage.write("table/again", b"1")
+    # S3 gives whole seconds.
+    time.sleep(1.1)
+    between = int(time.time() * 1000)
+    time.sleep(1.1)
+    storage.write("table/again", b"2")
+    storage.write("table/.new", b"1")
+    assert storage.unchanged_since("table", between) == {"table/old"}
+    assert storage.unchanged_since("table", between + 60_000) == {"table/old", "table/again", "table/.new"}
+    assert storage.unchanged_since("nothing", between) == set()
 
 
 def test_files_are_removed_for_good_by_name_and_nothing_else(storage: Storage) -> None:
