@@ -22,7 +22,7 @@ from stedi_assets.tables.days import Days, carried_over, day_of, few, made_under
 from stedi_assets.tables.days_of_people import versions_of_people
 from stedi_assets.tables.file_reports import read_file_reports
 from stedi_assets.tables.publishing import Published, mark, publish, republish
-from stedi_assets.tables.retention import Retention, snapshot_rows
+from stedi_assets.tables.retention import Retention, left_behind, snapshot_rows
 from stedi_assets.tables.snapshots import Snapshot, current, dataset, read_snapshot, read_snapshot_of
 from stedi_assets.tables.staging import RunContext
 from stedi_assets.transforms.changes import changed_people, days_of
@@ -98,7 +98,8 @@ def withdraw_first(session: Callable[[], SparkSession], lake: Lake, landing: Lan
     people = read_snapshot(spark, lake, _PEOPLE, before.id)
     leave = people.join(stay, on="email", how="left_anti")
     left = leave.count()
-    if not left and not _is_unfinished(lake, before):
+    # A run that died while it removed people may have left a file of customer_trusted that no snapshot names any more.
+    if not left and not _is_unfinished(lake, before) and not left_behind(lake, _PEOPLE):
         return Withdrawn(before.rows)
     unread = 0
     if quarantined is not None:
