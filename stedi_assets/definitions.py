@@ -11,6 +11,7 @@ from stedi_assets.contracts import TABLES, Zone
 from stedi_assets.orchestration.alerts import Notifier, check_failed, run_failed
 from stedi_assets.orchestration.assets import ASSETS, LANDING_IO, PARQUET_IO
 from stedi_assets.orchestration.checks import CHECKS, ThresholdsResource
+from stedi_assets.orchestration.doorbell import Doorbell
 from stedi_assets.orchestration.erasure_job import erase_person
 from stedi_assets.orchestration.external_assets import EXTERNAL_ASSETS
 from stedi_assets.orchestration.io_managers import LakeResource, LandingIOManager, ParquetIOManager
@@ -95,6 +96,7 @@ defs = dg.Definitions(
             attempts=_settings.sensor_attempts,
             pause_seconds=_settings.sensor_pause_seconds,
         ),
+        "doorbell": Doorbell(queue=_settings.arrivals_queue),
         "notifier": Notifier(sns_topic=_settings.alerts_sns_topic),
         LANDING_IO: LandingIOManager(lake=_lake, spark=_spark),
         PARQUET_IO: ParquetIOManager(lake=_lake, spark=_spark),

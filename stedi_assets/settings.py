@@ -23,6 +23,7 @@ from stedi_assets.storage.lake import NAMESPACE, POSSIBLE_LOCATIONS, default_cat
 DEFAULT_LAKE = "./lake"
 _DEFAULTS = Thresholds()
 _PREFIX = "STEDI_"
+_QUEUE = r"https?://[A-Za-z0-9.:-]+/[0-9]{12}/[A-Za-z0-9_-]{1,80}"
 _TOPIC = r"arn:[a-z-]+:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}"
 
 
@@ -89,6 +90,15 @@ def _topic(text: str) -> str:
     return text
 
 
+def _queue(text: str) -> str:
+    if not re.fullmatch(_QUEUE, text):
+        raise ValueError(
+            "Use the URL of a standard queue of Amazon SQS, such as "
+            "https://sqs.eu-central-1.amazonaws.com/123456789012/lake-arrivals."
+        )
+    return text
+
+
 def _repository(text: str) -> str:
     if not is_possible_repository(text):
         raise ValueError(POSSIBLE_REPOSITORIES)
@@ -99,6 +109,7 @@ _Location = Annotated[str, BeforeValidator(_location)]
 _Repository = Annotated[str, BeforeValidator(_repository)]
 _Name = Annotated[str, BeforeValidator(_name)]
 _Catalog = Annotated[str, BeforeValidator(_catalog)]
+_Queue = Annotated[str, BeforeValidator(_queue)]
 _Topic = Annotated[str, BeforeValidator(_topic)]
 _Share = Annotated[float, BeforeValidator(_share)]
 _FromNone = Annotated[int, _at_least(0)]
@@ -222,6 +233,9 @@ class Settings(BaseSettings):
     sensor_pause_seconds: _FromNone = Field(
         default=60, description="the pause before the second attempt; doubled before each further one"
     )
+    arrivals_queue: _Queue | None = _optional(
+        "none: every look lists the folders", "the URL of the Amazon SQS queue that S3 tells of new objects"
+    )
     alerts_sns_topic: _Topic | None = _optional(
         "none: the log", "the ARN of the Amazon SNS topic by which people are told"
     )
@@ -274,6 +288,8 @@ class Settings(BaseSettings):
                 "folder of this one. Use a lake on S3; or, where every machine has that folder, set "
                 "STEDI_LAKE_IS_SHARED=yes, and STEDI_CATALOG to one in PostgreSQL or behind a REST server."
             )
+        if self.arrivals_queue and not is_on_s3(self.lake):
+            yield f"STEDI_ARRIVALS_QUEUE is for a lake on S3, and STEDI_LAKE={self.lake} is a folder. Leave it out."
         yield from self._catalog_problems()
         if self.fresh_warn_hours >= self.fresh_fail_hours:
             yield (

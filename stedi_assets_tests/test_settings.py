@@ -31,6 +31,7 @@ _POSTGRESQL = "jdbc:postgresql://db.internal/lakes"
 _IN_POSTGRESQL = {"STEDI_CATALOG": _POSTGRESQL}
 _ON_A_CLUSTER = {"STEDI_SPARK_MASTER": "spark://master.internal:7077", **_IN_POSTGRESQL}
 _TOPIC = "arn:aws:sns:eu-central-1:123456789012:lake-alerts"
+_QUEUE = "https://sqs.eu-central-1.amazonaws.com/123456789012/lake-arrivals"
 _VARIABLES: dict[str, tuple[str, Mapping[str, str], Callable[[Settings], bool]]] = {
     "STEDI_LAKE": ("/data/stedi", {}, lambda s: s.lake == "/data/stedi"),
     "STEDI_LAKE_IS_SHARED": ("yes", _ON_A_CLUSTER, lambda s: s.spark_master.startswith("spark:")),
@@ -61,6 +62,7 @@ _VARIABLES: dict[str, tuple[str, Mapping[str, str], Callable[[Settings], bool]]]
     "STEDI_SETTLED_SECONDS": ("0", {}, lambda s: s.settled_seconds == 0),
     "STEDI_SENSOR_ATTEMPTS": ("1", {}, lambda s: s.sensor_attempts == 1),
     "STEDI_SENSOR_PAUSE_SECONDS": ("0", {}, lambda s: s.sensor_pause_seconds == 0),
+    "STEDI_ARRIVALS_QUEUE": (_QUEUE, _ON_S3, lambda s: s.arrivals_queue == _QUEUE),
     "STEDI_ALERTS_SNS_TOPIC": (_TOPIC, {}, lambda s: s.alerts_sns_topic == _TOPIC),
     "STEDI_FRESH_WARN_HOURS": ("1", {}, lambda s: s.fresh_warn_hours == 1),
     "STEDI_FRESH_FAIL_HOURS": ("25", {}, lambda s: s.fresh_fail_hours == 25),
@@ -109,6 +111,7 @@ def test_an_empty_environment_gives_settings_that_work_on_a_laptop() -> None:
         "settled_seconds": 10,
         "sensor_attempts": 5,
         "sensor_pause_seconds": 60,
+        "arrivals_queue": None,
         "alerts_sns_topic": None,
         "fresh_warn_hours": 24,
         "fresh_fail_hours": 48,

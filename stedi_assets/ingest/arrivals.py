@@ -6,20 +6,17 @@ because of such a memory. Only what published tables record about themselves is 
 """
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 from stedi_assets.contracts import SOURCES, TABLES, Source
 from stedi_assets.ingest.landing_files import find_landing_files
-from stedi_assets.storage.errors import LakeError
+from stedi_assets.ingest.listings import Listed
 from stedi_assets.storage.interface import Entry
 from stedi_assets.storage.lake import Lake
 from stedi_assets.storage.names import alias, no_key
 from stedi_assets.tables.file_reports import read_file_reports
 from stedi_assets.tables.snapshots import Snapshot, read_snapshot_of
-
-# S3 lists so many keys in less than half a minute, a thousand per request.
-MOST_FILES = 100_000
 
 
 @dataclass(frozen=True)
@@ -44,17 +41,17 @@ class Arrivals:
 
 
 def find_arrivals(
-    lake: Lake, settled_before: int, most_files: int = MOST_FILES, *, key: Callable[[], bytes] = no_key
+    lake: Lake, settled_before: int, listed: Listed, *, key: Callable[[], bytes] = no_key
 ) -> dict[str, Arrivals]:
-    """List every landing folder once, and return what arrived, by source. Empty folders count as well.
+    """Return what arrived, by source. Empty folders count as well.
 
-    A file has settled if it has not changed since `settled_before`, in epoch milliseconds. Files have their names from
-    `landing_files`; `key` returns the secret that hides those which could hold personal data.
+    A file has settled if it has not changed since `settled_before`, in epoch milliseconds. `listed` is what lies in the
+    landing folders. Files have their names from `landing_files`; `key` returns the secret that hides those which could
+    hold personal data.
 
-    Raises `LakeError` above `most_files` files, and `CorruptTableError` if a published table is damaged.
+    Raises `CorruptTableError` if a published table is damaged.
     """
-    count = _counter(lake, most_files)
-    return {source.name: _arrivals(lake, source, settled_before, count, key) for source in SOURCES.values()}
+    return {source.name: _arrivals(lake, source, settled_before, listed, key) for source in SOURCES.values()}
 
 
 def published_tables(lake: Lake) -> dict[str, Snapshot]:
@@ -89,16 +86,10 @@ def tables_to_make(moved: Collection[str], published: Collection[str]) -> list[s
     return made
 
 
-def _arrivals(
-    lake: Lake,
-    source: Source,
-    settled_before: int,
-    count: Callable[[Iterator[Entry]], Iterator[Entry]],
-    key: Callable[[], bytes],
-) -> Arrivals:
+def _arrivals(lake: Lake, source: Source, settled_before: int, by_source: Listed, key: Callable[[], bytes]) -> Arrivals:
     snapshot = read_snapshot_of(lake, source.landing)
     reports = read_file_reports(lake, source, snapshot) if snapshot else ()
-    listed = find_landing_files(count(lake.storage.entries(source.raw_path))).entries
+    listed = find_landing_files(by_source.get(source.name, ())).entries
     found = [replace(entry, path=alias(entry.path, key)) for entry in listed]
 
     held = {(file.path, file.fingerprint) for file in reports if not file.error or file.forgotten}
@@ -126,23 +117,3 @@ def _arrivals(
 def digest_of(*words: str) -> str:
     """Return 32 hex digits that identify words. Words that come from file names may not be valid text."""
     return hashlib.sha256("\n".join(words).encode(errors="surrogateescape")).hexdigest()[:32]
-
-
-def _counter(lake: Lake, most: int) -> Callable[[Iterator[Entry]], Iterator[Entry]]:
-    """Return a pass-through that fails once more than `most` entries have passed through it."""
-    seen = 0
-
-    def counted(entries: Iterator[Entry]) -> Iterator[Entry]:
-        nonlocal seen
-        for entry in entries:
-            seen += 1
-            if seen > most:
-                msg = (
-                    f"More than {most:,} files in the landing folders of {lake.location}: listing them again and again "
-                    "would take too long. Have their owner move old files together into fewer; or, on S3, stop this "
-                    "sensor and have S3 event notifications start update_lakehouse (docs/new-files.md says how)."
-                )
-                raise LakeError(msg)
-            yield entry
-
-    return counted

@@ -12,14 +12,13 @@ import dagster as dg
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from pydantic import Field
 
+from stedi_assets.orchestration.aws_client import AwsCallFailed, call
 from stedi_assets.orchestration.checks import FAILING, LOOKED_AT
 
 # Which attempt of the sensor a run is.
 ATTEMPT_TAG = "stedi/attempt"
 _SUBJECT_LENGTH = 100
 _RUNS_BETWEEN = 10
-# Waiting for a message blocks all sensors: Dagster calls one after the other, and each has a minute.
-_SECONDS_TO_CONNECT, _SECONDS_TO_ANSWER, _ATTEMPTS = 2, 4, 2
 _CHECKS_FAILED = "DagsterAssetCheckFailedError"
 
 
@@ -37,22 +36,18 @@ class Notifier(dg.ConfigurableResource):  # type: ignore[type-arg]
         log.warning(f"{subject}\n{message}")
         if self.sns_topic is None:
             return
-        import boto3  # noqa: PLC0415  (takes a second to load; only a topic needs it)
-        from botocore.config import Config  # noqa: PLC0415  (loads with boto3)
-        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415  (loads with boto3)
-
-        config = Config(
-            region_name=self.sns_topic.split(":")[3],
-            connect_timeout=_SECONDS_TO_CONNECT,
-            read_timeout=_SECONDS_TO_ANSWER,
-            retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
-        )
+        topic = self.sns_topic
         try:
-            boto3.client("sns", config=config).publish(
-                TopicArn=self.sns_topic, Subject=subject[:_SUBJECT_LENGTH], Message=message
+            call(
+                "sns",
+                topic.split(":")[3],
+                "publish",
+                TopicArn=topic,
+                Subject=subject[:_SUBJECT_LENGTH],
+                Message=message,
             )
-        except (BotoCoreError, ClientError) as error:
-            msg = f"Nobody was told by {self.sns_topic}: Amazon SNS cannot be used ({type(error).__name__})."
+        except AwsCallFailed as error:
+            msg = f"Nobody was told by {topic}: Amazon SNS cannot be used ({error})."
             raise MessageNotSent(msg) from None
 
 

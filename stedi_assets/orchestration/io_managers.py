@@ -237,9 +237,11 @@ class _TableIOManager(dg.ConfigurableIOManager):
         code = str((context.definition_metadata or {}).get(CODE, ""))
         return RunContext(context.run_id, lake.purpose, as_of, policy, lake.pseudonym_key, context.log.warning, code)
 
-    def _report(self, context: dg.OutputContext, published: Published, began: float) -> None:
-        context.add_output_metadata(of_publication(published, began))
-        context.log.info(published_in_words(published))
+    def _report(
+        self, context: dg.OutputContext, published: Published, began: float, landing: Landing | None = None
+    ) -> None:
+        context.add_output_metadata(of_publication(published, began, landing))
+        context.log.info(published_in_words(published, landing))
 
 
 class ParquetIOManager(_TableIOManager):
@@ -302,7 +304,7 @@ class LandingIOManager(_TableIOManager):
                     context.log.info(in_words(withdrawn))
             finally:
                 obj.stage.discard()
-        self._report(context, published, obj.began)
+        self._report(context, published, obj.began, obj)
         with as_dagster_failures():
             reasons = count_reasons(lake, source, quarantine)
         context.add_output_metadata(of_landing(obj, quarantine.rows, reasons))

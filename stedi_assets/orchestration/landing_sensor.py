@@ -6,10 +6,9 @@ was requested for, a digest of that source's files; the key of a request consist
 """
 
 import json
-import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import dagster as dg
 from dagster._core.storage.dagster_run import FINISHED_STATUSES
@@ -25,21 +24,29 @@ from stedi_assets.ingest.arrivals import (
     tables_behind,
     tables_to_make,
 )
-from stedi_assets.orchestration.alerts import ATTEMPT_TAG, MessageNotSent, Notifier
+from stedi_assets.orchestration.alerts import ATTEMPT_TAG, Notifier
+from stedi_assets.orchestration.doorbell import Doorbell
 from stedi_assets.orchestration.erasure_job import erase_person
-from stedi_assets.orchestration.external_assets import observation
 from stedi_assets.orchestration.failures import as_dagster_failures
 from stedi_assets.orchestration.io_managers import LakeResource
 from stedi_assets.orchestration.jobs import rebuild_lakehouse, update_lakehouse
+from stedi_assets.orchestration.looks import answer, look
 from stedi_assets.orchestration.maintenance_job import maintain_lakehouse
+from stedi_assets.orchestration.notices import (
+    Notified,
+    dated_ahead_in_words,
+    names_in_words,
+    notify_of_a_long_run,
+    notify_of_files_dated_ahead,
+    notify_of_gone_files,
+    read_cursor,
+)
 
 NAME = "new_landing_files"
 _TAG = "stedi/{}".format
 # Takes the place of a source's name: tables that are behind their inputs, although all files have landed.
 _TABLES = "tables"
-_NAMES_SHOWN = 3
 _RUNS_LOOKED_AT = 200
-_LONG = 3600
 _UNFINISHED = [status for status in dg.DagsterRunStatus if status not in FINISHED_STATUSES]
 _JOBS_THAT_WRITE = {rebuild_lakehouse.name, update_lakehouse.name, maintain_lakehouse.name, erase_person.name}
 
@@ -64,12 +71,16 @@ def new_landing_files_sensor(every_seconds: int) -> dg.SensorDefinition:
         "or late. Of files that are gone it tells people, and forgets none by itself.",
     )
     def new_landing_files(
-        context: dg.SensorEvaluationContext, lake: LakeResource, watch: WatchResource, notifier: Notifier
+        context: dg.SensorEvaluationContext,
+        lake: LakeResource,
+        watch: WatchResource,
+        doorbell: Doorbell,
+        notifier: Notifier,
     ) -> dg.SensorResult:
-        notified = _Notified(_read_cursor(context.cursor), notifier, context.log)
+        notified = Notified(read_cursor(context.cursor), notifier, context.log)
         try:
             with as_dagster_failures():
-                request, why = _look(context.instance, lake, watch, notified)
+                request, why = _look(context.instance, lake, watch, doorbell, notified)
         except dg.Failure as failure:
             request, why = None, failure.description or ""
             notified.keep()
@@ -82,51 +93,6 @@ def new_landing_files_sensor(every_seconds: int) -> dg.SensorDefinition:
         )
 
     return new_landing_files
-
-
-def _read_cursor(cursor: str | None) -> Mapping[str, str]:
-    """Return what people were notified of. It is only a hint, and may hold anything that was typed in."""
-    try:
-        found = json.loads(cursor or "{}")
-    except ValueError:
-        found = None
-    return found if isinstance(found, dict) else {}
-
-
-@dataclass
-class _Notified:
-    """What people are notified of, each once: a digest of what it was, by what it is about.
-
-    Likewise `observations`: what Dagster is told of raw files.
-    """
-
-    before: Mapping[str, str]
-    notifier: Notifier
-    log: logging.Logger
-    now: dict[str, str] = field(default_factory=dict)
-    observations: list[dg.AssetObservation] = field(default_factory=list)
-
-    def observe(self, found: Arrivals) -> None:
-        """Tell Dagster what a landing folder holds, unless it holds the same as at the last tick."""
-        about, state = f"raw files {found.source.name}", digest_of(found.content, str(found.unsettled))
-        if self.before.get(about) != state:
-            self.observations.append(observation(found))
-        self.now[about] = state
-
-    def once(self, about: str, state: str, subject: str, message: str) -> None:
-        """Notify people, unless they were notified of exactly this."""
-        if self.before.get(about) != digest_of(state):
-            try:
-                self.notifier.tell(subject, message, self.log)
-            except MessageNotSent as error:
-                # No run must wait for a message; the next tick tries again.
-                self.log.warning(str(error))
-                return
-        self.now[about] = digest_of(state)
-
-    def keep(self) -> None:
-        """Keep everything as it was, because it could not be looked at."""
-        self.now = dict(self.before)
 
 
 @dataclass(frozen=True)
@@ -169,18 +135,23 @@ class _Need:
 
 
 def _look(
-    instance: dg.DagsterInstance, lake: LakeResource, watch: WatchResource, notified: _Notified
+    instance: dg.DagsterInstance, lake: LakeResource, watch: WatchResource, doorbell: Doorbell, notified: Notified
 ) -> tuple[dg.RunRequest | None, str]:
     """Return the run to request, or why there is none."""
     now = time.time()
     # Before the lake is read: a run that ends meanwhile has then published, or its failure is counted.
     if record := _under_way(instance):
         notified.keep()
-        _notify_of_a_long_run(record, now, notified)
+        notify_of_a_long_run(record, now, notified)
         return None, f"Run {record.dagster_run.run_id} is under way. What has arrived waits for the next one."
     settled_before = int((now - watch.settled_seconds) * 1000)
-    arrivals = find_arrivals(lake.lake, settled_before, key=lake.suppression_key)
     published = published_tables(lake.lake)
+    seen = look(lake.lake, published, doorbell, notified)
+    arrivals: Mapping[str, Arrivals] = {}
+    if seen.listed is None:
+        notified.keep()
+    else:
+        arrivals = find_arrivals(lake.lake, settled_before, seen.listed, key=lake.suppression_key)
     runs = instance.get_run_records(dg.RunsFilter(tags={SENSOR_NAME_TAG: NAME}), limit=_RUNS_LOOKED_AT)
     needs = [
         _need(name, [found.source.landing.name], found.content, found, runs)
@@ -193,16 +164,18 @@ def _look(
         needs.append(_need(_TABLES, [*behind], digest_of(*behind.values()), None, runs))
     for found in arrivals.values():
         notified.observe(found)
-        _notify_of_gone_files(found, notified)
-        _notify_of_files_dated_ahead(found, notified)
+        notify_of_gone_files(found, notified)
+        notify_of_files_dated_ahead(found, notified)
     for need in needs:
         _notify_of_failures(need, watch, notified)
+    if seen.listed is not None:
+        answer(seen.receipts, doorbell, notified, all_landed=not needs)
 
     left = {need.name: need.seconds_left(watch, now) for need in needs}
     if due := _together([need for need in needs if left[need.name] == 0]):
         tables = tables_to_make([name for need in due for name in need.moved], published)
         return _request(due, tables, settled_before), ""
-    return None, _why_not(left, arrivals.values())
+    return None, seen.why_not if not left and seen.why_not else _why_not(left, arrivals.values())
 
 
 def _under_way(instance: dg.DagsterInstance) -> dg.RunRecord | None:
@@ -245,47 +218,11 @@ def _why_not(left: Mapping[str, float | None], arrivals: Collection[Arrivals]) -
         words.append("Every table is made of what is there.")
     if unsettled := sum(found.unsettled for found in arrivals):
         words.append(f"{unsettled:,} files may still be written.")
-    words += [_dated_ahead_in_words(found) for found in arrivals if found.dated_ahead]
+    words += [dated_ahead_in_words(found) for found in arrivals if found.dated_ahead]
     return " ".join(words)
 
 
-def _notify_of_a_long_run(record: dg.RunRecord, now: float, notified: _Notified) -> None:
-    run, hours = record.dagster_run, (now - record.create_timestamp.timestamp()) / _LONG
-    if hours >= 1:
-        message = (
-            f"Run {run.run_id} of {run.job_name} was requested {hours:,.0f} hours ago, and whatever arrives waits for "
-            "it, withdrawals too. If it has no process any more, terminate it in Dagster's UI."
-        )
-        notified.once("long run", run.run_id, "A run has been under way for long", message)
-
-
-def _notify_of_gone_files(found: Arrivals, notified: _Notified) -> None:
-    if found.gone:
-        name, landing = found.source.name, found.source.landing.name
-        message = (
-            f"{len(found.gone):,} files that {landing} was made from are gone: {_names(found.gone)}. Their records "
-            "stay in the tables. Bring them back, or say that they may go with the run config "
-            f'ops: {{{landing}: {{config: {{forget_files: ["…"]}}}}}}.'
-        )
-        notified.once(f"gone {name}", "\n".join(found.gone), f"Landing files of {name} are gone", message)
-
-
-def _notify_of_files_dated_ahead(found: Arrivals, notified: _Notified) -> None:
-    if found.dated_ahead:
-        # A machine with a wrong clock dates every file so: people are notified once.
-        subject = f"Landing files of {found.source.name} are dated in the future"
-        notified.once(f"dated ahead {found.source.name}", "", subject, _dated_ahead_in_words(found))
-
-
-def _dated_ahead_in_words(found: Arrivals) -> str:
-    return (
-        f"{len(found.dated_ahead):,} files in {found.source.raw_path} are dated in the future: "
-        f"{_names(found.dated_ahead)}. They are read without waiting until they have settled. "
-        "Set the clock of the machine that writes them, or of this one."
-    )
-
-
-def _notify_of_failures(need: _Need, watch: WatchResource, notified: _Notified) -> None:
+def _notify_of_failures(need: _Need, watch: WatchResource, notified: Notified) -> None:
     if need.failed >= watch.attempts:
         what_now = (
             "As they may hold a withdrawal, they are tried again all the same."
@@ -330,14 +267,9 @@ def _files_in_words(due: Sequence[_Need]) -> str:
     found = [need.arrivals for need in due if need.arrivals]
     files = [(f"{one.source.raw_path}/{entry.path}", entry.size) for one in found for entry in one.changed]
     paths, size = [path for path, _ in files], sum(size for _, size in files)
-    return f"{len(files):,} new or replaced files, {size:,} bytes: {_names(paths)}" if files else ""
+    return f"{len(files):,} new or replaced files, {size:,} bytes: {names_in_words(paths)}" if files else ""
 
 
 def _tables_in_words(due: Sequence[_Need]) -> str:
     behind = [name for need in due if not need.arrivals for name in need.moved]
     return f"tables behind their inputs: {', '.join(behind)}" if behind else ""
-
-
-def _names(paths: Sequence[str]) -> str:
-    more = len(paths) - _NAMES_SHOWN
-    return ", ".join(paths[:_NAMES_SHOWN]) + (f" and {more:,} more" if more > 0 else "")

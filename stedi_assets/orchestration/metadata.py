@@ -31,15 +31,17 @@ def _column(table: Table, column: Column) -> dg.TableColumn:
     )
 
 
-def of_publication(published: Published, began: float) -> dict[str, Any]:
-    """Return the metadata of a publication. `began` is by the monotonic clock."""
+def of_publication(published: Published, began: float, landing: Landing | None = None) -> dict[str, Any]:
+    """Return the metadata of a publication; of a landing table, with what landed. `began` is by the monotonic clock."""
     snapshot = published.snapshot
+    which = "days touched" if landing else "days computed"
+    has_days = published.table.instant is not None
     return {
         "dagster/row_count": snapshot.rows,
         "change": change_in_words(snapshot.rows, snapshot.previous_rows),
         "rows added": published.added,
         "rows removed": published.removed,
-        **_days(published),
+        **({which: _days(snapshot, landing), "days": len(snapshot.days)} if has_days else {}),
         "bytes": published.bytes,
         "files": published.files,
         "seconds": round(time.monotonic() - began, 1),
@@ -48,23 +50,19 @@ def of_publication(published: Published, began: float) -> dict[str, Any]:
     }
 
 
-def _days(published: Published) -> dict[str, Any]:
-    """Return how many days of a table of readings the run computed, and how many it has."""
-    if published.table.instant is None:
-        return {}
-    return {"days computed": days_computed(published.snapshot), "days": len(published.snapshot.days)}
+def in_words(published: Published, landing: Landing | None = None) -> str:
+    """Return in a line what a run made of a table; of a landing table, from how many new files."""
+    snapshot = published.snapshot
+    files = f"{landing.new_files:,} new files, " if landing else ""
+    days = f"{_days(snapshot, landing):,} of {len(snapshot.days):,} days, " if published.table.instant else ""
+    change = f"{published.added:,} rows added, {published.removed:,} removed"
+    return f"{published.table.name}: {files}{days}{change}; {snapshot.rows:,} rows"
 
 
-def days_computed(snapshot: Snapshot) -> int:
-    """Return how many days of a table of readings its run computed."""
+def _days(snapshot: Snapshot, landing: Landing | None) -> int:
+    if landing:
+        return len(landing.touched)
     return len(snapshot.days if snapshot.computed is None else snapshot.computed)
-
-
-def in_words(published: Published) -> str:
-    """Return a publication in a line."""
-    snapshot, name = published.snapshot, published.table.name
-    days = f"{days_computed(snapshot):,} of {len(snapshot.days):,} days, " if published.table.instant else ""
-    return f"{name}: {snapshot.rows:,} rows; {days}{published.added:,} rows added, {published.removed:,} removed"
 
 
 def of_landing(landing: Landing, quarantined: int, reasons: dict[str, int]) -> dict[str, Any]:

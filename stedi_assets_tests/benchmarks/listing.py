@@ -21,7 +21,8 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from stedi_assets.contracts import SOURCES, Purpose
-from stedi_assets.ingest.arrivals import MOST_FILES, find_arrivals
+from stedi_assets.ingest.arrivals import find_arrivals
+from stedi_assets.ingest.listings import list_folders
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.file_reports import FileReport, as_rows
 from stedi_assets.tables.publishing import make_current
@@ -30,6 +31,7 @@ from stedi_assets.tables.staging import RunContext, stage_companion, staging
 from stedi_assets_tests.support.s3_server import REGION, S3Server, bucket
 
 _PAGE = 1_000
+_FILES = 100_000
 _SECONDS_A_PAGE = 0.2
 _SOURCE = SOURCES["step_trainer"]
 _RUN = RunContext("a-run", Purpose.PRODUCTION)
@@ -73,7 +75,7 @@ class _Bucket(http.server.BaseHTTPRequestHandler):
 
     def _page(self, query: dict[str, str]) -> str:
         start, prefix = int(query.get("continuation-token", 0)), query["prefix"]
-        keys = range(start, min(start + _PAGE, MOST_FILES))
+        keys = range(start, min(start + _PAGE, _FILES))
         _Bucket.pages += 1
         time.sleep(_SECONDS_A_PAGE)
         listed = "".join(
@@ -81,7 +83,7 @@ class _Bucket(http.server.BaseHTTPRequestHandler):
             "<LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents>"
             for number in keys
         )
-        more = start + _PAGE < MOST_FILES
+        more = start + _PAGE < _FILES
         token = f"<NextContinuationToken>{start + _PAGE}</NextContinuationToken>" if more else ""
         return f"<ListBucketResult><IsTruncated>{str(more).lower()}</IsTruncated>{token}{listed}</ListBucketResult>"
 
@@ -107,13 +109,13 @@ def _publish(lake: Lake, fingerprints: Mapping[str, str]) -> None:
 def _seconds_for(lake: Lake) -> float:
     """Return how long a look takes, once it has seen that one file is new."""
     began = time.monotonic()
-    found = find_arrivals(lake, int(time.time() * 1000))[_SOURCE.name]
+    found = find_arrivals(lake, int(time.time() * 1000), list_folders(lake))[_SOURCE.name]
     assert (len(found.changed), found.gone) == (1, ())
     return time.monotonic() - began
 
 
 def _in_a_folder(root: Path) -> float:
-    for number in range(MOST_FILES):
+    for number in range(_FILES):
         path = root / _SOURCE.raw_path / str(number // _PAGE) / f"{number}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
@@ -135,16 +137,16 @@ def _in_a_bucket() -> float:
             "AWS_DEFAULT_REGION": REGION,
         }
         lake = Lake.at("s3://bucket/lake")
-        _publish(lake, {f"{number}.json": f'78-"{number:032x}"' for number in range(MOST_FILES)})
+        _publish(lake, {f"{number}.json": f'78-"{number:032x}"' for number in range(_FILES)})
         return _seconds_for(lake)
 
 
 def main() -> None:
     """Print how long a look takes in a folder and in a bucket."""
     with tempfile.TemporaryDirectory() as folder:
-        print(f"{MOST_FILES:,} files in a folder: {_in_a_folder(Path(folder)):.1f} s")
+        print(f"{_FILES:,} files in a folder: {_in_a_folder(Path(folder)):.1f} s")
     took, waited = _in_a_bucket(), _Bucket.pages * _SECONDS_A_PAGE
-    print(f"{MOST_FILES:,} keys in a bucket: {took:.1f} s, of which {waited:.1f} s for {_Bucket.pages} pages")
+    print(f"{_FILES:,} keys in a bucket: {took:.1f} s, of which {waited:.1f} s for {_Bucket.pages} pages")
 
 
 if __name__ == "__main__":

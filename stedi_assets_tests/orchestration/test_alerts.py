@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 from pyspark.sql import DataFrame
 
-from stedi_assets.orchestration import alerts
+from stedi_assets.orchestration import aws_client
 from stedi_assets.orchestration.alerts import MessageNotSent, Notifier, check_failed, run_failed
 from stedi_assets.orchestration.assets import ASSETS
 from stedi_assets.orchestration.checks import CHECKS
@@ -189,7 +189,7 @@ def test_a_topic_that_never_answers_is_not_waited_for(topic: tuple[str, Any], mo
     """It accepts connections, and says nothing. Without a limit this takes longer than a sensor has."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
-        monkeypatch.setattr(alerts, "_SECONDS_TO_ANSWER", 0.2)
+        monkeypatch.setattr(aws_client, "_SECONDS_TO_ANSWER", 0.2)
         with pytest.raises(MessageNotSent, match="ReadTimeoutError"):
             Notifier(sns_topic=topic[0]).tell("Run failed", "why", LOG)
 

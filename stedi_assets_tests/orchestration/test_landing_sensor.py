@@ -10,22 +10,23 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import boto3
 import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from stedi_assets.contracts import SOURCES, TABLES
-from stedi_assets.ingest import arrivals
 from stedi_assets.ingest.arrivals import tables_to_make
 from stedi_assets.ingest.landing_files import find_landing_files
-from stedi_assets.orchestration import landing_sensor
+from stedi_assets.orchestration import looks, notices
 from stedi_assets.orchestration.assets import ASSETS
 from stedi_assets.orchestration.checks import CHECKS
+from stedi_assets.orchestration.doorbell import Doorbell
 from stedi_assets.orchestration.jobs import check_lakehouse, rebuild_lakehouse
 from stedi_assets.orchestration.landing_sensor import WatchResource, new_landing_files_sensor
 from stedi_assets.orchestration.maintenance_job import maintain_lakehouse
@@ -48,6 +49,7 @@ from stedi_assets_tests.support.lakes import (
     root_of,
     write_ada_and_ben,
 )
+from stedi_assets_tests.support.s3_server import REGION, S3Server
 
 AN_INSTANT = 1_655_564_376_999
 SENSOR = new_landing_files_sensor(1)
@@ -71,8 +73,9 @@ NEW = {
 
 
 @pytest.fixture(autouse=True)
-def _nobody_was_told() -> None:
+def _nobody_was_told_and_nothing_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     Recorder.forget()
+    monkeypatch.setattr(looks, "_UNDER_WAY", {})
 
 
 @dataclass
@@ -85,6 +88,7 @@ class Watched:
     pause_seconds: int = 0
     attempts: int = 3
     cursor: str | None = None
+    doorbell: Doorbell = field(default_factory=Doorbell)
 
     def tick(self) -> dg.SensorResult:
         """Have the sensor look once, as the daemon does."""
@@ -94,7 +98,12 @@ class Watched:
         context = dg.build_sensor_context(
             instance=self.instance,
             cursor=self.cursor,
-            resources={"lake": resources(self.lake, SparkResource())["lake"], "watch": watch, "notifier": Recorder()},
+            resources={
+                "lake": resources(self.lake, SparkResource())["lake"],
+                "watch": watch,
+                "doorbell": self.doorbell,
+                "notifier": Recorder(),
+            },
         )
         result = SENSOR(context)
         assert isinstance(result, dg.SensorResult)
@@ -699,17 +708,33 @@ def test_a_message_that_cannot_be_sent_is_sent_later_and_holds_nothing_up(watche
     assert len(Recorder.told) == 1
 
 
-def test_above_so_many_files_the_message_names_another_way(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
-    watched.put("step_trainer", "new.json", NEW["step_trainer"])
-    monkeypatch.setattr(arrivals.find_arrivals, "__defaults__", (3,))
-    for _ in range(2):
-        why = watched.why_not()
-    assert why.startswith("More than 3 files in the landing folders of ")
-    assert "event notifications" in why
-    assert [subject for subject, _ in Recorder.told] == ["The landing folders cannot be watched"]
-    monkeypatch.undo()
-    assert watched.request()
-    assert notified(watched) == set()
+def test_very_many_files_are_listed_over_several_looks(
+    watched: Watched, spark_resource: SparkResource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(looks, "_MOST_FILES_PER_LOOK", 2)
+    watched.put("accelerometer", "zz.json", NEW["accelerometer"])
+    (root_of(watched.lake) / "accelerometer" / "landing" / "one.json").rename(
+        root_of(watched.lake) / "accelerometer" / "landing" / "zzz.json"
+    )
+    assert watched.why_not() == "2 landing files are listed so far. The next look goes on."
+    assert watched.why_not() == "4 landing files are listed so far. The next look goes on."
+    assert watched.run(watched.request(), spark_resource).success
+    assert current(watched.lake, TABLES["accelerometer_landing"]).rows == 5
+    assert Recorder.told == []
+
+
+def test_what_a_run_lands_during_a_long_listing_is_not_taken_for_gone_or_new(
+    watched: Watched, spark_resource: SparkResource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(looks, "_MOST_FILES_PER_LOOK", 2)
+    assert watched.why_not().startswith("2 landing files")
+    # Comes before what is listed already, and lands at once.
+    watched.put("customer", "a.json", NEW["customer"])
+    assert materialise(watched.lake, spark_resource).success
+    while "so far" in (why := watched.why_not()):
+        pass
+    assert why == "Every table is made of what is there."
+    assert Recorder.told == []
 
 
 def test_a_damaged_table_is_told_of_and_not_taken_for_an_empty_one(watched: Watched) -> None:
@@ -750,7 +775,7 @@ def test_a_run_that_takes_for_ever_is_told_of(watched: Watched, monkeypatch: pyt
     run = watched.under_way(watched.request())
     watched.why_not()
     assert Recorder.told == []
-    monkeypatch.setattr(landing_sensor, "_LONG", 1e-9)
+    monkeypatch.setattr(notices, "_LONG", 1e-9)
     for _ in range(2):
         watched.why_not()
     ((subject, message),) = Recorder.told
@@ -765,3 +790,129 @@ def test_a_run_that_takes_for_ever_is_told_of(watched: Watched, monkeypatch: pyt
 def test_the_tables_to_make_are_those_downstream_in_dagster(table: str) -> None:
     downstream = dg.AssetSelection.assets(table).downstream().resolve(ASSETS)
     assert {*tables_to_make([table], TABLES)} == {key.path[-1] for key in downstream}
+
+
+# --- The doorbell -----------------------------------------------------------------------------------------------------
+
+SILENCE = "Nothing has arrived since everything had landed."
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[S3Server]:
+    with S3Server() as server:
+        yield server
+
+
+@dataclass
+class Queue:
+    """A queue on moto that a bucket tells of its objects."""
+
+    url: str
+    sqs: Any
+    s3: Any
+
+    def ring(self, times: int = 1) -> None:
+        """Have S3 tell of objects."""
+        for number in range(times):
+            self.s3.put_object(Bucket="rings", Key=f"lake/customer/landing/{number}.json", Body=b"{}")
+
+    @property
+    def messages(self) -> int:
+        """How many messages ring, or will ring again."""
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        found = self.sqs.get_queue_attributes(QueueUrl=self.url, AttributeNames=names)["Attributes"]
+        return sum(map(int, found.values()))
+
+
+@pytest.fixture
+def queue(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Queue]:
+    settings = {"ENDPOINT_URL": server.endpoint, "ACCESS_KEY_ID": "test", "SECRET_ACCESS_KEY": "test"}
+    for name, value in {**settings, "DEFAULT_REGION": REGION}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    sqs, s3 = (boto3.client(name, region_name=REGION) for name in ("sqs", "s3"))
+    url = sqs.create_queue(QueueName="arrivals")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    s3.create_bucket(Bucket="rings")
+    told = [{"QueueArn": arn, "Events": ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"]}]
+    s3.put_bucket_notification_configuration(Bucket="rings", NotificationConfiguration={"QueueConfigurations": told})
+    sqs.purge_queue(QueueUrl=url)
+    yield Queue(url, sqs, s3)
+    sqs.delete_queue(QueueUrl=url)
+
+
+def test_folders_are_listed_when_it_rings_until_everything_has_landed(
+    watched: Watched, queue: Queue, spark_resource: SparkResource
+) -> None:
+    watched.doorbell = Doorbell(queue=queue.url)
+    assert watched.why_not() == "Every table is made of what is there."
+    watched.put("step_trainer", "new.json", NEW["step_trainer"])
+    assert watched.why_not() == SILENCE
+    queue.ring(12)
+    request = watched.request()
+    watched.fails(request)
+    # The files have not landed: it goes on ringing.
+    request = watched.request()
+    assert queue.messages == 12
+    assert watched.run(request, spark_resource).success
+    assert watched.why_not() == "Every table is made of what is there."
+    assert queue.messages == 0
+    assert watched.why_not() == SILENCE
+    assert Recorder.told == []
+
+
+def test_folders_are_listed_now_and_then_although_nothing_rings(
+    watched: Watched, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched.doorbell = Doorbell(queue=queue.url)
+    watched.why_not()
+    watched.put("step_trainer", "new.json", NEW["step_trainer"])
+    assert watched.why_not() == SILENCE
+    monkeypatch.setattr(looks, "_SECONDS_WITHOUT_A_LISTING", 1)
+    assert watched.request()
+
+
+def test_while_it_is_silent_tables_that_are_behind_are_made_and_nothing_is_told_twice(
+    watched: Watched, queue: Queue, spark_resource: SparkResource
+) -> None:
+    watched.doorbell = Doorbell(queue=queue.url)
+    (root_of(watched.lake) / "customer" / "landing" / "one.json").unlink()
+    watched.why_not()
+    assert watched.why_not() == SILENCE
+    watched.put("step_trainer", "new.json", NEW["step_trainer"])
+    assert materialise(watched.lake, spark_resource, tables=dg.AssetSelection.assets("step_trainer_landing")).success
+    assert tables_of(watched.request()) == BELOW["step_trainer"] - {"step_trainer_landing"}
+    queue.ring()
+    watched.tick()
+    assert [subject for subject, _ in Recorder.told] == ["Landing files of customer are gone"]
+
+
+def test_a_message_that_comes_during_a_long_listing_rings_for_the_next(
+    watched: Watched, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(looks, "_MOST_FILES_PER_LOOK", 2)
+    watched.doorbell = Doorbell(queue=queue.url)
+    queue.ring()
+    assert watched.why_not().startswith("2 landing files")
+    # It comes before what is listed already.
+    watched.put("customer", "a.json", NEW["customer"])
+    queue.ring()
+    assert watched.why_not() == "Every table is made of what is there."
+    assert queue.messages == 1
+    assert watched.why_not().startswith("2 landing files")
+    assert watched.why_not().startswith("4 landing files")
+    assert watched.request()
+    assert queue.messages == 1
+
+
+def test_with_a_queue_that_cannot_be_used_every_look_lists_and_people_are_told_once(
+    watched: Watched, queue: Queue
+) -> None:
+    watched.doorbell = Doorbell(queue=f"{queue.url}-2")
+    for _ in range(2):
+        assert watched.why_not() == "Every table is made of what is there."
+    watched.put("step_trainer", "new.json", NEW["step_trainer"])
+    assert watched.request()
+    ((subject, message),) = Recorder.told
+    assert subject == "The queue of arrivals cannot be used"
+    assert "NonExistentQueue" in message
+    assert "sqs:ReceiveMessage" in message

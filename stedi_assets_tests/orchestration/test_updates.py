@@ -237,7 +237,7 @@ LAST = "2022-06-23"
 
 
 def test_only_the_days_that_are_touched_are_computed(
-    spark: SparkSession, spark_resource: SparkResource, lake: Lake
+    spark: SparkSession, spark_resource: SparkResource, lake: Lake, capfd: pytest.CaptureFixture[str]
 ) -> None:
     world = World(root_of(lake), random.Random(5), as_of=FIRST + 4 * DAY)
     world.begin()
@@ -255,6 +255,10 @@ def test_only_the_days_that_are_touched_are_computed(
     assert {name: computed(lake, name) for name in DERIVED} == {key: [LAST] for key in DERIVED}
     landed: Snapshot = current(lake, SOURCES["accelerometer"].landing)
     assert landed.computed == []
+    assert (
+        f"accelerometer_landing: 1 new files, 1 of {len(landed.days)} days, 1 rows added, 0 removed; "
+        in capfd.readouterr().err
+    )
 
     # A withdrawal touches the days on which the person has rows, and no others.
     people = current_dataset(lake, "customer_trusted").to_table().to_pylist()

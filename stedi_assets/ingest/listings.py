@@ -1,0 +1,40 @@
+"""What lies in a lake's landing folders: listed at once, or in portions where there are very many files."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+
+from stedi_assets.contracts import SOURCES
+from stedi_assets.storage.interface import Entry
+from stedi_assets.storage.lake import Lake
+
+Listed = Mapping[str, Sequence[Entry]]
+
+
+def list_folders(lake: Lake) -> Listed:
+    """List every landing folder once, and return what lies there, by source."""
+    return {source.name: [*lake.storage.entries(source.raw_path)] for source in SOURCES.values()}
+
+
+class PortionedListing:
+    """A listing of every landing folder that can be interrupted: `found` by source, and how many these are, so far."""
+
+    def __init__(self, lake: Lake) -> None:
+        """Nothing is listed yet."""
+        self.found: dict[str, list[Entry]] = defaultdict(list)
+        self.count = 0
+        self._left = _entries(lake)
+
+    def list_further(self, most_files: int) -> bool:
+        """List so many further files, and return whether there may be more."""
+        before = self.count
+        for name, entry in islice(self._left, most_files):
+            self.found[name].append(entry)
+            self.count += 1
+        return self.count - before == most_files
+
+
+def _entries(lake: Lake) -> Iterator[tuple[str, Entry]]:
+    for source in SOURCES.values():
+        for entry in lake.storage.entries(source.raw_path):
+            yield source.name, entry

@@ -1,0 +1,70 @@
+"""The doorbell: an Amazon SQS queue that S3 tells of new objects, so that a look lists the folders only if it rang.
+
+A message only says that it is worth looking; what there is to do is read from the lake. A message stays in the queue
+until a look that began after it was received has found nothing left to do, so a look or a run that dies loses nothing.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from stedi_assets.orchestration.aws_client import AwsCallFailed, call
+
+# What SQS hands out, and takes back, in one request.
+_MOST_PER_REQUEST = 10
+_REQUESTS_PER_LOOK = 20
+# Longer than a look. If that dies, its messages ring again then.
+_SECONDS_HIDDEN = 300
+
+
+class Doorbell(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Says whether S3 has told of objects since everything had landed."""
+
+    queue: str | None = Field(default=None, description="The URL of the queue; without one, every look lists.")
+
+    def receive(self) -> Sequence[str]:
+        """Return the receipts of messages that ring, and hide these from others. Raises `AwsCallFailed`."""
+        receipts: list[str] = []
+        for _ in range(_REQUESTS_PER_LOOK):
+            answer = self._call(
+                "receive_message",
+                MaxNumberOfMessages=_MOST_PER_REQUEST,
+                VisibilityTimeout=_SECONDS_HIDDEN,
+                # Without waiting, SQS asks only some of its servers, and a message can seem not to be there.
+                WaitTimeSeconds=1,
+            )
+            found = [message["ReceiptHandle"] for message in answer.get("Messages", ())]
+            receipts += found
+            if not found:
+                break
+        return receipts
+
+    def silence(self, receipts: Sequence[str]) -> None:
+        """Remove messages: everything has landed that they told of. Raises `AwsCallFailed`."""
+        self._in_batches("delete_message_batch", receipts)
+
+    def ring_again(self, receipts: Sequence[str]) -> None:
+        """Have messages ring at the next look, too. Raises `AwsCallFailed`."""
+        self._in_batches("change_message_visibility_batch", receipts, VisibilityTimeout=0)
+
+    def _in_batches(self, operation: str, receipts: Sequence[str], **each: int) -> None:
+        for first in range(0, len(receipts), _MOST_PER_REQUEST):
+            batch = receipts[first : first + _MOST_PER_REQUEST]
+            entries = [{"Id": str(number), "ReceiptHandle": receipt, **each} for number, receipt in enumerate(batch)]
+            # A message that one of these leaves out rings again, which costs a look.
+            self._call(operation, Entries=entries)
+
+    def _call(self, operation: str, **parameters: Any) -> dict[str, Any]:
+        region = re.search(r"//sqs\.([a-z0-9-]+)\.", self.queue or "")
+        try:
+            return call("sqs", region and region[1], operation, QueueUrl=self.queue, **parameters)
+        except AwsCallFailed as error:
+            msg = (
+                f"Amazon SQS cannot be used ({error}): {self.queue}. Until it can, every look lists the landing "
+                "folders. See that STEDI_ARRIVALS_QUEUE names the queue, and that Dagster's role may call "
+                "sqs:ReceiveMessage, sqs:DeleteMessage and sqs:ChangeMessageVisibility."
+            )
+            raise AwsCallFailed(msg) from None
