@@ -16,10 +16,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from email.message import Message
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import parse_qs, quote
+from urllib.parse import quote
 
 import boto3
 import botocore.awsrequest
@@ -63,6 +62,7 @@ from stedi_assets.tables.staging import RunContext
 from stedi_assets.verification.engine import SecondEngineFailed
 from stedi_assets_tests.storage.test_s3_server import ODD_KEYS
 from stedi_assets_tests.support import fault_proxy
+from stedi_assets_tests.support.counting_proxy import Counting
 from stedi_assets_tests.support.fault_proxy import TRANSIENT, FaultProxy, Kind
 from stedi_assets_tests.support.lakes import (
     CONSENTED,
@@ -257,51 +257,6 @@ def make(server: S3Server, session: SparkSession, monkeypatch: pytest.MonkeyPatc
 def place(make: MakeLake) -> OnS3:
     """An empty lake."""
     return make()
-
-
-class Counting(FaultProxy):
-    """A proxy that notes which operation each request is, and which writes do not say how to encrypt."""
-
-    def __init__(self, endpoint: str) -> None:
-        super().__init__(endpoint, seed=1)
-        self.requests: Counter[tuple[str, str]] = Counter()
-        self.encrypted: Counter[tuple[str | None, str | None]] = Counter()
-
-    def __enter__(self) -> "Counting":  # noqa: PYI034  # Python 3.10 has no Self
-        return self
-
-    def draw(self, method: str, target: str, headers: Message) -> Kind | None:
-        with self._lock:
-            operation = operation_of(method, target, headers)
-            self.requests[operation, client_of(headers)] += 1
-            if operation in {"PutObject", "CopyObject", "CreateMultipartUpload"}:
-                kind = headers.get("x-amz-server-side-encryption")
-                self.encrypted[kind, headers.get("x-amz-server-side-encryption-aws-kms-key-id")] += 1
-        return super().draw(method, target, headers)
-
-
-def operation_of(method: str, target: str, headers: Message) -> str:
-    """Return the name that S3 has for a request."""
-    path, _, query = target.partition("?")
-    asked = parse_qs(query, keep_blank_values=True)
-    is_object = "/" in path[1:].rstrip("/")
-    if method == "GET":
-        if "versions" in asked:
-            return "ListObjectVersions"
-        return "ListMultipartUploads" if "uploads" in asked else "GetObject" if is_object else "ListObjectsV2"
-    if method == "PUT":
-        return "UploadPart" if "uploadId" in asked else "CopyObject" if "x-amz-copy-source" in headers else "PutObject"
-    if method == "POST" and "delete" not in asked:
-        return "CreateMultipartUpload" if "uploads" in asked else "CompleteMultipartUpload"
-    if method == "DELETE" and "uploadId" in asked:
-        return "AbortMultipartUpload"
-    names = {"HEAD": "HeadObject" if is_object else "HeadBucket", "DELETE": "DeleteObject", "POST": "DeleteObjects"}
-    return names[method]
-
-
-def client_of(headers: Message) -> str:
-    agent = headers.get("User-Agent", "").lower()
-    return "S3A" if "java" in agent else "Arrow" if "cpp" in agent else "boto3" if "boto" in agent else agent
 
 
 def show_requests(requests: Counter[tuple[str, str]]) -> None:
