@@ -31,6 +31,7 @@ from stedi_assets.tables.publishing import Published, publish
 from stedi_assets.tables.retention import Retention
 from stedi_assets.tables.snapshots import (
     Snapshot,
+    current,
     is_whole,
     read_as_it_is_now,
     read_quarantine,
@@ -267,24 +268,30 @@ class ParquetIOManager(_TableIOManager):
                     made_from=obj.part.made_from,
                 )
             else:
+                days, before, people = obj.part.days, obj.part.before, self._content_of_people()
+                audited = days_to_audit(days, before, run)
                 published = publish(
                     lake,
                     table,
                     obj.rows,
                     run=run,
-                    before=obj.part.before,
+                    before=before,
                     inputs=inputs,
-                    audit=auditor(lake, table, run, days=days_to_audit(obj.part.days, obj.part.before, run)),
+                    audit=auditor(lake, table, run, days=audited, before=before, people=people),
                     retention=self.lake.retention,
-                    days=obj.part.days,
+                    days=days,
                     versions=lambda _: obj.part.versions,
                     made_from=obj.part.made_from,
+                    people=people,
                 )
             if table.has_data_card:
                 context.add_output_metadata(
                     {"data card": dg.MetadataValue.md(data_card(lake, table, published.snapshot))}
                 )
         self._report(context, published, began)
+
+    def _content_of_people(self) -> str:
+        return current(self.lake.lake, TABLES["customer_trusted"]).content
 
 
 class LandingIOManager(_TableIOManager):

@@ -77,6 +77,7 @@ def publish(
     days: Days | None = None,
     versions: Versions | None = None,
     made_from: str = "",
+    people: str = "",
     before_commit: Callable[[Snapshot], bool] = lambda _: False,
 ) -> Published:
     """Write a table's new snapshot, check it against its contract, and make it current.
@@ -84,7 +85,8 @@ def publish(
     `rows` may be None if there are none: Spark would take as long for them as for a few. They replace those of some
     `days`, or all if that is None. `before` is the table's snapshot and `inputs` those of its inputs, as they were when
     the step began. `audit` counts violations of the table's rules in what was written. `versions` gives those of the
-    table's days, `made_from` is a digest of what it is computed from. `before_commit` gets the new snapshot before it
+    table's days, `made_from` is a digest of what it is computed from, `people` the content of customer_trusted that
+    `audit` holds it against. `before_commit` gets the new snapshot before it
     is current, and returns whether every older snapshot must go.
 
     Raises `ContractBroken` if a rule is violated, `CommitConflictError` if the table or an input has moved, and
@@ -102,6 +104,7 @@ def publish(
         days=days,
         versions=versions,
         made_from=made_from,
+        people=people,
     ) as staged:
         if before_commit(staged.snapshot):
             retention = NOTHING_OLD

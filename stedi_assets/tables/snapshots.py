@@ -51,7 +51,7 @@ class Snapshot:
     files of a landing table. `days` are versions by day, as in `stedi_assets.tables.days`, and `computed` the days that
     the run computed, None if all. `code` is the version of the code that made it. `content` changes whenever rows may
     have; `made_from` is a digest of what a table was computed from, and `input_contents` are its inputs' `content`, by
-    table.
+    table. `people` is the content of customer_trusted that the table's audit held it against.
     """
 
     rows: int
@@ -74,6 +74,7 @@ class Snapshot:
     made_from: str = ""
     format: int = FORMAT
     input_contents: dict[str, str] = field(default_factory=dict)
+    people: str = ""
     id: int = 0
 
     def may_differ_from(self, other: "Snapshot") -> bool:

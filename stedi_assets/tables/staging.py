@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
+from functools import partial
 from typing import NoReturn
 
 import pyarrow as pa
@@ -42,6 +43,7 @@ from stedi_assets.tables.retention import (
 )
 from stedi_assets.tables.snapshots import (
     DataFile,
+    ListedFile,
     Snapshot,
     data_files_in,
     dataset_of,
@@ -53,8 +55,17 @@ from stedi_assets.tables.snapshots import (
 )
 from stedi_assets.tables.transactions import QuickTransaction
 
+
+@dataclass(frozen=True)
+class Written:
+    """What a run has staged: the `rows` of the days that it computed, and `all_rows` of the table, as a function."""
+
+    rows: ds.Dataset
+    all_rows: Callable[[], ds.Dataset]
+
+
 # Counts the violations of each rule in what was written; by day, if the rule only warns about readings.
-Audit = Callable[[ds.Dataset], Mapping[str, "int | Mapping[str, int]"]]
+Audit = Callable[[Written], Mapping[str, "int | Mapping[str, int]"]]
 # Returns the versions of a table's days, given the snapshot that was written.
 Versions = Callable[[int], Mapping[str, str]]
 
@@ -143,7 +154,7 @@ def companion_at(lake: Lake, table: Table, named: int) -> Snapshot:
     return named_snapshot(lake, table, named)
 
 
-def _no_rules(_: ds.Dataset) -> Mapping[str, int]:
+def _no_rules(_: Written) -> Mapping[str, int]:
     return {}
 
 
@@ -161,13 +172,15 @@ def staging(
     days: Days | None = None,
     versions: Versions | None = None,
     made_from: str = "",
+    people: str = "",
 ) -> Iterator[Staged]:
     """Write rows to a branch of a table, audit them, seal the branch and yield it; drop it if anything fails.
 
     `rows` replace those of some `days`, or all if that is None; rows of other days are added. Without `audit`, they are
     fewer rows of `before`, and the rest of its summary is kept, with its inputs if these are None. `versions` gives
-    those of the table's days, `made_from` is a digest of what it is computed from. `delivery` is what else is known
-    about the files of a landing table. Raises as `publish`.
+    those of the table's days, `made_from` is a digest of what it is computed from, `people` the content of
+    customer_trusted that its audit holds it against. `delivery` is what else is known about the files of a landing
+    table. Raises as `publish`.
     """
     if isinstance(rows, DataFrame):
         _require_contract_columns(table, rows)
@@ -192,7 +205,7 @@ def staging(
         computed = days_to_audit(days, before, run)
         if audit:
             audited = files if computed == days else data_files_in(lake, table, listed, computed)
-            found = audit(dataset_of(lake, table, audited))
+            found = audit(Written(dataset_of(lake, table, audited), partial(_all_rows, lake, table, listed)))
             by_day = _by_day(before, found, computed)
             counts |= {rule: number for rule, number in found.items() if isinstance(number, int)}
             counts |= {rule: sum(violations.values()) for rule, violations in by_day.items()}
@@ -202,6 +215,7 @@ def staging(
                 described,
                 counts_by_day=by_day,
                 made_from=made_from,
+                people=people,
             )
         else:
             described = _snapshot_of_fewer_rows(before, counts, run, delivery)
@@ -227,6 +241,10 @@ def staging(
     except BaseException as error:  # noqa: BLE001  (`give_up` raises it, or the conflict behind it)
         paths = [file.path for file in files]
         give_up(lake, table, before, ours, error, lambda: discard(lake, table, branch, start, paths))
+
+
+def _all_rows(lake: Lake, table: Table, listed: Sequence[ListedFile]) -> ds.Dataset:
+    return dataset_of(lake, table, data_files_in(lake, table, listed, None))
 
 
 def give_up(

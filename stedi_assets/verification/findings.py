@@ -16,7 +16,6 @@ from stedi_assets.verification.rules import applies, count_by, recount
 
 _NAMES_SHOWN = 3
 _FIELDS_SHOWN = 20
-_COUNTED_ON_ALL_DAYS = {"consent_is_current"}
 
 
 @dataclass(frozen=True)
@@ -87,14 +86,8 @@ class Audit:
             saved = self.snapshot.counts
             # When people leave a table, it is published again without counting everything.
             if self._counted <= saved.keys():
-                return saved if self.computed is None else saved | self._of_all_days
+                return saved
         return recount(self.lake, self.table, self.snapshot, self.key)
-
-    @property
-    def _of_all_days(self) -> dict[str, int]:
-        """Violations that are counted on all days: consents change the days that the run did not compute, too."""
-        only = _COUNTED_ON_ALL_DAYS & self._counted
-        return recount(self.lake, self.table, self.snapshot, self.key, only=only) if only else {}
 
     @property
     def computed(self) -> Days | None:

@@ -12,7 +12,7 @@ from stedi_assets.contracts import QUARANTINE_TABLES, TABLES, Policy, Rule, Seve
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.days import DAY, Days, day_of, ranges_of
 from stedi_assets.tables.snapshots import Snapshot, dataset
-from stedi_assets.tables.staging import Audit, RunContext
+from stedi_assets.tables.staging import Audit, RunContext, Written
 from stedi_assets.verification.engine import RuleContext, engine_for, provide
 from stedi_assets.verification.portions import portions, rule_context
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import duckdb
 
 STORED = "stored"
+# Whoever withdraws changes what these say of days that a run does not compute.
+_OF_PEOPLE = {"consent_is_current"}
 
 
 def auditor(
@@ -28,30 +30,38 @@ def auditor(
     run: RunContext,
     staged: Mapping[str, int] | None = None,
     days: Days | None = None,
+    before: Snapshot | None = None,
+    people: str = "",
 ) -> Audit:
     """Return a function that counts the violations of a table's rules in what a run has written, by the rules' names.
 
     Violations of rules that only warn about readings are counted by day. `staged` are snapshots of other tables that
-    are to be read before they are current; `days` are those that were written, all if None. The function raises
-    `SecondEngineFailed` if DuckDB stops.
+    are to be read before they are current; `days` are those that were written, all if None. Whether consents are
+    current is counted on all days, unless `before`, the table's snapshot, was held against the same `people`, by their
+    content. The function raises `SecondEngineFailed` if DuckDB stops.
     """
     policy = run.policy or Policy()
     queries = _queries(table, policy, run.as_of)
     by_day = {rule.name: queries.pop(rule.name) for rule in table.rules if _counts_by_day(table, rule, queries)}
+    on_all_days = {name: queries[name] for name in _OF_PEOPLE & queries.keys()} if days is not None else {}
+    if before and before.people and before.people == people and before.counts.keys() >= on_all_days.keys():
+        on_all_days = {}
     # Spark has counted the others while it wrote.
     queried = {rule.name: queries[rule.name] for rule in _queried(table, policy) if rule.name in queries}
 
-    def audit(written: ds.Dataset) -> dict[str, int | Mapping[str, int]]:
-        counts: Counter[str] = Counter()
+    def audit(written: Written) -> dict[str, int | Mapping[str, int]]:
+        counts: Counter[str] = Counter(dict.fromkeys(queried, 0))
         counts_by_day: dict[str, dict[str, int]] = {name: {} for name in by_day}
         for portion in portions(lake, table, policy, days=days) if queried or by_day else ():
-            stored = written if portion is None else _of_days(table, written, portion)
+            stored = written.rows if portion is None else _of_days(table, written.rows, portion)
             context = rule_context(lake, policy, run.as_of, run.key, staged, portion)
             in_portion, in_days = _violations(table, stored, context, queried, by_day)
             counts.update(in_portion)
             for name, found in in_days.items():
                 counts_by_day[name] |= found
-        return {**counts, **counts_by_day}
+        context = rule_context(lake, policy, run.as_of, run.key, staged)
+        of_people = _counted(table, written.all_rows(), context, on_all_days) if on_all_days else {}
+        return {**counts, **counts_by_day, **of_people}
 
     return audit
 

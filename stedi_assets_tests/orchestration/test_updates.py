@@ -21,12 +21,14 @@ from stedi_assets.orchestration.assets import ASSETS
 from stedi_assets.orchestration.checks import CHECKS
 from stedi_assets.orchestration.erasure_job import erase_person
 from stedi_assets.orchestration.spark_resource import SparkResource
+from stedi_assets.privacy import withdrawal
 from stedi_assets.privacy.suppression import person_hash
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables import branches, retention, staging
 from stedi_assets.tables.branches import commit
 from stedi_assets.tables.days import day_of
 from stedi_assets.tables.snapshots import Snapshot, current, current_dataset
+from stedi_assets.verification import findings, rules
 from stedi_assets_tests.support.lakes import DEFAULT, failed_checks, messages, resources, root_of
 from stedi_assets_tests.transforms.test_tables import KEY, assert_same_tables
 
@@ -391,6 +393,42 @@ HAPPENINGS: list[tuple[Callable[[Life], None], int]] = [
     (Life.change_code, 1),
     (Life.die, 3),
 ]
+
+
+def test_who_is_left_on_a_day_that_is_not_computed_stops_the_table(
+    spark_resource: SparkResource, lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if the removal of people and the set of days were both wrong."""
+    world = World(root_of(lake), random.Random(5), as_of=FIRST + 4 * DAY)
+    world.begin()
+    assert update(lake, spark_resource, as_of=world.as_of).success
+    people = current_dataset(lake, "customer_trusted").to_table().to_pylist()
+    (leaver,) = (row for row in people if row["email"] == PEOPLE[1])
+    left = {"email": PEOPLE[1], "serialNumber": leaver["serialNumber"], "lastUpdateDate": world.as_of}
+    world.write("customer", "leaves.json", [left])
+    with monkeypatch.context() as broken:
+        broken.setattr(withdrawal._Removal, "_remove", lambda *_: None)
+        broken.setattr(withdrawal, "versions_of_people", lambda _lake, before, _changed: before.days)
+        done = update(lake, spark_resource, as_of=world.as_of)
+        assert "accelerometer_trusted" in messages(done)
+        assert "consent_is_current" in messages(done)
+    assert not done.success
+    assert update(lake, spark_resource, as_of=world.as_of, full=True).success
+
+
+def test_where_nothing_is_new_no_table_is_counted_again(
+    spark_resource: SparkResource, lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(root_of(lake), random.Random(5), as_of=FIRST + 4 * DAY)
+    world.begin()
+    assert update(lake, spark_resource, as_of=world.as_of).success
+    monkeypatch.setattr(findings, "recount", None)
+    monkeypatch.setattr(rules, "_counted", None)
+    for _ in range(2):
+        done = update(lake, spark_resource, as_of=world.as_of)
+        assert done.success, messages(done)
+    counted = {name: current(lake, TABLES[name]).counts["consent_is_current"] for name in DERIVED}
+    assert counted == dict.fromkeys(DERIVED, 0)
 
 
 @pytest.mark.parametrize(
