@@ -3,7 +3,7 @@
 All are cold, whole processes, in turns: a rebuild, then each kind of update, and so on. The lake's first rebuild is
 outside the medians; with `--updates-only`, for a long history, it is the only one.
 
-    python -m stedi_assets_tests.benchmarks.updates LAKE [--days 20] [--runs 3] [--updates-only]
+    python -m stedi_assets_tests.benchmarks.updates LAKE [--days 20] [--runs 3] [--updates-only] [--kinds KIND …]
 
 LAKE holds landing files of a short time; its readings are shifted over `--days` days, in a temporary lake. Ten people
 have readings on the first three days only. Prints medians of wall clock, CPU seconds and peak memory (all processes of
@@ -92,6 +92,7 @@ def main() -> None:
     parser.add_argument("--days", type=int, default=20)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--updates-only", action="store_true")
+    parser.add_argument("--kinds", nargs="+", help="of updates; all if left out")
     chosen = parser.parse_args()
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -117,8 +118,8 @@ def main() -> None:
         for _ in range(chosen.runs):
             if not chosen.updates_only:
                 costs["rebuild"].append(run([*_DAGSTER, "rebuild_lakehouse"], environment))
-            for kind, happens in updates.items():
-                happens()
+            for kind in chosen.kinds or updates:
+                updates[kind]()
                 costs[kind].append(run([*_DAGSTER, "update_lakehouse"], environment))
         _print(costs, chosen.days, chosen.runs)
 
@@ -127,6 +128,7 @@ def _print(costs: dict[str, list[Cost]], days: int, runs: int) -> None:
     medians = {
         kind: Cost(*(statistics.median(getattr(cost, name) for cost in found) for name in ("wall", "cpu", "memory")))
         for kind, found in costs.items()
+        if found
     }
     rebuild = medians["rebuild"]
     print(f"{days} days, medians of {runs} runs in turns, {os.cpu_count()} cores")
