@@ -1,8 +1,11 @@
 """The pages keep what they say: commands run, links lead somewhere, tables are those of the contracts and settings."""
 
 import ast
+import contextlib
+import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,11 +17,11 @@ import pytest
 import sqlglot
 
 from stedi_assets.cli.main import COMMANDS
-from stedi_assets.contracts import TABLES
+from stedi_assets.contracts import SOURCES, TABLES
 from stedi_assets.sample_data import SampleOptions, write_sample
 from stedi_assets.storage.catalog_address import CatalogAddress
 from stedi_assets.storage.lake import Lake
-from stedi_assets.tables.snapshots import current
+from stedi_assets.tables.snapshots import current, current_dataset
 from stedi_assets_tests.support import postgresql
 from stedi_assets_tests.support.environments import own_environment, settings_of
 from stedi_assets_tests.support.lakes import local_lake
@@ -27,6 +30,7 @@ from stedi_assets_tests.support.s3_server import S3Server, bucket
 
 README = page("README.md")
 TEST_COMMAND = ".venv/bin/pytest"
+DAGSTER = ".venv/bin/dagster job execute -m stedi_assets.definitions"
 
 
 def commands(text: str) -> list[str]:
@@ -180,33 +184,71 @@ def test_the_settings_that_a_page_shows_can_be_read(name: str) -> None:
         assert settings_of(shown)
 
 
+# --- On a cluster -----------------------------------------------------------------------------------------------------
+
+
 @pytest.mark.matrix
 @pytest.mark.skipif(not postgresql.programs(), reason="this machine has no PostgreSQL")
-def test_a_run_on_a_cluster_goes_as_the_page_says(tmp_path: Path) -> None:
-    """Its commands, word for word, with a master and a worker of Spark's own on loopback."""
-    with postgresql.postgresql() as database:
-        run_on_a_cluster(tmp_path, database)
+def test_a_run_on_a_cluster_goes_as_the_page_says_and_so_does_an_update(tmp_path: Path) -> None:
+    """Its commands, word for word, with a master and two workers of Spark's own on loopback; then more arrives.
 
-
-def run_on_a_cluster(tmp_path: Path, database: postgresql.PostgreSQL) -> None:
+    The tables end as a rebuild of the same files makes them on one machine.
+    """
     (tmp_path / ".venv").symlink_to(sys.prefix)
     write_sample(tmp_path / "lake", SampleOptions(customers=20))
+    withhold(tmp_path / "lake", tmp_path / "later")
     (commands,) = blocks(page("docs/cluster.md"), "console")
-    script = "".join(line.removeprefix("$ ") + "\n" for line in commands.splitlines())
+    *start, rebuild = re.split(r"^\$ ", commands, flags=re.MULTILINE)
+    update = "cp -r later/. lake/\n" + rebuild.replace("rebuild_lakehouse", "update_lakehouse")
     # Each has to be there before the next one looks for it.
-    script = script.replace(" &\n", " > /dev/null 2>&1 & sleep 8\n")
-    with (tmp_path / "printed.txt").open("w") as printed:
+    begin = "".join(start).replace(" &\n", " > /dev/null 2>&1 & sleep 8\n")
+    with postgresql.postgresql() as database:
+        environment = {**own_environment(), "DAGSTER_HOME": str(tmp_path), "STEDI_PSEUDONYM_KEY": "k" * 32}
+        run_script(f"{begin}{rebuild}{update}", tmp_path, environment | database.settings)
+        catalog = CatalogAddress(database.address, postgresql.USER, postgresql.PASSWORD)
+        on_cluster = rows_of(Lake.at(str(tmp_path / "lake"), catalog=catalog))
+    for source in SOURCES.values():
+        shutil.copytree(tmp_path / "lake" / source.raw_path, tmp_path / "other" / source.raw_path)
+    run_script(f"STEDI_LAKE=other {DAGSTER} -j rebuild_lakehouse", tmp_path, environment)
+    assert on_cluster == rows_of(Lake.at(str(tmp_path / "other")))
+    assert all(on_cluster.values())
+
+
+def withhold(lake: Path, later: Path) -> None:
+    """Have every other reading arrive later, with the withdrawal of one person."""
+    for source in SOURCES.values():
+        (later / source.raw_path).mkdir(parents=True)
+        for file in (lake / source.raw_path).iterdir() if source.landing.instant else ():
+            lines = file.read_bytes().splitlines(keepends=True)
+            file.write_bytes(b"".join(lines[::2]))
+            (later / source.raw_path / f"later-{file.name}").write_bytes(b"".join(lines[1::2]))
+    (people,) = (lake / "customer" / "landing").iterdir()
+    records = map(json.loads, people.read_bytes().splitlines())
+    leaver = next(record for record in records if record.get("shareWithResearchAsOfDate"))
+    del leaver["shareWithResearchAsOfDate"]
+    left = {**leaver, "lastUpdateDate": leaver["lastUpdateDate"] + 1}
+    (later / "customer" / "landing" / "leaves.json").write_text(json.dumps(left))
+
+
+def run_script(script: str, folder: Path, environment: dict[str, str]) -> None:
+    """Run a script, and end whatever it has started."""
+    with (folder / "printed.txt").open("w") as printed:
         began = subprocess.Popen(
             ["bash", "-ec", script],
-            cwd=tmp_path,
-            env={**own_environment(), **database.settings, "DAGSTER_HOME": str(tmp_path)},
+            cwd=folder,
+            env=environment,
             stdout=printed,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
     try:
-        assert began.wait(300) == 0, (tmp_path / "printed.txt").read_text()[-4_000:]
+        assert began.wait(600) == 0, (folder / "printed.txt").read_text()[-4_000:]
     finally:
-        os.killpg(began.pid, signal.SIGKILL)
-    catalog = CatalogAddress(database.address, postgresql.USER, postgresql.PASSWORD)
-    assert current(Lake.at(str(tmp_path / "lake"), catalog=catalog), TABLES["machine_learning_curated"]).rows > 0
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(began.pid, signal.SIGKILL)
+
+
+def rows_of(lake: Lake) -> dict[str, list[str]]:
+    """Return the rows of every table that is made of others."""
+    derived = [name for name, table in TABLES.items() if table.inputs]
+    return {name: sorted(map(repr, current_dataset(lake, name).to_table().to_pylist())) for name in derived}

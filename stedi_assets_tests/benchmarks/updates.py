@@ -29,6 +29,7 @@ _DAY = 86_400_000
 _INSTANT = re.compile(rb'("(?:timestamp|sensorReadingTime)"\s*:\s*)(\d{13})', re.IGNORECASE)
 _WITHDRAWN_AT = 1_700_000_000_000
 _FEW, _DAYS_OF_FEW = 10, 3
+_MANY = 10_000
 _READINGS = ("accelerometer", "step_trainer")
 
 
@@ -37,6 +38,7 @@ class ShiftedLake:
 
     def __init__(self, sample: Path, lake: Path) -> None:
         self._sample, self._lake, self.days, self._records = sample, lake, 0, 0
+        self._many = 0
         shutil.copytree(sample / "customer" / "landing", lake / "customer" / "landing")
         records = map(json.loads, min((sample / "customer" / "landing").iterdir()).read_bytes().splitlines())
         consenting = [record for record in records if record.get("shareWithResearchAsOfDate")]
@@ -59,6 +61,14 @@ class ShiftedLake:
         lines = _INSTANT.sub(self._shifted, file.read_bytes()).splitlines(keepends=True)
         name = f"late-{len(list((self._lake / 'accelerometer' / 'landing').iterdir()))}.json"
         (self._lake / "accelerometer" / "landing" / name).write_bytes(b"".join(lines[::10]))
+
+    def add_many_files(self) -> None:
+        """Deliver ten thousand phone readings of a day, late, each in a file of its own."""
+        landing = self._lake / "accelerometer" / "landing"
+        self._many += 1
+        lines = b"".join(path.read_bytes() for path in sorted((self._sample / "accelerometer" / "landing").iterdir()))
+        for number, line in enumerate(_INSTANT.sub(self._shifted, lines).splitlines(keepends=True)[:_MANY]):
+            (landing / f"single-{self._many}-{number:05}.json").write_bytes(line)
 
     def withdraw(self, *, on_three_days: bool) -> None:
         """Deliver a record by which one more person withdraws, who has readings on three days or on all."""
@@ -105,6 +115,7 @@ def main() -> None:
         updates: dict[str, Callable[[], None]] = {
             "one more day": lake.add_day,
             "one small file": lake.add_file,
+            "10,000 files": lake.add_many_files,
             "3 days withdrawn": partial(lake.withdraw, on_three_days=True),
             "3 days regained": lake.return_one,
             "all days withdrawn": partial(lake.withdraw, on_three_days=False),
