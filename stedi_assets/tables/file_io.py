@@ -1,6 +1,9 @@
 """PyIceberg's access to the lake's files. It uses the lake's own storage, so that they are as private and encrypted."""
 
 import contextlib
+import errno
+import io
+import os
 from collections.abc import Iterator
 from types import TracebackType
 from typing import cast
@@ -78,8 +81,10 @@ class _Input(InputFile):
         return self._storage.size(self._path) is not None
 
     def open(self, seekable: bool = True) -> InputStream:  # noqa: ARG002, FBT001, FBT002  (as PyIceberg has it)
-        """Open the file."""
-        return cast("InputStream", self._storage.open(self._path))
+        """Open the file. Iceberg's metadata is small, and read whole: on S3 that is one request."""
+        if (found := self._storage.read(self._path)) is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.location)
+        return cast("InputStream", io.BytesIO(found.content))
 
 
 class _Output(OutputFile):

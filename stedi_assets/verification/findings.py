@@ -10,7 +10,16 @@ from stedi_assets.contracts import rules as r
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.days import Days
 from stedi_assets.tables.file_reports import FileReport, read_file_reports
-from stedi_assets.tables.snapshots import Snapshot, current, data_files, dataset, named_snapshot, table_named
+from stedi_assets.tables.snapshots import (
+    NO_DAY,
+    Snapshot,
+    current,
+    data_files,
+    dataset,
+    named_snapshot,
+    rows_by_day,
+    table_named,
+)
 from stedi_assets.verification.compare import compare_days
 from stedi_assets.verification.rules import applies, count_by, recount
 
@@ -147,10 +156,14 @@ def _named(rule: Rule, looked_at: int, failing: Sequence[str]) -> Finding:
 
 
 def _as_published(audit: Audit, rule: Rule) -> Finding:
-    files = data_files(audit.lake, audit.table, audit.snapshot.id)
-    rows = sum(file.rows for file in files)
+    listed = rows_by_day(audit.lake, audit.table, audit.snapshot.id)
+    looked_at = listed if audit.computed is None else {day: listed.get(day, 0) for day in {*audit.computed, NO_DAY}}
+    # The rest of the files are those of the snapshot before.
+    files = data_files(audit.lake, audit.table, audit.snapshot.id, audit.computed)
+    lacking = abs(sum(looked_at.values()) - sum(file.rows for file in files))
     changed = sum(not file.as_in_contract for file in files)
-    return _finding(rule, audit.snapshot.rows, abs(audit.snapshot.rows - rows) + changed, files=len(files))
+    astray = abs(audit.snapshot.rows - sum(listed.values())) + lacking + changed
+    return _finding(rule, audit.snapshot.rows, astray, files=len(files))
 
 
 def _row_count_change(audit: Audit, rule: Rule) -> Finding:
