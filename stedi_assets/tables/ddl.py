@@ -29,8 +29,6 @@ PROPERTIES = {
     "write.metadata.previous-versions-max": "20",
     # By default 100: whoever looks at a table would read as many manifests, and every update adds some.
     "commit.manifest.min-count-to-merge": "5",
-    # By default, Iceberg limits how many files a task holds open. Our partitions are few, and rows come in any order.
-    "write.spark.fanout.enabled": "true",
 }
 _TYPES: dict[Type, IcebergType] = {
     Type.STRING: StringType(),

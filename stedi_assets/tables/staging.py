@@ -55,6 +55,8 @@ from stedi_assets.tables.snapshots import (
 )
 from stedi_assets.tables.transactions import QuickTransaction
 
+_MOST_OPEN_FILES = 31
+
 
 @dataclass(frozen=True)
 class Written:
@@ -362,7 +364,10 @@ def _write(
     require_session_of(rows.sparkSession, lake)
     observation = Observation()
     observed = rows.observe(observation, F.count(F.lit(1)).alias("rows"), *_broken(table, as_of))
-    writer = observed.writeTo(f"{name_of(lake, table)}.branch_{branch}")
+    # The file of each day stays open, its rows in memory, until a task ends. If there are many, rows are sorted first.
+    few_days = days is not None and 0 < len(days) <= _MOST_OPEN_FILES
+    to_branch = observed.writeTo(f"{name_of(lake, table)}.branch_{branch}")
+    writer = to_branch.option("fanout-enabled", str(few_days).lower())
     if days is None:
         writer.overwrite(F.lit(True))
     elif days:
