@@ -14,17 +14,19 @@ from stedi_assets.orchestration.checks import CHECKS, ThresholdsResource
 from stedi_assets.orchestration.doorbell import Doorbell
 from stedi_assets.orchestration.erasure_job import erase_person
 from stedi_assets.orchestration.external_assets import EXTERNAL_ASSETS
+from stedi_assets.orchestration.glue_compute import GlueResource, glue_job
 from stedi_assets.orchestration.io_managers import LakeResource, LandingIOManager, ParquetIOManager
 from stedi_assets.orchestration.jobs import check_lakehouse, daily_check, rebuild_lakehouse, update_lakehouse
 from stedi_assets.orchestration.landing_sensor import WatchResource, new_landing_files_sensor
 from stedi_assets.orchestration.maintenance_job import maintain_lakehouse, weekly_maintenance
 from stedi_assets.orchestration.report_asset import machine_learning_report
 from stedi_assets.orchestration.spark_resource import SparkResource
-from stedi_assets.settings import read_settings
+from stedi_assets.settings import Compute, read_settings
 from stedi_assets.storage.interface import ATTEMPTS
 from stedi_assets.storage.lake import is_on_s3
 
 _settings = read_settings()
+_ON_GLUE = _settings.compute is Compute.GLUE
 
 
 def _lake_resource() -> LakeResource:
@@ -56,6 +58,7 @@ _lake = _lake_resource()
 _spark = SparkResource(
     master=_settings.spark_master,
     log_level=_settings.spark_log.value,
+    spark_config=_settings.spark_settings,
     lake=_settings.lake,
     catalog=_settings.catalog_address.kind,
     s3_kms_key=_settings.s3_kms_key,
@@ -74,7 +77,7 @@ def _as_set(spec: dg.AssetSpec) -> dg.AssetSpec:
 
 
 def _assets() -> list[Any]:
-    assets = [asset.map_asset_specs(_as_set) for asset in ASSETS]
+    assets = [asset.map_asset_specs(_as_set) for asset in ([glue_job] if _ON_GLUE else ASSETS)]
     with warnings.catch_warnings():
         # Dagster warns that its links to the code are new.
         warnings.simplefilter("ignore", dg.BetaWarning)
@@ -83,13 +86,14 @@ def _assets() -> list[Any]:
 
 defs = dg.Definitions(
     assets=_assets(),
-    asset_checks=CHECKS,
+    asset_checks=[] if _ON_GLUE else CHECKS,
     jobs=[update_lakehouse, rebuild_lakehouse, check_lakehouse, maintain_lakehouse, erase_person],
     sensors=[new_landing_files_sensor(_settings.sensor_seconds), run_failed, check_failed],
     schedules=[daily_check, weekly_maintenance],
     resources={
         "lake": _lake,
         "spark": _spark,
+        "glue": GlueResource(job=_settings.glue_job, lake=_settings.lake),
         "thresholds": ThresholdsResource(**asdict(_settings.thresholds)),
         "watch": WatchResource(
             settled_seconds=_settings.settled_seconds,

@@ -4,6 +4,7 @@ An unknown or unusable value raises `SettingsError` when the definitions load. `
 docs/settings.md and .env.example again, in the folder where it is started.
 """
 
+import os
 import re
 from collections.abc import Iterator
 from enum import Enum
@@ -19,6 +20,7 @@ from stedi_assets.contracts.rules import Thresholds
 from stedi_assets.spark.maven import MAVEN_CENTRAL, POSSIBLE_REPOSITORIES, is_possible_repository
 from stedi_assets.storage.catalog_address import POSSIBLE_CATALOGS, CatalogAddress, CatalogKind, is_possible_catalog
 from stedi_assets.storage.lake import NAMESPACE, POSSIBLE_LOCATIONS, default_catalog, is_on_s3, is_possible
+from stedi_assets.storage.secrets_manager import is_arn_of_secret
 
 DEFAULT_LAKE = "./lake"
 _DEFAULTS = Thresholds()
@@ -36,6 +38,13 @@ class Answer(str, Enum):
 
     NO = "no"
     YES = "yes"
+
+
+class Compute(str, Enum):
+    """Where tables are computed."""
+
+    LOCAL = "local"
+    GLUE = "glue"
 
 
 class SparkLog(str, Enum):
@@ -99,6 +108,12 @@ def _queue(text: str) -> str:
     return text
 
 
+def _memory(text: str) -> str:
+    if not re.fullmatch("[1-9][0-9]{0,5}[mg]", text):
+        raise ValueError("Use a whole number of megabytes or gigabytes, such as 2048m or 4g.")
+    return text
+
+
 def _repository(text: str) -> str:
     if not is_possible_repository(text):
         raise ValueError(POSSIBLE_REPOSITORIES)
@@ -109,6 +124,7 @@ _Location = Annotated[str, BeforeValidator(_location)]
 _Repository = Annotated[str, BeforeValidator(_repository)]
 _Name = Annotated[str, BeforeValidator(_name)]
 _Catalog = Annotated[str, BeforeValidator(_catalog)]
+_Memory = Annotated[str, BeforeValidator(_memory)]
 _Queue = Annotated[str, BeforeValidator(_queue)]
 _Topic = Annotated[str, BeforeValidator(_topic)]
 _Share = Annotated[float, BeforeValidator(_share)]
@@ -190,7 +206,16 @@ class Settings(BaseSettings):
         "a secret of at least 32 bytes that never changes",
         secret=True,
     )
+    compute: Compute = Field(
+        default=Compute.LOCAL,
+        description="`local`: the process of the run itself, with the Spark of `STEDI_SPARK_MASTER`; `glue`: a job of "
+        "AWS Glue",
+    )
+    glue_job: str = Field(default="stedi-lakehouse", description="the name of that job")
     spark_master: str = Field(default="local[*]", description="any Spark master")
+    spark_memory: _Memory = Field(
+        default="1g", description="how much memory Spark's Java takes at the most where the run is, such as `4g`"
+    )
     spark_log: SparkLog = Field(
         default=SparkLog.OFF,
         description="`off`, `error`, `warn`, `info`: Spark's own log, which can show people's data",
@@ -249,6 +274,11 @@ class Settings(BaseSettings):
         return CatalogAddress(uri, self.catalog_user, self.catalog_password, self.catalog_warehouse)
 
     @property
+    def spark_settings(self) -> dict[str, str]:
+        """Spark's own settings that ours decide."""
+        return {"spark.driver.memory": self.spark_memory}
+
+    @property
     def policy(self) -> Policy:
         """The policy that tables are made under."""
         return Policy(self.consent_record, self.readings, self.match_on, self.published_time)
@@ -262,6 +292,10 @@ class Settings(BaseSettings):
             people_leaving_unread=self.warn_people_leaving_unread,
             row_count_change=self.warn_row_count_change,
         )
+
+    @property
+    def _keys_are_secrets(self) -> bool:
+        return all(key and is_arn_of_secret(key) for key in (self.pseudonym_key, self.suppression_key))
 
     @model_validator(mode="after")
     def _require_what_belongs_together(self) -> "Settings":
@@ -287,6 +321,11 @@ class Settings(BaseSettings):
                 f"STEDI_SPARK_MASTER={self.spark_master} has other machines write, and STEDI_LAKE={self.lake} is a "
                 "folder of this one. Use a lake on S3; or, where every machine has that folder, set "
                 "STEDI_LAKE_IS_SHARED=yes, and STEDI_CATALOG to one in PostgreSQL or behind a REST server."
+            )
+        if self.compute is Compute.GLUE and not (is_on_s3(self.lake) and self._keys_are_secrets):
+            yield (
+                "STEDI_COMPUTE=glue needs a lake on S3, and STEDI_PSEUDONYM_KEY and STEDI_SUPPRESSION_KEY as ARNs of "
+                "secrets in AWS Secrets Manager: a key itself would stand in the job's arguments."
             )
         if self.arrivals_queue and not is_on_s3(self.lake):
             yield f"STEDI_ARRIVALS_QUEUE is for a lake on S3, and STEDI_LAKE={self.lake} is a folder. Leave it out."
@@ -332,6 +371,16 @@ def read_settings() -> Settings:
 def variables() -> dict[str, FieldInfo]:
     """Return the field of each environment variable."""
     return {str(field.alias): field for field in Settings.model_fields.values()}
+
+
+def settings_of_a_job() -> dict[str, str]:
+    """Return the variables that are set here, for a job that computes elsewhere. Neither a key nor a password is there.
+
+    A setting that names a secret by its ARN is no secret.
+    """
+    values = {name: value for name in variables() if (value := os.environ.get(name))}
+    shown = {name: value for name, value in values.items() if variables()[name].repr or is_arn_of_secret(value)}
+    return {**shown, f"{_PREFIX}COMPUTE": Compute.LOCAL.value}
 
 
 def _refusal(where: tuple[int | str, ...], value: object, context: dict[str, Any]) -> str:

@@ -16,7 +16,16 @@ from dotenv import dotenv_values
 
 from stedi_assets.contracts import ConsentRecord, MatchOn, Policy, PublishedTime, Purpose, Readings
 from stedi_assets.contracts.rules import Thresholds
-from stedi_assets.settings import Settings, SettingsError, example, read_settings, settings_page, variables
+from stedi_assets.settings import (
+    Compute,
+    Settings,
+    SettingsError,
+    example,
+    read_settings,
+    settings_of_a_job,
+    settings_page,
+    variables,
+)
 from stedi_assets.storage.errors import LakeError
 from stedi_assets.storage.lake import Lake
 from stedi_assets_tests.support.environments import settings_of
@@ -32,6 +41,12 @@ _IN_POSTGRESQL = {"STEDI_CATALOG": _POSTGRESQL}
 _ON_A_CLUSTER = {"STEDI_SPARK_MASTER": "spark://master.internal:7077", **_IN_POSTGRESQL}
 _TOPIC = "arn:aws:sns:eu-central-1:123456789012:lake-alerts"
 _QUEUE = "https://sqs.eu-central-1.amazonaws.com/123456789012/lake-arrivals"
+_SECRET = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:stedi/{}-AbCdEf".format
+_ON_GLUE = {
+    "STEDI_LAKE": "s3://bucket",
+    "STEDI_PSEUDONYM_KEY": _SECRET("pseudonym"),
+    "STEDI_SUPPRESSION_KEY": _SECRET("suppression"),
+}
 _VARIABLES: dict[str, tuple[str, Mapping[str, str], Callable[[Settings], bool]]] = {
     "STEDI_LAKE": ("/data/stedi", {}, lambda s: s.lake == "/data/stedi"),
     "STEDI_LAKE_IS_SHARED": ("yes", _ON_A_CLUSTER, lambda s: s.spark_master.startswith("spark:")),
@@ -48,7 +63,10 @@ _VARIABLES: dict[str, tuple[str, Mapping[str, str], Callable[[Settings], bool]]]
     "STEDI_PURPOSE": ("comparison", {}, lambda s: s.purpose is Purpose.COMPARISON),
     "STEDI_PSEUDONYM_KEY": ("k" * 32, {}, lambda s: s.pseudonym_key == "k" * 32),
     "STEDI_SUPPRESSION_KEY": ("k" * 32, {}, lambda s: s.suppression_key == "k" * 32),
+    "STEDI_COMPUTE": ("glue", _ON_GLUE, lambda s: s.compute is Compute.GLUE),
+    "STEDI_GLUE_JOB": ("another", {}, lambda s: s.glue_job == "another"),
     "STEDI_SPARK_MASTER": ("local[2]", {}, lambda s: s.spark_master == "local[2]"),
+    "STEDI_SPARK_MEMORY": ("4g", {}, lambda s: s.spark_memory == "4g"),
     "STEDI_MAVEN": ("https://maven.internal/maven2", {}, lambda s: s.maven == "https://maven.internal/maven2"),
     "STEDI_SPARK_LOG": ("warn", {}, lambda s: s.spark_log.value == "warn"),
     "STEDI_MOST_GIGABYTES_PER_RUN": ("5", {}, lambda s: s.most_gigabytes_per_run == 5),
@@ -76,7 +94,7 @@ _CHOICES = {
     "STEDI_PUBLISHED_TIME": ["millisecond", "second", "minute", "hour", "day"],
     "STEDI_SPARK_LOG": ["off", "error", "warn", "info"],
 }
-_ANSWERS = {"STEDI_LAKE_IS_SHARED": ["no", "yes"]}
+_ANSWERS = {"STEDI_LAKE_IS_SHARED": ["no", "yes"], "STEDI_COMPUTE": ["local", "glue"]}
 
 
 def test_an_empty_environment_gives_settings_that_work_on_a_laptop() -> None:
@@ -97,7 +115,10 @@ def test_an_empty_environment_gives_settings_that_work_on_a_laptop() -> None:
         "purpose": "production",
         "pseudonym_key": None,
         "suppression_key": None,
+        "compute": "local",
+        "glue_job": "stedi-lakehouse",
         "spark_master": "local[*]",
+        "spark_memory": "1g",
         "spark_log": "off",
         "maven": "https://repo1.maven.org/maven2",
         "most_gigabytes_per_run": 20,
@@ -359,3 +380,24 @@ def test_a_lake_on_s3_needs_a_pseudonym_key() -> None:
     with pytest.raises(SettingsError, match=r"s3://bucket is used by several machines.*STEDI_PSEUDONYM_KEY"):
         settings_of({"STEDI_LAKE": "s3://bucket"})
     assert settings_of(_ON_S3).lake == "s3://bucket"
+
+
+def test_a_job_elsewhere_gets_every_setting_but_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets = {"STEDI_CATALOG_PASSWORD": "a password", "STEDI_SUPPRESSION_KEY": "k" * 32}
+    for name, value in {**_ON_GLUE, "STEDI_COMPUTE": "glue", **secrets}.items():
+        monkeypatch.setenv(name, value)
+    passed_on = settings_of_a_job()
+    assert passed_on == {
+        "STEDI_LAKE": "s3://bucket",
+        "STEDI_PSEUDONYM_KEY": _SECRET("pseudonym"),
+        "STEDI_COMPUTE": "local",
+    }
+
+
+@pytest.mark.parametrize("missing", _ON_GLUE)
+def test_glue_needs_a_lake_on_s3_and_keys_that_are_named(missing: str) -> None:
+    beside = {name: value for name, value in _ON_GLUE.items() if name != missing}
+    with pytest.raises(SettingsError):
+        settings_of({"STEDI_COMPUTE": "glue", **beside})
+    with pytest.raises(SettingsError, match="STEDI_COMPUTE=glue needs"):
+        settings_of({"STEDI_COMPUTE": "glue", **_ON_GLUE, "STEDI_PSEUDONYM_KEY": "k" * 32})

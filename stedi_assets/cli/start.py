@@ -45,7 +45,7 @@ def _start_spark(settings: Settings) -> None:
         spark_session(
             settings.spark_master,
             settings.spark_log.value,
-            {},
+            settings.spark_settings,
             lake=settings.lake,
             kms_key=settings.s3_kms_key,
             catalog=settings.catalog_address.kind,

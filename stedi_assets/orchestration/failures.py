@@ -19,7 +19,7 @@ _REFUSALS = {
     "No space left on device": "the disk is full, that of the lake or of the temporary folder (TMPDIR)",
     "Disk quota exceeded": "the disk quota is used up",
     "Permission denied": "it has no permission to write to the lake or to its temporary folder",
-    "OutOfMemoryError": "Java ran out of memory",
+    "OutOfMemoryError": "Java ran out of memory; STEDI_SPARK_MEMORY gives it more",
     "INVALID_DRIVER_MEMORY": "Java is told to do with less memory than Spark begins with",
 }
 
@@ -46,7 +46,11 @@ def as_dagster_failures() -> Iterator[None]:
 
 def _in_short(error: Exception) -> str:
     """Say why Spark stopped. Its own messages can quote a record, and so can the chain of their causes."""
-    whole = str(error)
+    try:
+        whole = str(error)
+    except OSError:
+        # Java itself is asked for the words.
+        return f"Spark stopped: Java has ended, maybe for want of memory: set STEDI_SPARK_MEMORY. {_TABLES_STAY}"
     refused = next((words for sign, words in _REFUSALS.items() if sign in whole), None)
     if refused:
         return f"Spark stopped: {refused}. {_TABLES_STAY}"

@@ -41,6 +41,7 @@ from stedi_assets.orchestration.notices import (
     notify_of_gone_files,
     read_cursor,
 )
+from stedi_assets.storage.lake import is_on_s3
 
 NAME = "new_landing_files"
 _TAG = "stedi/{}".format
@@ -174,7 +175,8 @@ def _look(
     left = {need.name: need.seconds_left(watch, now) for need in needs}
     if due := _together([need for need in needs if left[need.name] == 0]):
         tables = tables_to_make([name for need in due for name in need.moved], published)
-        return _request(due, tables, settled_before), ""
+        # On S3 a file has settled when it appears.
+        return _request(due, tables, None if is_on_s3(lake.location) else settled_before), ""
     return None, seen.why_not if not left and seen.why_not else _why_not(left, arrivals.values())
 
 
@@ -238,12 +240,13 @@ def _notify_of_failures(need: _Need, watch: WatchResource, notified: Notified) -
         notified.once(f"failures {need.name}", str(times), f"Runs for {need.name} keep failing", message)
 
 
-def _request(due: Sequence[_Need], tables: Sequence[str], settled_before: int) -> dg.RunRequest:
+def _request(due: Sequence[_Need], tables: Sequence[str], settled_before: int | None) -> dg.RunRequest:
     # Inputs that are not made again are checked before anything is made from them.
     leant_on = {name for table in tables for name in TABLES[table].inputs} - {*tables}
     checks = [
         dg.AssetCheckKey(dg.AssetKey(name), rule.name) for name in (*tables, *leant_on) for rule in TABLES[name].rules
     ]
+    landing = [need.arrivals.source.landing.name for need in due if need.arrivals]
     settled = {"config": {"settled_before": settled_before}}
     attempt = str(1 + max(need.attempts for need in due))
     # The same content may be there again some day, and need a run of its own.
@@ -252,7 +255,7 @@ def _request(due: Sequence[_Need], tables: Sequence[str], settled_before: int) -
         run_key="-".join([*(f"{need.name}:{need.content}" for need in due), attempt, after]),
         asset_selection=[dg.AssetKey(name) for name in tables],
         asset_check_keys=checks,
-        run_config={"ops": {need.arrivals.source.landing.name: settled for need in due if need.arrivals}},
+        run_config={"ops": dict.fromkeys(landing if settled_before is not None else (), settled)},
         tags={
             **{_TAG(need.name): need.content for need in due},
             _TAG("because"): "; ".join(filter(None, [_files_in_words(due), _tables_in_words(due)])),

@@ -1,7 +1,8 @@
 """The two secrets: where they are kept, and in which form Spark gets one.
 
 The pseudonym key turns a person into a `subject_id`. The suppression key hides who is on the list of erased people;
-it must never change, or the list would suppress nobody.
+it must never change, or the list would suppress nobody. A setting holds a key itself, or the ARN of a secret of AWS
+Secrets Manager, which is no secret.
 """
 
 import contextlib
@@ -15,6 +16,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from stedi_assets.storage.errors import LakeError
 from stedi_assets.storage.lake import Lake, is_on_s3
+from stedi_assets.storage.secrets_manager import is_arn_of_secret, read_secret
 
 _BLOCK = hashlib.sha256().block_size
 LEAST_BYTES = 32
@@ -52,7 +54,7 @@ def hmac_pads(spark: SparkSession, key: bytes) -> DataFrame:
 def _key(name: str, configured: str | None, lake: Lake) -> bytes:
     variable = f"STEDI_{name.upper()}_KEY"
     if configured is not None:
-        key = os.fsencode(configured)
+        key = read_secret(configured) if is_arn_of_secret(configured) else os.fsencode(configured)
         if len(key) < LEAST_BYTES:
             msg = f"{variable} has {len(key)} bytes; at least {LEAST_BYTES} are needed to keep people hidden."
             raise LakeError(msg)

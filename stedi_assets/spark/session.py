@@ -108,8 +108,11 @@ def spark_session(
             # A running session takes Hadoop's settings by their own names.
             settings = {name.removeprefix("spark.hadoop."): value for name, value in settings.items()}
             return _session({**settings, **further})
+        if "PYSPARK_GATEWAY_PORT" in os.environ:
+            # spark-submit, as AWS Glue uses it, has chosen the master and the jars. Its own log can quote a record.
+            return _session({**settings, "spark.log.level": log_level.upper(), **further})
         settings |= {"spark.app.name": "stedi", "spark.master": _with_attempts(master) if is_on_s3(lake) else master}
-        if master.startswith("local") and "PYSPARK_GATEWAY_PORT" not in os.environ:
+        if master.startswith("local"):
             jars = class_path(maven, **needs)
             return _private_session(_LAPTOP | settings, further, log_level, jars)
         settings |= cluster_settings(**needs)

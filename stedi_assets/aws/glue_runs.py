@@ -1,0 +1,165 @@
+"""Runs of the AWS Glue job, as Dagster Pipes starts, follows and ends them.
+
+It is dagster-aws's client, with what that leaves out: results arrive while the job runs, a run that expires or is
+terminated ends, a retry finds no run of the first try beside it, and nothing stays in the bucket.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import boto3
+import dagster as dg
+from botocore.exceptions import BotoCoreError, ClientError
+from dagster._core.pipes.context import PipesExecutionResult
+from dagster_aws.pipes import PipesGlueClient, PipesS3ContextInjector, PipesS3MessageReader
+from dagster_pipes import PipesParams
+
+# In these states a run is over. dagster-aws waits for ever on one that has expired.
+_ENDED = {"SUCCEEDED", "FAILED", "STOPPED", "TIMEOUT", "ERROR", "EXPIRED"}
+# The argument that says for which run of Dagster's a run of the job was started.
+RUN_ARGUMENT = "--dagster_run_id"
+_LOG_LINES = 40
+_NEXT = {
+    "ConcurrentRunsExceededException": "Another run of the job is under way: wait until it has ended.",
+    "EntityNotFoundException": "See that STEDI_GLUE_JOB names a job of this account and region.",
+    "AccessDeniedException": "Let Dagster's role call glue:StartJobRun, GetJobRun, GetJobRuns and BatchStopJobRun.",
+}
+
+
+class GlueRunFailed(Exception):
+    """A run of the Glue job did not do what it was to do. The message says what, where, why and what next."""
+
+
+class GlueRuns(PipesGlueClient):
+    """Runs a Glue job for one run of Dagster's. What the two tell each other lies below `prefix` of a bucket."""
+
+    def __init__(self, job: str, bucket: str, prefix: str, seconds: float = 5) -> None:
+        """`seconds` is how often Glue and the bucket are asked."""
+        self._s3, self._logs = boto3.client("s3"), boto3.client("logs")
+        self._job, self._bucket, self._prefix, self._seconds = job, bucket, prefix, seconds
+        super().__init__(
+            context_injector=PipesS3ContextInjector(bucket=bucket, client=self._s3, key_prefix=f"{prefix}/"),
+            message_reader=_MessagesBelow(bucket=bucket, client=self._s3, interval=seconds, prefix=prefix),
+        )
+
+    def stream(
+        self, context: dg.AssetExecutionContext, extras: dict[str, Any], custom: Callable[[Any], None]
+    ) -> Iterator[PipesExecutionResult]:
+        """Run the job, and yield results as they arrive; `custom` gets the other messages.
+
+        Raises `GlueRunFailed` if the run cannot be started or does not succeed. If this is interrupted, it is stopped.
+        """
+        passed_on, told = 0, 0
+        try:
+            self._stop_earlier(context)
+            with dg.open_pipes_session(
+                # Pipes asks the asset's context for what Dagster has deprecated there.
+                context=context.op_execution_context,
+                context_injector=self._context_injector,
+                message_reader=self._message_reader,
+                extras=extras,
+            ) as session:
+                run = self._start(context, session.get_bootstrap_cli_arguments())
+                try:
+                    while (found := self._look(run))["JobRunState"] not in _ENDED:
+                        # Pipes returns all that has arrived, again and again.
+                        results = session.get_results(implicit_materializations=False)
+                        yield from results[passed_on:]
+                        passed_on, told = len(results), _tell(session.get_custom_messages(), told, custom)
+                        time.sleep(self._seconds)
+                except BaseException:
+                    # Whoever terminates the run of Dagster's, or closes this, ends that of Glue.
+                    self._stop(context, [run])
+                    raise
+            yield from session.get_results(implicit_materializations=False)[passed_on:]
+            _tell(session.get_custom_messages(), told, custom)
+        finally:
+            self._clean_up()
+        if found["JobRunState"] != "SUCCEEDED":
+            raise GlueRunFailed(self._why(run, found))
+
+    def _start(self, context: dg.AssetExecutionContext, arguments: Mapping[str, str]) -> str:
+        try:
+            started = self._client.start_job_run(
+                JobName=self._job, Arguments={**arguments, RUN_ARGUMENT: context.run.run_id}
+            )
+        except (ClientError, BotoCoreError) as error:
+            code = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
+            what_next = _NEXT.get(code, "See the Glue console.")
+            msg = f"AWS Glue did not start the job {self._job}: {code}. The tables stay as they were. {what_next}"
+            raise GlueRunFailed(msg) from None
+        run: str = started["JobRunId"]
+        context.log.info(f"AWS Glue runs {self._job}: {run}")
+        return run
+
+    def _look(self, run: str) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = self._client.get_job_run(JobName=self._job, RunId=run)["JobRun"]
+        return found
+
+    def _stop_earlier(self, context: dg.AssetExecutionContext) -> None:
+        """Stop what an earlier try of this run of Dagster's has left running: two would publish the same tables."""
+        pages = self._client.get_paginator("get_job_runs").paginate(JobName=self._job)
+        earlier = [
+            run["Id"]
+            for page in pages
+            for run in page["JobRuns"]
+            if run["JobRunState"] not in _ENDED and run.get("Arguments", {}).get(RUN_ARGUMENT) == context.run.run_id
+        ]
+        if earlier:
+            self._stop(context, earlier)
+            while any(self._look(run)["JobRunState"] not in _ENDED for run in earlier):
+                time.sleep(self._seconds)
+
+    def _stop(self, context: dg.AssetExecutionContext, runs: list[str]) -> None:
+        answer = self._client.batch_stop_job_run(JobName=self._job, JobRunIds=runs)
+        for error in answer.get("Errors", ()):
+            context.log.warning(f"AWS Glue could not stop {error['JobRunId']}: {error['ErrorDetail']['ErrorCode']}.")
+        context.log.info(f"AWS Glue stops {', '.join(runs)}")
+
+    def _why(self, run: str, found: Mapping[str, Any]) -> str:
+        why = (found.get("ErrorMessage") or "Glue gives no reason").rstrip(".")
+        return (
+            f"The run {run} of the Glue job {self._job} ended as {found['JobRunState']}: {why}. Tables that it had not "
+            f"published stay as they were.\n{self._last_lines(run, found)}"
+        )
+
+    def _last_lines(self, run: str, found: Mapping[str, Any]) -> str:
+        """Return the end of the job's own log. Spark's is off there, so it quotes no record."""
+        group = found.get("LogGroupName")
+        for stream in (f"{group}/error", f"{group}/output") if group else ():
+            try:
+                events = self._logs.get_log_events(logGroupName=stream, logStreamName=run, limit=_LOG_LINES)["events"]
+            except ClientError:
+                continue
+            if events:
+                return "\n".join(event["message"] for event in events)
+        return f"Its log is in CloudWatch: {group}."
+
+    def _clean_up(self) -> None:
+        pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=f"{self._prefix}/")
+        for page in pages:
+            if keys := [{"Key": found["Key"]} for found in page.get("Contents", ())]:
+                self._s3.delete_objects(Bucket=self._bucket, Delete={"Objects": keys})
+
+
+class _MessagesBelow(PipesS3MessageReader):
+    """Has messages lie below a prefix, instead of at the top of the bucket."""
+
+    def __init__(self, *, bucket: str, client: Any, interval: float, prefix: str) -> None:
+        super().__init__(bucket=bucket, client=client, interval=interval, include_stdio_in_messages=True)
+        self._prefix = prefix
+
+    @contextmanager
+    def get_params(self) -> Iterator[PipesParams]:
+        """Yield where the messages of a session lie."""
+        with super().get_params() as params:
+            yield {**params, "key_prefix": f"{self._prefix}/{params['key_prefix']}"}
+
+
+def _tell(messages: Sequence[Any], told: int, custom: Callable[[Any], None]) -> int:
+    """Pass on the messages after those that were told already; return how many there are."""
+    for message in messages[told:]:
+        custom(message)
+    return len(messages)
