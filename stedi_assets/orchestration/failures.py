@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import dagster as dg
-from py4j.protocol import Py4JJavaError
+from py4j.protocol import Py4JJavaError, Py4JNetworkError
 from pyspark.errors import PySparkException
 
 from stedi_assets.spark.java import NoJavaError
@@ -15,6 +15,7 @@ from stedi_assets.verification.engine import SecondEngineFailed
 _TABLES_STAY = "The published tables stay as they were. Mend that and run again."
 # As often as other runs are likely to publish the same table meanwhile.
 _RETRIES = 5
+_JAVA_ENDED = f"Spark stopped: Java has ended, maybe for want of memory: set STEDI_SPARK_MEMORY. {_TABLES_STAY}"
 _REFUSALS = {
     "No space left on device": "the disk is full, that of the lake or of the temporary folder (TMPDIR)",
     "Disk quota exceeded": "the disk quota is used up",
@@ -37,6 +38,8 @@ def as_dagster_failures() -> Iterator[None]:
         raise dg.RetryRequested(max_retries=_RETRIES) from dg.Failure(str(error))
     except (LakeError, NoJavaError, SecondEngineFailed) as error:
         raise dg.Failure(str(error), allow_retries=False) from None
+    except (ConnectionRefusedError, ConnectionResetError, BrokenPipeError, Py4JNetworkError):
+        raise dg.Failure(_JAVA_ENDED, allow_retries=False) from None
     except OSError as error:
         where = masked(str(error.filename or "the lake"))
         raise dg.Failure(f"{error.strerror}: {where}. {_TABLES_STAY}", allow_retries=False) from None
@@ -48,9 +51,9 @@ def _in_short(error: Exception) -> str:
     """Say why Spark stopped. Its own messages can quote a record, and so can the chain of their causes."""
     try:
         whole = str(error)
-    except OSError:
+    except (OSError, Py4JNetworkError):
         # Java itself is asked for the words.
-        return f"Spark stopped: Java has ended, maybe for want of memory: set STEDI_SPARK_MEMORY. {_TABLES_STAY}"
+        return _JAVA_ENDED
     refused = next((words for sign, words in _REFUSALS.items() if sign in whole), None)
     if refused:
         return f"Spark stopped: {refused}. {_TABLES_STAY}"

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -22,6 +23,7 @@ from stedi_assets.orchestration.glue_compute import GlueResource, glue_job
 from stedi_assets.orchestration.spark_resource import SparkResource
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.snapshots import current, current_dataset
+from stedi_assets_tests.support.environments import own_environment
 from stedi_assets_tests.support.glue_jobs import GlueJobs
 from stedi_assets_tests.support.lakes import local_lake, materialise, root_of, write_ada_and_ben
 from stedi_assets_tests.support.s3_server import REGION, S3Server, bucket
@@ -217,3 +219,31 @@ def test_a_retry_finds_no_run_of_the_first_try_beside_it(on_glue: OnGlue) -> Non
     with dg.DagsterInstance.local_temp(str(on_glue.jobs.folder)) as instance:
         job.execute_in_process(run_id=this_run, raise_on_error=False, instance=instance)
     assert [run.state for run in on_glue.jobs.runs] == ["STOPPED", "SUCCEEDED"]
+
+
+# --- The definitions --------------------------------------------------------------------------------------------------
+
+_GRAPH = """
+from stedi_assets.definitions import defs
+graph = defs.resolve_asset_graph()
+for key in sorted(graph.get_all_asset_keys()):
+    node = graph.get(key)
+    print(key.path[-1], node.group_name, sorted(node.kinds), sorted(parent.path[-1] for parent in node.parent_keys))
+print(*sorted(f"{key.asset_key.path[-1]} {key.name}" for key in graph.asset_check_keys))
+print(*sorted(job.name for job in defs.resolve_all_job_defs()))
+"""
+
+
+def test_the_graph_is_that_of_local_runs(tmp_path: Path) -> None:
+    secret = "arn:aws:secretsmanager:us-east-1:123456789012:secret:stedi/{}".format
+    common = {"STEDI_LAKE": "s3://bucket", "STEDI_SUPPRESSION_KEY": secret("s"), "STEDI_PSEUDONYM_KEY": secret("p")}
+
+    def graph(**more: str) -> str:
+        environment = {**own_environment(), **common, **more}
+        command = [sys.executable, "-c", _GRAPH]
+        done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert "machine_learning_curated" in graph()
+    assert graph(STEDI_COMPUTE="glue") == graph()

@@ -307,6 +307,33 @@ def test_what_java_says_to_what_it_is_told_is_shown_but_for_what_it_is_told(mach
     assert len(done.stdout.splitlines()) < 20
 
 
+_DEATH = """
+import os, signal, subprocess, threading, time
+import dagster
+from stedi_assets.orchestration.failures import as_dagster_failures
+from stedi_assets.spark.session import spark_session
+
+spark = spark_session("local[1]", "off", {})
+spark.range(1).count()
+children = subprocess.run(["pgrep", "-P", str(os.getpid()), "java"], capture_output=True, text=True).stdout.split()
+threading.Timer(1, os.kill, [int(children[0]), signal.SIGKILL]).start()
+for _ in range(2):
+    try:
+        with as_dagster_failures():
+            spark.range(10**14).selectExpr("sum(id)").collect()
+    except dagster.Failure as failure:
+        print(failure.description)
+"""
+
+
+def test_a_java_that_dies_in_a_query_is_said_then_and_later(machine: Machine) -> None:
+    done = machine.run(_DEATH, {})
+    assert done.stdout.splitlines() == 2 * [
+        "Spark stopped: Java has ended, maybe for want of memory: set STEDI_SPARK_MEMORY. The published tables stay as "
+        "they were. Mend that and run again."
+    ], done.stderr[-3000:]
+
+
 def test_too_little_memory_for_spark_is_said(machine: Machine) -> None:
     done = machine.run(_MESSAGE, {"_JAVA_OPTIONS": "-Xmx100m"})
     assert "less memory than Spark begins with" in done.stdout
