@@ -322,10 +322,12 @@ class Settings(BaseSettings):
                 "folder of this one. Use a lake on S3; or, where every machine has that folder, set "
                 "STEDI_LAKE_IS_SHARED=yes, and STEDI_CATALOG to one in PostgreSQL or behind a REST server."
             )
-        if self.compute is Compute.GLUE and not (is_on_s3(self.lake) and self._keys_are_secrets):
+        has_glue = is_on_s3(self.lake) and self.catalog_address.kind is CatalogKind.GLUE
+        if self.compute is Compute.GLUE and not (has_glue and self._keys_are_secrets):
             yield (
-                "STEDI_COMPUTE=glue needs a lake on S3, and STEDI_PSEUDONYM_KEY and STEDI_SUPPRESSION_KEY as ARNs of "
-                "secrets in AWS Secrets Manager: a key itself would stand in the job's arguments."
+                "STEDI_COMPUTE=glue needs a lake on S3 with the catalog of Glue, and STEDI_PSEUDONYM_KEY and "
+                "STEDI_SUPPRESSION_KEY as ARNs of secrets in AWS Secrets Manager: a key itself would reach the job "
+                "through its settings."
             )
         if self.arrivals_queue and not is_on_s3(self.lake):
             yield f"STEDI_ARRIVALS_QUEUE is for a lake on S3, and STEDI_LAKE={self.lake} is a folder. Leave it out."

@@ -401,3 +401,5 @@ def test_glue_needs_a_lake_on_s3_and_keys_that_are_named(missing: str) -> None:
         settings_of({"STEDI_COMPUTE": "glue", **beside})
     with pytest.raises(SettingsError, match="STEDI_COMPUTE=glue needs"):
         settings_of({"STEDI_COMPUTE": "glue", **_ON_GLUE, "STEDI_PSEUDONYM_KEY": "k" * 32})
+    with pytest.raises(SettingsError, match="with the catalog of Glue"):
+        settings_of({"STEDI_COMPUTE": "glue", **_ON_GLUE, **_IN_POSTGRESQL})

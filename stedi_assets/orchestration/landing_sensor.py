@@ -30,7 +30,7 @@ from stedi_assets.orchestration.erasure_job import erase_person
 from stedi_assets.orchestration.failures import as_dagster_failures
 from stedi_assets.orchestration.io_managers import LakeResource
 from stedi_assets.orchestration.jobs import rebuild_lakehouse, update_lakehouse
-from stedi_assets.orchestration.looks import answer, look
+from stedi_assets.orchestration.looks import answer, list_again, look
 from stedi_assets.orchestration.maintenance_job import maintain_lakehouse
 from stedi_assets.orchestration.notices import (
     Notified,
@@ -85,6 +85,7 @@ def new_landing_files_sensor(every_seconds: int) -> dg.SensorDefinition:
         except dg.Failure as failure:
             request, why = None, failure.description or ""
             notified.keep()
+            list_again(notified)
             notified.once("trouble", why, "The landing folders cannot be watched", why)
         return dg.SensorResult(
             run_requests=[request] if request else [],

@@ -68,6 +68,11 @@ def answer(receipts: Sequence[str], doorbell: Doorbell, notified: Notified, *, a
     notified.now[_LISTED] = _hour()
 
 
+def list_again(notified: Notified) -> None:
+    """Have the next look list, whether something rings or not: this one has failed."""
+    notified.now.pop(_LISTED, None)
+
+
 def _rung(doorbell: Doorbell, notified: Notified) -> Sequence[str] | None:
     """Return the receipts of messages; None if nothing has rung and the folders have been listed lately."""
     if doorbell.queue is None:

@@ -147,6 +147,12 @@ def test_one_run_of_the_job_makes_all_tables_and_dagster_shows_what_a_local_run_
     only = on_glue.run(selection="step_trainer_trusted")
     assert only.success, why(only)
     assert materialized(only) == ["step_trainer_trusted"]
+
+    # The checks alone.
+    checked = on_glue.run(selection=dg.AssetSelection.all_asset_checks())
+    assert checked.success, why(checked)
+    assert materialized(checked) == []
+    assert len(checked.get_asset_check_evaluations()) == len(checks)
     said = "".join(json.dumps(run.arguments) for run in on_glue.jobs.runs)
     assert not any(key in said for key in KEYS.values())
 

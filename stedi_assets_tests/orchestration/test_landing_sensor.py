@@ -4,6 +4,7 @@ The clock is never set: a pause is as good as endless or none at all. The sensor
 `test_daemon.py`.
 """
 
+import contextlib
 import gzip
 import json
 import os
@@ -916,3 +917,26 @@ def test_with_a_queue_that_cannot_be_used_every_look_lists_and_people_are_told_o
     assert subject == "The queue of arrivals cannot be used"
     assert "NonExistentQueue" in message
     assert "sqs:ReceiveMessage" in message
+
+
+def test_after_a_look_that_failed_the_next_one_lists_although_nothing_rings(watched: Watched, queue: Queue) -> None:
+    watched.doorbell = Doorbell(queue=queue.url)
+    assert watched.why_not() == "Every table is made of what is there."
+    queue.ring()
+    with unreadable(watched):
+        assert "are damaged or gone" in watched.why_not()
+    watched.put("customer", "new.json", NEW["customer"])
+    # The messages that the failed look has received are still hidden.
+    assert watched.request()
+
+
+@contextlib.contextmanager
+def unreadable(watched: Watched) -> Iterator[None]:
+    """Have the metadata of a table damaged for a while."""
+    files = [*(root_of(watched.lake) / "step_trainer" / "landing_table" / "metadata").glob("*.metadata.json")]
+    contents = [file.read_bytes() for file in files]
+    for file in files:
+        file.write_text("{")
+    yield
+    for file, content in zip(files, contents, strict=True):
+        file.write_bytes(content)
