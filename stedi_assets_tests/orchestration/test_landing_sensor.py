@@ -932,8 +932,8 @@ def test_after_a_look_that_failed_the_next_one_lists_although_nothing_rings(watc
 
 @contextlib.contextmanager
 def unreadable(watched: Watched) -> Iterator[None]:
-    """Have the metadata of a table damaged for a while."""
-    files = [*(root_of(watched.lake) / "step_trainer" / "landing_table" / "metadata").glob("*.metadata.json")]
+    """Have the metadata of a table of files damaged for a while: it is read once the folders are listed."""
+    files = [*(root_of(watched.lake) / "step_trainer" / "files" / "metadata").glob("*.metadata.json")]
     contents = [file.read_bytes() for file in files]
     for file in files:
         file.write_text("{")
