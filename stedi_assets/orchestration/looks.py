@@ -62,7 +62,7 @@ def answer(receipts: Sequence[str], doorbell: Doorbell, notified: Notified, *, a
     if doorbell.queue is None:
         return
     try:
-        doorbell.silence(receipts) if all_landed else doorbell.ring_again(receipts)
+        (doorbell.silence if all_landed else doorbell.ring_again)(receipts)
     except AwsCallFailed as error:
         _tell(notified, error)
     notified.now[_LISTED] = _hour()

@@ -22,7 +22,7 @@ from stedi_assets.contracts import QUARANTINE_TABLES, TABLES
 from stedi_assets.orchestration.glue_compute import GlueResource, glue_job
 from stedi_assets.orchestration.spark_resource import SparkResource
 from stedi_assets.storage.lake import Lake
-from stedi_assets.tables.snapshots import current, current_dataset
+from stedi_assets.tables.snapshots import current, current_dataset, read_snapshot_of
 from stedi_assets_tests.support.environments import own_environment
 from stedi_assets_tests.support.glue_jobs import GlueJobs
 from stedi_assets_tests.support.lakes import local_lake, materialise, root_of, write_ada_and_ben
@@ -142,19 +142,39 @@ def test_one_run_of_the_job_makes_all_tables_and_dagster_shows_what_a_local_run_
     assert checks == local_checks
     assert current(on_glue.lake, TABLES["machine_learning_curated"]).run_id == result.run_id
 
-    # An update of what is new, of one table, and with nothing in between.
     assert on_glue.left_over == []
+    assert not any(key in json.dumps(run.arguments) for key in KEYS.values())
+
+
+@pytest.mark.matrix
+def test_one_table_or_the_checks_alone_are_made_there_too_and_after_a_kill_the_next_run_goes_on(
+    on_glue: OnGlue, spark_resource: SparkResource, tmp_path: Path
+) -> None:
+    local = local_lake(tmp_path / "local")
+    write_ada_and_ben(local)
+    on_glue.put(root_of(local))
+
+    def kill() -> None:
+        while not read_snapshot_of(on_glue.lake, TABLES["accelerometer_landing"]):
+            time.sleep(0.2)
+        os.killpg(on_glue.jobs.runs[0].process.pid, signal.SIGKILL)
+
+    threading.Thread(target=kill, daemon=True).start()
+    killed = on_glue.run()
+    assert "ended as FAILED" in why(killed)
+    assert on_glue.left_over == []
+
+    assert on_glue.run().success
+    assert materialise(local, spark_resource).success
+    assert rows_of(on_glue.lake) == rows_of(local)
+
     only = on_glue.run(selection="step_trainer_trusted")
     assert only.success, why(only)
     assert materialized(only) == ["step_trainer_trusted"]
-
-    # The checks alone.
     checked = on_glue.run(selection=dg.AssetSelection.all_asset_checks())
     assert checked.success, why(checked)
     assert materialized(checked) == []
-    assert len(checked.get_asset_check_evaluations()) == len(checks)
-    said = "".join(json.dumps(run.arguments) for run in on_glue.jobs.runs)
-    assert not any(key in said for key in KEYS.values())
+    assert len(checked.get_asset_check_evaluations()) == sum(len(table.rules) for table in TABLES.values())
 
 
 def test_what_fails_there_fails_here_with_its_own_words(on_glue: OnGlue, tmp_path: Path) -> None:
