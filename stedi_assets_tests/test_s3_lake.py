@@ -37,7 +37,7 @@ from stedi_assets.ingest import landing as landing_module
 from stedi_assets.ingest.arrivals import find_arrivals
 from stedi_assets.ingest.landing import Landing, count_by_file, land
 from stedi_assets.ingest.landing_files import list_landing_files
-from stedi_assets.ingest.listings import list_folders
+from stedi_assets.ingest.listings import PortionedListing
 from stedi_assets.orchestration.assets import ASSETS, LANDING_IO, PARQUET_IO
 from stedi_assets.orchestration.checks import CHECKS
 from stedi_assets.orchestration.erasure_job import erase_person
@@ -509,7 +509,9 @@ def test_what_arrives_is_told_by_its_etag_and_size(place: OnS3) -> None:
 
     def arrived() -> tuple[list[str], tuple[str, ...]]:
         # At no time: an object has settled when it appears.
-        found = find_arrivals(place.lake, 0, list_folders(place.lake), key=SUPPRESSION_KEY.encode)[source.name]
+        listing = PortionedListing(place.lake)
+        assert not listing.list_further(1_000)
+        found = find_arrivals(place.lake, 0, listing.found, key=SUPPRESSION_KEY.encode)[source.name]
         return [entry.path for entry in found.changed], found.gone
 
     place.put(source, "a.json", record)

@@ -22,6 +22,7 @@ from dagster_pipes import (
 )
 
 _SECONDS = 2
+_LOG = "The job's log in CloudWatch shows it, and may show people's data."
 _KINDS = {
     dg.IntMetadataValue: "int",
     dg.FloatMetadataValue: "float",
@@ -88,11 +89,11 @@ def _tell(pipes: PipesContext, entry: dg.EventLogEntry) -> None:
             _metadata(found.metadata),
             asset_key=found.asset_key.path[-1],
         )
-    elif event.is_step_failure and event.step_failure_data.user_failure_data:
-        # Of any other error not even the message: it can quote a record.
-        pipes.report_custom_message(
-            {"failed": event.step_key, "why": event.step_failure_data.user_failure_data.description}
-        )
+    elif event.is_step_failure:
+        failure = event.step_failure_data.user_failure_data
+        # Of an error that is not ours not even the message: it can quote a record.
+        why = failure.description if failure else f"it stopped with an unknown error. {_LOG}"
+        pipes.report_custom_message({"failed": event.step_key, "why": why})
 
 
 def _metadata(metadata: Mapping[str, dg.MetadataValue[Any]]) -> dict[str, Any]:

@@ -73,69 +73,75 @@ class GlueRuns(PipesGlueClient):
                     # Whoever terminates the run of Dagster's, or closes this, ends that of Glue.
                     self._stop(context, [run])
                     raise
+            has_begun = session.message_handler.received_opened_message
             yield from session.get_results(implicit_materializations=False)[passed_on:]
             _tell(session.get_custom_messages(), told, custom)
         finally:
             self._clean_up()
         if found["JobRunState"] != "SUCCEEDED":
-            raise GlueRunFailed(self._why(run, found))
+            raise GlueRunFailed(self._why(run, found, has_begun=has_begun))
 
     def _start(self, context: dg.AssetExecutionContext, arguments: Mapping[str, str]) -> str:
-        try:
-            started = self._client.start_job_run(
-                JobName=self._job, Arguments={**arguments, RUN_ARGUMENT: context.run.run_id}
-            )
-        except (ClientError, BotoCoreError) as error:
-            code = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
-            what_next = _NEXT.get(code, "See the Glue console.")
-            msg = f"AWS Glue did not start the job {self._job}: {code}. The tables stay as they were. {what_next}"
-            raise GlueRunFailed(msg) from None
-        run: str = started["JobRunId"]
+        arguments = {**arguments, RUN_ARGUMENT: context.run.run_id}
+        with self._as_failure("start"):
+            run: str = self._client.start_job_run(JobName=self._job, Arguments=arguments)["JobRunId"]
         context.log.info(f"AWS Glue runs {self._job}: {run}")
         return run
 
     def _look(self, run: str) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = self._client.get_job_run(JobName=self._job, RunId=run)["JobRun"]
+        with self._as_failure("follow"):
+            found: Mapping[str, Any] = self._client.get_job_run(JobName=self._job, RunId=run)["JobRun"]
         return found
+
+    @contextmanager
+    def _as_failure(self, what: str) -> Iterator[None]:
+        """Turn an error of Glue's into `GlueRunFailed`."""
+        try:
+            yield
+        except (ClientError, BotoCoreError) as error:
+            code = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
+            what_next = _NEXT.get(code, "See the Glue console.")
+            msg = f"AWS Glue did not {what} the job {self._job}: {code}. {what_next}"
+            raise GlueRunFailed(msg) from None
 
     def _stop_earlier(self, context: dg.AssetExecutionContext) -> None:
         """Stop what an earlier try of this run of Dagster's has left running: two would publish the same tables."""
         pages = self._client.get_paginator("get_job_runs").paginate(JobName=self._job)
-        earlier = [
-            run["Id"]
-            for page in pages
-            for run in page["JobRuns"]
-            if run["JobRunState"] not in _ENDED and run.get("Arguments", {}).get(RUN_ARGUMENT) == context.run.run_id
-        ]
+        with self._as_failure("list the runs of"):
+            runs = [run for page in pages for run in page["JobRuns"] if run["JobRunState"] not in _ENDED]
+        earlier = [run["Id"] for run in runs if run.get("Arguments", {}).get(RUN_ARGUMENT) == context.run.run_id]
         if earlier:
             self._stop(context, earlier)
             while any(self._look(run)["JobRunState"] not in _ENDED for run in earlier):
                 time.sleep(self._seconds)
 
     def _stop(self, context: dg.AssetExecutionContext, runs: list[str]) -> None:
-        answer = self._client.batch_stop_job_run(JobName=self._job, JobRunIds=runs)
+        with self._as_failure("stop"):
+            answer = self._client.batch_stop_job_run(JobName=self._job, JobRunIds=runs)
         for error in answer.get("Errors", ()):
             context.log.warning(f"AWS Glue could not stop {error['JobRunId']}: {error['ErrorDetail']['ErrorCode']}.")
         context.log.info(f"AWS Glue stops {', '.join(runs)}")
 
-    def _why(self, run: str, found: Mapping[str, Any]) -> str:
+    def _why(self, run: str, found: Mapping[str, Any], *, has_begun: bool) -> str:
         why = (found.get("ErrorMessage") or "Glue gives no reason").rstrip(".")
+        log = self._log_at_the_start(run, found) if not has_begun else f"Its log is in CloudWatch: {_group(found)}."
         return (
             f"The run {run} of the Glue job {self._job} ended as {found['JobRunState']}: {why}. Tables that it had not "
-            f"published stay as they were.\n{self._last_lines(run, found)}"
+            f"published stay as they were. {log}"
         )
 
-    def _last_lines(self, run: str, found: Mapping[str, Any]) -> str:
-        """Return the end of the job's own log. Spark's is off there, so it quotes no record."""
-        group = found.get("LogGroupName")
-        for stream in (f"{group}/error", f"{group}/output") if group else ():
+    def _log_at_the_start(self, run: str, found: Mapping[str, Any]) -> str:
+        """Return the last lines of a job that has read nothing of anybody yet: later ones could quote a record."""
+        for stream in ("error", "output"):
             try:
-                events = self._logs.get_log_events(logGroupName=stream, logStreamName=run, limit=_LOG_LINES)["events"]
-            except ClientError:
+                events = self._logs.get_log_events(
+                    logGroupName=f"{_group(found)}/{stream}", logStreamName=run, limit=_LOG_LINES
+                )["events"]
+            except (ClientError, BotoCoreError):
                 continue
             if events:
-                return "\n".join(event["message"] for event in events)
-        return f"Its log is in CloudWatch: {group}."
+                return "Its last lines:\n" + "\n".join(event["message"] for event in events)
+        return f"Its log is in CloudWatch: {_group(found)}."
 
     def _clean_up(self) -> None:
         pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=f"{self._prefix}/")
@@ -156,6 +162,10 @@ class _MessagesBelow(PipesS3MessageReader):
         """Yield where the messages of a session lie."""
         with super().get_params() as params:
             yield {**params, "key_prefix": f"{self._prefix}/{params['key_prefix']}"}
+
+
+def _group(found: Mapping[str, Any]) -> str:
+    return str(found.get("LogGroupName") or "/aws-glue/jobs")
 
 
 def _tell(messages: Sequence[Any], told: int, custom: Callable[[Any], None]) -> int:

@@ -1,4 +1,4 @@
-"""What lies in a lake's landing folders: listed at once, or in portions where there are very many files."""
+"""What lies in a lake's landing folders, listed in portions: there can be very many files."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,11 +9,6 @@ from stedi_assets.storage.interface import Entry
 from stedi_assets.storage.lake import Lake
 
 Listed = Mapping[str, Sequence[Entry]]
-
-
-def list_folders(lake: Lake) -> Listed:
-    """List every landing folder once, and return what lies there, by source."""
-    return {source.name: [*lake.storage.entries(source.raw_path)] for source in SOURCES.values()}
 
 
 class PortionedListing:

@@ -20,7 +20,7 @@ _REQUESTS_PER_LOOK = 20
 _SECONDS_HIDDEN = 300
 
 
-class Doorbell(dg.ConfigurableResource):  # type: ignore[type-arg]
+class Doorbell(dg.ConfigurableResource):  # type: ignore[type-arg]  # Dagster's own subclasses give none
     """Says whether S3 has told of objects since everything had landed."""
 
     queue: str | None = Field(default=None, description="The URL of the queue; without one, every look lists.")

@@ -19,7 +19,7 @@ STEP = "glue_job"
 _RULES = {(table.name, rule.name): rule for table in TABLES.values() for rule in table.rules}
 
 
-class GlueResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+class GlueResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # Dagster's own subclasses give none
     """The Glue job, and where its runs and Dagster's tell each other what happens."""
 
     job: str = Field(description="The name of the AWS Glue job.")

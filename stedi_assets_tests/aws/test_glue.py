@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import boto3
 import dagster as dg
 import pytest
 from dagster._core.utils import make_new_run_id
 
+from stedi_assets.aws import glue_job as glue_script
 from stedi_assets.aws.glue_runs import RUN_ARGUMENT
 from stedi_assets.contracts import QUARANTINE_TABLES, TABLES
 from stedi_assets.orchestration.glue_compute import GlueResource, glue_job
@@ -54,6 +56,13 @@ class OnGlue:
         """Have the landing files of a folder lie in the bucket."""
         for file in folder.glob("*/landing/*"):
             self.s3.put_object(Bucket=self.name, Key=f"lake/{file.relative_to(folder)}", Body=file.read_bytes())
+
+    def delivered(self, folder: Path) -> Lake:
+        """Return a lake in a folder with the files of ada and ben, which lie in the bucket, too."""
+        local = local_lake(folder / "local")
+        write_ada_and_ben(local)
+        self.put(root_of(local))
+        return local
 
     def run(self, **options: Any) -> dg.ExecuteInProcessResult:
         """Run the one step, as Dagster does it. A thread reads the messages: an instance in memory has only one."""
@@ -119,9 +128,7 @@ def materialized(result: dg.ExecuteInProcessResult) -> list[str]:
 def test_one_run_of_the_job_makes_all_tables_and_dagster_shows_what_a_local_run_shows(
     on_glue: OnGlue, spark_resource: SparkResource, tmp_path: Path
 ) -> None:
-    local = local_lake(tmp_path / "local")
-    write_ada_and_ben(local)
-    on_glue.put(root_of(local))
+    local = on_glue.delivered(tmp_path)
     result = on_glue.run(tags={"stedi/full_rebuild": "true"})
     assert result.success, why(result)
     (run,) = on_glue.jobs.runs
@@ -150,9 +157,7 @@ def test_one_run_of_the_job_makes_all_tables_and_dagster_shows_what_a_local_run_
 def test_one_table_or_the_checks_alone_are_made_there_too_and_after_a_kill_the_next_run_goes_on(
     on_glue: OnGlue, spark_resource: SparkResource, tmp_path: Path
 ) -> None:
-    local = local_lake(tmp_path / "local")
-    write_ada_and_ben(local)
-    on_glue.put(root_of(local))
+    local = on_glue.delivered(tmp_path)
 
     def kill() -> None:
         while not read_snapshot_of(on_glue.lake, TABLES["accelerometer_landing"]):
@@ -198,6 +203,42 @@ def test_of_a_job_that_dies_the_last_lines_arrive(on_glue: OnGlue) -> None:
     assert "ended as FAILED: SystemExit: 3" in said
     assert "no module named so" in said
     assert on_glue.left_over == []
+
+
+BEGINS = """
+import boto3
+from dagster_pipes import PipesCliArgsParamsLoader, PipesS3ContextLoader, PipesS3MessageWriter, open_dagster_pipes
+s3 = boto3.client("s3")
+writer, loader = PipesS3MessageWriter(s3, interval=0.2), PipesS3ContextLoader(s3)
+with open_dagster_pipes(message_writer=writer, context_loader=loader, params_loader=PipesCliArgsParamsLoader()):
+    print("cannot make anything of ada@example.com")
+raise SystemExit(1)
+"""
+
+
+def test_of_a_job_that_dies_later_no_line_arrives_that_could_quote_a_record(on_glue: OnGlue) -> None:
+    on_glue.jobs.command = [sys.executable, "-c", BEGINS]
+    said = why(on_glue.run())
+    assert "ended as FAILED: SystemExit: 1. " in said
+    assert said.endswith("Its log is in CloudWatch: /aws-glue/jobs.")
+
+
+def test_of_an_error_of_which_nobody_knows_what_it_quotes_only_the_step_is_told() -> None:
+    @dg.asset
+    def quoting() -> None:
+        raise ValueError("cannot make anything of ada@example.com")
+
+    told: list[Any] = []
+    pipes = mock.Mock(extras={"tables": []}, report_custom_message=told.append)
+    with dg.DagsterInstance.ephemeral() as instance:
+        run = make_new_run_id()
+        instance.add_event_listener(run, lambda entry: glue_script._tell(pipes, entry))
+        job = dg.Definitions([quoting]).resolve_implicit_global_asset_job_def()
+        job.execute_in_process(run_id=run, instance=instance, raise_on_error=False)
+    ((message),) = told
+    assert message["failed"] == "quoting"
+    assert "unknown error" in message["why"]
+    assert "ada@" not in f"{told}{pipes.mock_calls}"
 
 
 SLEEPS = [sys.executable, "-c", "import time; time.sleep(600)"]

@@ -22,7 +22,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from stedi_assets.contracts import SOURCES, Purpose
 from stedi_assets.ingest.arrivals import find_arrivals
-from stedi_assets.ingest.listings import list_folders
+from stedi_assets.ingest.listings import PortionedListing
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.file_reports import FileReport, as_rows
 from stedi_assets.tables.publishing import make_current
@@ -109,7 +109,9 @@ def _publish(lake: Lake, fingerprints: Mapping[str, str]) -> None:
 def _seconds_for(lake: Lake) -> float:
     """Return how long a look takes, once it has seen that one file is new."""
     began = time.monotonic()
-    found = find_arrivals(lake, int(time.time() * 1000), list_folders(lake))[_SOURCE.name]
+    listing = PortionedListing(lake)
+    listing.list_further(2 * _FILES)
+    found = find_arrivals(lake, int(time.time() * 1000), listing.found)[_SOURCE.name]
     assert (len(found.changed), found.gone) == (1, ())
     return time.monotonic() - began
 

@@ -105,8 +105,10 @@ class GlueJobs:
         with self._lock:
             for run in self.runs:
                 self._follow(run)
+            if asked["JobName"] != self.job:
+                return {"__type": "EntityNotFoundException", "Message": "no such job"}
             if operation == "StartJobRun":
-                return self._start(asked.get("Arguments", {}), asked["JobName"])
+                return self._start(asked.get("Arguments", {}))
             if operation == "GetJobRun":
                 (run,) = (run for run in self.runs if run.id == asked["RunId"])
                 return {"JobRun": run.as_glue_says_it(self.job)}
@@ -121,9 +123,7 @@ class GlueJobs:
                 return {"SuccessfulSubmissions": stopped, "Errors": []}
         return None
 
-    def _start(self, arguments: dict[str, str], job: str) -> dict[str, Any]:
-        if job != self.job:
-            return {"__type": "EntityNotFoundException", "Message": "no such job"}
+    def _start(self, arguments: dict[str, str]) -> dict[str, Any]:
         if any(run.state == "RUNNING" for run in self.runs):
             return {"__type": "ConcurrentRunsExceededException", "Message": "too many"}
         number = f"jr_{secrets.token_hex(8)}"
