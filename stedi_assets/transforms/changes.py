@@ -1,6 +1,6 @@
 """What differs between two versions of what is known about people, and on which days that can matter."""
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 _DAY = 86_400_000
@@ -21,8 +21,10 @@ def active_days(phone_readings: DataFrame, people: DataFrame) -> DataFrame:
 
     In: accelerometer_landing; `person`. Column out: `start`, the first instant of a day, in epoch milliseconds.
     """
-    theirs = phone_readings.join(people, on=phone_readings["_person"] == people["person"], how="left_semi")
-    return days_of(theirs, "timestamp")
+    # Each person's days once before the join, or Spark would shuffle every reading for it.
+    active = phone_readings.select(F.col("_person").alias("person"), _start("timestamp"))
+    theirs = active.dropDuplicates(["person", "start"]).join(people, on="person", how="left_semi")
+    return theirs.select("start").dropDuplicates(["start"])
 
 
 def days_of(readings: DataFrame, instant: str) -> DataFrame:
@@ -30,5 +32,8 @@ def days_of(readings: DataFrame, instant: str) -> DataFrame:
 
     Column out: `start`, the first instant of a day, in epoch milliseconds.
     """
-    start = F.col(instant) - F.col(instant) % _DAY
-    return readings.select(start.alias("start")).dropDuplicates(["start"])
+    return readings.select(_start(instant)).dropDuplicates(["start"])
+
+
+def _start(instant: str) -> Column:
+    return (F.col(instant) - F.col(instant) % _DAY).alias("start")

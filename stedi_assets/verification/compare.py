@@ -6,23 +6,23 @@ from typing import TYPE_CHECKING
 
 import pyarrow.dataset as ds
 
-from stedi_assets.contracts import LANDING_TABLES, Policy, Table
+from stedi_assets.contracts import Policy, Table
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.days import Days
 from stedi_assets.tables.snapshots import Snapshot, dataset
-from stedi_assets.verification.engine import QUARANTINE, RuleContext, engine_for, provide, read_by
+from stedi_assets.verification.engine import RuleContext, engine_for, provide
 from stedi_assets.verification.portions import portions, rule_context
+from stedi_assets.verification.queries import inputs_of
 
 if TYPE_CHECKING:
     import duckdb
 
-_LANDED = (*LANDING_TABLES, QUARANTINE)
 _PUBLISHED = "published"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How far a published table is what DuckDB makes from the same landing tables, in rows.
+    """How far a published table is what DuckDB makes from the same inputs, in rows.
 
     `missing` are rows that DuckDB finds and the published table lacks, `surplus` the opposite. Repeated rows count as
     often as they occur.
@@ -34,24 +34,18 @@ class Comparison:
     surplus: int
 
 
-def inputs_of(table: Table) -> tuple[str, ...]:
-    """Return the names of the landing and quarantine tables from which a derived table is recomputed."""
-    needed = read_by(table.name, _LANDED)
-    return tuple(name for name in _LANDED if name in needed)
-
-
 def compare(table: Table, published: ds.Dataset, context: RuleContext) -> Comparison:
-    """Recompute a derived table from the landing tables, and compare it with the published one.
+    """Recompute a derived table from those of `inputs_of`, and compare it with the published one.
 
-    `published`: the table, of which the contract's columns are compared. `context.table` opens the tables that
-    `inputs_of` names, and the rest of `context` is what the table was made under.
+    `published`: the table, of which the contract's columns are compared. `context.table` opens its inputs, and the rest
+    of `context` is what the table was made under.
 
     Raises `SecondEngineFailed` if DuckDB stops.
     """
     columns = ", ".join(f'"{name}"' for name in table.column_names)
     ours, theirs = f"SELECT {columns} FROM {table.name}", f"SELECT {columns} FROM {_PUBLISHED}"
     with engine_for(table.name) as engine:
-        provide(engine, [ours], context, _LANDED)
+        provide(engine, [ours], context, inputs_of(table))
         engine.register(_PUBLISHED, published)
         return Comparison(
             published=_count(engine, theirs),

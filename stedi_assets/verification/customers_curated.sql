@@ -11,4 +11,4 @@ SELECT
     "shareWithPublicAsOfDate",
     "shareWithFriendsAsOfDate"
 FROM customer_trusted
-WHERE email IN (SELECT "user" FROM accelerometer_trusted)
+WHERE email IN (SELECT DISTINCT "user" FROM accelerometer_trusted)

@@ -6,34 +6,17 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.resources import files
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from stedi_assets.contracts import SOURCES, TABLES, Policy
+from stedi_assets.contracts import Policy
+from stedi_assets.verification.queries import NAMES, READS, RUN, SUBJECTS, needed_for, run_row, sql_of
 
 if TYPE_CHECKING:
     import duckdb
-
-QUARANTINE = SOURCES["customer"].quarantine.name
-_RUN, _SUBJECTS = "run", "subjects"
-
-# What each table and view is computed from, in an order in which they can be made. Its `.sql` file says how; only the
-# subjects have none, because their key must not appear in SQL.
-_READS = {
-    "customer_records": ("customer_landing", QUARANTINE, _RUN),
-    "owners": ("customer_landing", QUARANTINE, "accelerometer_landing"),
-    "customer_trusted": ("customer_records", _RUN),
-    "accelerometer_trusted": ("accelerometer_landing", "customer_trusted", _RUN),
-    "customers_curated": ("customer_trusted", "accelerometer_trusted"),
-    "step_trainer_trusted": ("step_trainer_landing", "owners", "customers_curated", _RUN),
-    _SUBJECTS: ("customer_trusted",),
-    "machine_learning_curated": ("step_trainer_trusted", "accelerometer_trusted", _SUBJECTS, _RUN),
-}
-_NAMES = {*_READS, *TABLES, QUARANTINE, _RUN}
 
 
 class SecondEngineFailed(Exception):
@@ -80,7 +63,7 @@ def engine_for(table: str) -> Iterator["duckdb.DuckDBPyConnection"]:
             duckdb.connect(":memory:", config={**config, "temp_directory": folder}) as engine,
         ):
             engine.execute("SET enable_external_access = false")
-            engine.execute(_sql("duckdb"))
+            engine.execute(sql_of("duckdb"))
             yield engine
     except duckdb.Error as error:
         raise SecondEngineFailed(table, type(error).__name__) from None
@@ -90,27 +73,16 @@ def provide(
     engine: "duckdb.DuckDBPyConnection", queries: Iterable[str], context: RuleContext, as_published: Iterable[str]
 ) -> None:
     """Provide everything that queries name: some tables as they are published, every other table and view computed."""
-    known = {*as_published, _RUN}
-    needed = _needed({name for query in queries for name in re.findall(r"\w+", query)} & _NAMES, known)
-    run = {"as_of": context.as_of, **context.policy.as_dict(), "instant": context.policy.published_time.milliseconds}
-    engine.register(_RUN, pa.Table.from_pylist([run]))
-    for name in sorted(needed & known - {_RUN}):
+    known = {*as_published, RUN}
+    needed = needed_for({name for query in queries for name in re.findall(r"\w+", query)} & NAMES, known)
+    engine.register(RUN, pa.Table.from_pylist([run_row(context.policy, context.as_of)]))
+    for name in sorted(needed & known - {RUN}):
         engine.register(name, context.table(name))
-    for name in (name for name in _READS if name in needed - known):
-        if name == _SUBJECTS:
-            engine.register(_SUBJECTS, _subjects(engine, context.key()))
+    for name in (name for name in READS if name in needed - known):
+        if name == SUBJECTS:
+            engine.register(SUBJECTS, _subjects(engine, context.key()))
         else:
-            engine.execute(f"CREATE TABLE {name} AS {_sql(name)}")
-
-
-def read_by(name: str, tables: Iterable[str]) -> set[str]:
-    """Return which of the tables a computed one is made from, directly or not."""
-    return _needed(set(_READS[name]), {*tables, _RUN}) & set(tables)
-
-
-def _needed(names: set[str], as_published: set[str]) -> set[str]:
-    """Return the names, and those of everything they are computed from."""
-    return names.union(*(_needed(set(_READS[name]), as_published) for name in names - as_published))
+            engine.execute(f"CREATE TABLE {name} AS {sql_of(name)}")
 
 
 def _subjects(engine: "duckdb.DuckDBPyConnection", key: bytes) -> pa.Table:
@@ -118,7 +90,3 @@ def _subjects(engine: "duckdb.DuckDBPyConnection", key: bytes) -> pa.Table:
     people = [person for (person,) in engine.execute("SELECT email FROM customer_trusted").fetchall()]
     pseudonyms = [hmac.digest(key, person.encode(), hashlib.sha256).hex() for person in people]
     return pa.table({"person": pa.array(people, pa.string()), "subject_id": pa.array(pseudonyms, pa.string())})
-
-
-def _sql(name: str) -> str:
-    return (files(__package__) / f"{name}.sql").read_text("utf-8")

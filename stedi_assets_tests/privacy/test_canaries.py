@@ -172,8 +172,8 @@ def second_engine_fails(view: str, sql: str) -> Breaking:
     """Have DuckDB stop over somebody's value."""
 
     def breaking(lake: Lake, patch: pytest.MonkeyPatch) -> None:
-        original = engine._sql
-        patch.setattr(engine, "_sql", lambda name: sql if name == view else original(name))
+        original = engine.sql_of
+        patch.setattr(engine, "sql_of", lambda name: sql if name == view else original(name))
 
     return breaking
 
