@@ -10,6 +10,7 @@ import dagster as dg
 from stedi_assets.contracts import TABLES, Zone
 from stedi_assets.orchestration.alerts import Notifier, check_failed, run_failed
 from stedi_assets.orchestration.assets import ASSETS, LANDING_IO, PARQUET_IO
+from stedi_assets.orchestration.athena_checks import ATHENA_CHECKS, AthenaResource
 from stedi_assets.orchestration.checks import CHECKS, ThresholdsResource
 from stedi_assets.orchestration.doorbell import Doorbell
 from stedi_assets.orchestration.erasure_job import erase_person
@@ -86,7 +87,7 @@ def _assets() -> list[Any]:
 
 defs = dg.Definitions(
     assets=_assets(),
-    asset_checks=[] if _ON_GLUE else CHECKS,
+    asset_checks=[*([] if _ON_GLUE else CHECKS), *(ATHENA_CHECKS if _settings.athena_workgroup else [])],
     jobs=[update_lakehouse, rebuild_lakehouse, check_lakehouse, maintain_lakehouse, erase_person],
     sensors=[new_landing_files_sensor(_settings.sensor_seconds), run_failed, check_failed],
     schedules=[daily_check, weekly_maintenance],
@@ -94,6 +95,7 @@ defs = dg.Definitions(
         "lake": _lake,
         "spark": _spark,
         "glue": GlueResource(job=_settings.glue_job, lake=_settings.lake),
+        "athena": AthenaResource(workgroup=_settings.athena_workgroup or ""),
         "thresholds": ThresholdsResource(**asdict(_settings.thresholds)),
         "watch": WatchResource(
             settled_seconds=_settings.settled_seconds,

@@ -212,6 +212,10 @@ class Settings(BaseSettings):
         "AWS Glue",
     )
     glue_job: str = Field(default="stedi-lakehouse", description="the name of that job")
+    athena_workgroup: str | None = _optional(
+        "none: Athena checks nothing",
+        "the Amazon Athena workgroup in which every table is recomputed and compared, too",
+    )
     spark_master: str = Field(default="local[*]", description="any Spark master")
     spark_memory: _Memory = Field(
         default="1g", description="how much memory Spark's Java takes at the most where the run is, such as `4g`"
@@ -329,6 +333,8 @@ class Settings(BaseSettings):
                 "STEDI_SUPPRESSION_KEY as ARNs of secrets in AWS Secrets Manager: a key itself would reach the job "
                 "through its settings."
             )
+        if self.athena_workgroup and not has_glue:
+            yield "STEDI_ATHENA_WORKGROUP needs a lake on S3 with the catalog of Glue: Athena finds no other tables."
         if self.arrivals_queue and not is_on_s3(self.lake):
             yield f"STEDI_ARRIVALS_QUEUE is for a lake on S3, and STEDI_LAKE={self.lake} is a folder. Leave it out."
         yield from self._catalog_problems()

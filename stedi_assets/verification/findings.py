@@ -104,6 +104,11 @@ class Audit:
         return frozenset(self.snapshot.computed) if self.fresh and self.snapshot.computed is not None else None
 
     @property
+    def moved(self) -> str | None:
+        """The name of a table that this one was computed from, directly or not, and that has moved since."""
+        return _moved_since(self, self.snapshot)
+
+    @property
     def _counted(self) -> set[str]:
         rules = [rule for rule in self.table.rules if applies(rule, self.policy)]
         return {rule.name for rule in rules if rule.row_predicate or rule.violations_sql}
@@ -291,7 +296,7 @@ def _quarantined_people_known(audit: Audit, rule: Rule) -> Finding:
 
 
 def _agrees_with_second_engine(audit: Audit, rule: Rule) -> Finding:
-    moved = _moved_since(audit, audit.snapshot)
+    moved = audit.moved
     if moved:
         return _not_run(audit, rule, f"{moved} is newer than this table; materialise the table")
     found = compare_days(audit.lake, audit.table, audit.snapshot, audit.policy, audit.key, audit.computed)
@@ -305,7 +310,6 @@ def _not_run(audit: Audit, rule: Rule, why: str) -> Finding:
 
 
 def _moved_since(audit: Audit, snapshot: Snapshot) -> str | None:
-    """Return the name of a table that this one was computed from, directly or not, and that has moved since."""
     for name in snapshot.inputs:
         now = audit.current(name)
         if snapshot.has_other(name, now):

@@ -26,7 +26,7 @@ from stedi_assets.orchestration.spark_resource import SparkResource
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.snapshots import current
 from stedi_assets.transforms import curated, trusted
-from stedi_assets.verification import engine
+from stedi_assets.verification import engine, queries
 from stedi_assets_tests.support.kept_lakes import KeptLake
 from stedi_assets_tests.support.lakes import (
     CONSENTED,
@@ -172,7 +172,7 @@ def second_engine_fails(view: str, sql: str) -> Breaking:
     """Have DuckDB stop over somebody's value."""
 
     def breaking(lake: Lake, patch: pytest.MonkeyPatch) -> None:
-        original = engine.sql_of
+        original = queries.sql_of
         patch.setattr(engine, "sql_of", lambda name: sql if name == view else original(name))
 
     return breaking
