@@ -15,6 +15,7 @@ setup(
     packages=find_packages(include=["stedi_assets", "stedi_assets.*"]),
     package_data={
         "stedi_assets": ["dagster.yaml"],
+        "stedi_assets.aws": ["stack.yaml"],
         "stedi_assets.spark": ["log4j2.properties"],
         "stedi_assets.verification": ["*.sql"],
     },
@@ -72,6 +73,9 @@ setup(
             "sqlglot>=27,<31",
             # The data card says how to load the ML table with it.
             "polars>=1,<2",
+            # Read the CloudFormation stack and its policies as AWS would.
+            "cfn-lint>=1.30,<2",
+            "parliament>=1.6,<2",
             "ruff>=0.14,<0.18",
             "mypy>=1.18,<3",
             "types-psutil>=7,<8",

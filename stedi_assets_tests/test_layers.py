@@ -28,8 +28,8 @@ _BESIDE = {
     # Loaded by whoever asks for a table, and by nobody who imports the package.
     "__init__": {"settings", "storage", "tables"},
 }
-# Who may import what stands beside: Dagster's part reads the settings, the command makes the sample data.
-_ABOVE_SETTINGS = {"orchestration", *_ON_TOP}
+# Who may import what stands beside: what is AWS's or Dagster's reads the settings, the command makes the sample data.
+_ABOVE_SETTINGS = {"aws", "orchestration", *_ON_TOP}
 _ABOVE_SAMPLE_DATA = set(_ON_TOP)
 # What Spark's tasks and `stedi hash-person` run.
 _IN_TASKS = {

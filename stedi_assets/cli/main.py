@@ -6,6 +6,7 @@ import time
 from importlib import import_module
 from pathlib import Path
 
+from stedi_assets.cli import aws
 from stedi_assets.environment import read_env_file
 from stedi_assets.settings import SettingsError, read_settings
 from stedi_assets.spark.java import NoJavaError
@@ -41,6 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
         commands.add_parser(name, help=what, description=what)
     path = commands.add_parser("path", help="print the metadata file of a table, which Iceberg's readers are given")
     path.add_argument("table", help="the name of the table")
+    aws.add_arguments(commands.add_parser("aws", help="deploy what a lake on AWS needs, take it away, or check it"))
     chosen = parser.parse_args(arguments)
     before = "\nNot built. " if chosen.command == "start" else ""
     try:
@@ -51,6 +53,8 @@ def main(arguments: list[str] | None = None) -> int:
             return int(command.run(settings, began, sample_data=chosen.sample_data))
         if chosen.command == "path":
             return int(command.run(settings, chosen.table))
+        if chosen.command == "aws":
+            return int(command.run(settings, chosen))
         return int(command.run(settings))
     except (SettingsError, LakeError, NoJavaError) as error:
         print(f"{before}{error}", file=sys.stderr)

@@ -67,6 +67,9 @@ class S3Server:
 
 def serve() -> None:
     """Serve, and say where, until whoever started this process hangs up or dies."""
+    # Moto finds further parts of stacks by their classes.
+    import stedi_assets_tests.support.cloudformation  # noqa: F401, PLC0415  (loads all services that a stack has)
+
     app = _Mended(DomainDispatcherApplication(create_backend_app))
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Quiet)
     threading.Thread(target=server.serve_forever, daemon=True).start()
