@@ -3,6 +3,7 @@
 Belongs here: that our SQL means there what it means to us, word for word. It is large and not in the default run.
 """
 
+import contextlib
 import re
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from stedi_assets.verification.athena_sql import comparison
 from stedi_assets_tests.support.athena_server import AthenaServer
 from stedi_assets_tests.support.environments import own_environment
 from stedi_assets_tests.support.s3_server import REGION, S3Server, bucket
-from stedi_assets_tests.support.trino_server import QueryFailed, Trino, find_java, trino_server
+from stedi_assets_tests.support.trino_server import RAW_FILES, QueryFailed, Trino, find_java, trino_server
 from stedi_assets_tests.transforms.test_tables import COURSE_DATA
 
 pytestmark = [pytest.mark.trino, pytest.mark.usefixtures("s3a")]
@@ -113,7 +114,8 @@ def test_every_table_agrees_with_athena(in_trino: InTrino, tmp_path: Path) -> No
         name: in_trino.snapshot(name).rows for name in TABLES
     }
     for query in athena.queries:
-        assert not re.search(r"@|pseudonym", query.sql)
+        assert "@" not in query.sql
+        assert in_trino.environment["STEDI_PSEUDONYM_KEY"] not in query.sql
         for row in query.rows:
             assert all(
                 value is None or re.fullmatch(r"published|recomputed|\d+|[0-9A-F]{16}", str(value)) for value in row
@@ -209,9 +211,7 @@ def test_queries_of_counts_give_in_trino_and_in_spark_what_the_page_says(
 def differences() -> list[tuple[str, str, str]]:
     """Return the table of docs/athena.md: an expression, what Spark gives, and what Athena does."""
     page = (DOCS / "athena.md").read_text("utf-8")
-    rows = re.findall(r"^\| `([^`]+)` \| `([^`]+)` \| `([^`]+)` \|", page, re.MULTILINE)
-    assert rows
-    return rows
+    return re.findall(r"^\| `([^`]+)` \| `([^`]+)` \| `([^`]+)` \|", page, re.MULTILINE)
 
 
 @pytest.mark.parametrize(("expression", "in_spark", "in_athena"), differences())
@@ -231,3 +231,43 @@ def shown(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return "NULL" if value is None else str(value).lower()
     return str(value)
+
+
+BROKEN = b'{"a": 1}\n{"a": \n{"a": 3}\n'
+HIVE, OPENX = "org.apache.hive.hcatalog.data.JsonSerDe", "org.openx.data.jsonserde.JsonSerDe"
+
+
+@pytest.mark.parametrize(
+    ("serde", "options", "found"),
+    [
+        (HIVE, {}, None),
+        (OPENX, {}, None),
+        (OPENX, {"ignore.malformed.json": "true"}, [[1], [None], [3]]),
+    ],
+)
+def test_a_broken_line_stops_a_json_table_or_is_a_row_of_nulls(
+    in_trino: InTrino, spark: SparkSession, tmp_path: Path, serde: str, options: dict[str, str], found: Any
+) -> None:
+    in_trino.s3.put_object(Bucket="athena-lake", Key="raw/lines.json", Body=BROKEN)
+    (tmp_path / "lines.json").write_bytes(BROKEN)
+    rows = spark.read.schema("a INT").json(str(tmp_path / "lines.json")).collect()
+    assert [list(row) for row in rows] == [[1], [None], [3]]
+
+    glue, name = boto3.client("glue"), f"lines_{len(options)}_{serde.split('.')[1]}"
+    with contextlib.suppress(glue.exceptions.AlreadyExistsException):
+        glue.create_database(DatabaseInput={"Name": "raw"})
+    storage = {
+        "Columns": [{"Name": "a", "Type": "int"}],
+        "Location": "s3://athena-lake/raw/",
+        "InputFormat": "org.apache.hadoop.mapred.TextInputFormat",
+        "OutputFormat": "org.apache.hadoop.hive.ql.io.IgnoreKeyTextOutputFormat",
+        "SerdeInfo": {"SerializationLibrary": serde, "Parameters": options},
+    }
+    table = {"Name": name, "TableType": "EXTERNAL_TABLE", "StorageDescriptor": storage, "Parameters": {}}
+    glue.create_table(DatabaseName="raw", TableInput=table)
+    query = f"SELECT a FROM {RAW_FILES}.raw.{name}"
+    if found is None:
+        with pytest.raises(QueryFailed):
+            in_trino.rows(query)
+    else:
+        assert in_trino.rows(query) == found

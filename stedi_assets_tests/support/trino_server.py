@@ -25,10 +25,12 @@ from stedi_assets.spark.maven import Artifact, fetch
 from stedi_assets_tests.support.s3_server import REGION
 
 CATALOG = "lake"
+# Tables of raw files, as a Glue crawler makes them.
+RAW_FILES = "raw_files"
 _PATIENCE_SECONDS = 120
 _OLDEST_JAVA = 24
 # The only parts that are unpacked.
-_PARTS = ("/lib/", "/plugin/iceberg/")
+_PARTS = ("/lib/", "/plugin/iceberg/", "/plugin/hive/")
 
 
 class _Server(Artifact):
@@ -65,9 +67,15 @@ catalog.config-dir={folder}/catalog
 plugin.dir={home}/plugin
 log.levels-file={folder}/log.properties
 """
-_LAKE = """
+_ICEBERG = """
 connector.name=iceberg
 iceberg.catalog.type=glue
+"""
+_HIVE = """
+connector.name=hive
+hive.metastore=glue
+"""
+_STORES = """
 hive.metastore.glue.region={region}
 hive.metastore.glue.endpoint-url={endpoint}
 hive.metastore.glue.aws-access-key={access_key}
@@ -138,7 +146,9 @@ def trino_server(folder: Path, endpoint: str, access_key: str, secret_key: str) 
     keys = {"access_key": access_key, "secret_key": secret_key}
     (folder / "config.properties").write_text(_CONFIG.format(**values), "utf-8")
     (folder / "log.properties").write_text("=WARN\n", "utf-8")
-    (folder / "catalog" / f"{CATALOG}.properties").write_text(_LAKE.format(**values, **keys), "utf-8")
+    stores = _STORES.format(**values, **keys)
+    (folder / "catalog" / f"{CATALOG}.properties").write_text(f"{_ICEBERG}{stores}", "utf-8")
+    (folder / "catalog" / f"{RAW_FILES}.properties").write_text(f"{_HIVE}{stores}", "utf-8")
     options = [*_JVM, f"-Dconfig={folder}/config.properties", "-cp", f"{home}/lib/*"]
     command = [str(java), *options, "io.trino.server.TrinoServer"]
     trino = Trino(f"http://127.0.0.1:{port}")
