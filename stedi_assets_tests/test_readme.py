@@ -173,7 +173,7 @@ def test_troubleshooting_knows_every_message() -> None:
 
 def test_every_command_that_a_page_names_is_one() -> None:
     named = {command for name in ALL for command in re.findall(r"`(?:\.venv/bin/)?stedi ([a-z0-9-]+)", page(name))}
-    assert {"repair", "purge", "relocate", "status", "hash-person"} <= named <= {"start", "path", *COMMANDS}
+    assert {"repair", "purge", "relocate", "status", "hash-person"} <= named <= {"start", "path", "aws", *COMMANDS}
 
 
 @pytest.mark.parametrize("name", [name for name in ALL if blocks(page(name), "dotenv")])

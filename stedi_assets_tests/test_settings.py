@@ -65,6 +65,7 @@ _VARIABLES: dict[str, tuple[str, Mapping[str, str], Callable[[Settings], bool]]]
     "STEDI_SUPPRESSION_KEY": ("k" * 32, {}, lambda s: s.suppression_key == "k" * 32),
     "STEDI_COMPUTE": ("glue", _ON_GLUE, lambda s: s.compute is Compute.GLUE),
     "STEDI_GLUE_JOB": ("another", {}, lambda s: s.glue_job == "another"),
+    "STEDI_ATHENA_WORKGROUP": ("checks", _ON_S3, lambda s: s.athena_workgroup == "checks"),
     "STEDI_SPARK_MASTER": ("local[2]", {}, lambda s: s.spark_master == "local[2]"),
     "STEDI_SPARK_MEMORY": ("4g", {}, lambda s: s.spark_memory == "4g"),
     "STEDI_MAVEN": ("https://maven.internal/maven2", {}, lambda s: s.maven == "https://maven.internal/maven2"),
@@ -117,6 +118,7 @@ def test_an_empty_environment_gives_settings_that_work_on_a_laptop() -> None:
         "suppression_key": None,
         "compute": "local",
         "glue_job": "stedi-lakehouse",
+        "athena_workgroup": None,
         "spark_master": "local[*]",
         "spark_memory": "1g",
         "spark_log": "off",
@@ -250,6 +252,12 @@ def test_a_catalog_that_the_lake_cannot_have_is_refused(variables: dict[str, str
     with pytest.raises(SettingsError, match=message) as refused:
         settings_of(variables)
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("variables", [{}, {**_ON_S3, **_IN_POSTGRESQL}])
+def test_athena_is_refused_where_it_finds_no_tables(variables: dict[str, str]) -> None:
+    with pytest.raises(SettingsError, match="STEDI_ATHENA_WORKGROUP needs a lake on S3 with the catalog of Glue"):
+        settings_of({"STEDI_ATHENA_WORKGROUP": "checks", **variables})
 
 
 def test_a_catalog_in_postgresql_does_for_a_lake_on_s3() -> None:
