@@ -4,15 +4,37 @@ Belongs here: what a query's answers mean, and what is said if there are none. T
 Trino in `test_trino.py`.
 """
 
+import re
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import boto3
 import botocore.retries.standard
+import dagster as dg
 import pytest
 
 from stedi_assets.aws.athena import Athena, AthenaFailed
+from stedi_assets.contracts import LANDING_TABLES, TABLES
+from stedi_assets.orchestration.assets import ASSETS
+from stedi_assets.orchestration.athena_checks import ATHENA_CHECKS, AthenaResource
+from stedi_assets.orchestration.spark_resource import SparkResource
+from stedi_assets.storage.lake import Lake
+from stedi_assets.tables.snapshots import current
 from stedi_assets_tests.support.athena_server import AthenaServer
+from stedi_assets_tests.support.kept_lakes import KeptLake
+from stedi_assets_tests.support.lakes import (
+    INSTANTS,
+    device_reading,
+    lines,
+    local_lake,
+    materialise,
+    phone_reading,
+    resources,
+    root_of,
+    write_ada_and_ben,
+)
 from stedi_assets_tests.support.s3_server import REGION
 
 SQL = "SELECT 1"
@@ -129,3 +151,157 @@ def test_whoever_interrupts_the_run_stops_the_query(
     with pytest.raises(KeyboardInterrupt):
         athena.run(SQL)
     assert server.stopped == ["0"]
+
+
+# --- The check --------------------------------------------------------------------------------------------------------
+
+COLUMNS = ["varchar", "bigint", "varchar", "varchar"]
+ML = "machine_learning_curated"
+
+
+@dataclass
+class Checked:
+    """A lake of ada and ben, checked by an Athena that answers as it is told."""
+
+    lake: Lake
+    server: AthenaServer
+    spark: SparkResource
+
+    def results(self) -> dict[str, dg.AssetCheckEvaluation]:
+        """Run the checks alone, as `check_lakehouse` does."""
+        job = dg.define_asset_job("athena", selection=dg.AssetSelection.all_asset_checks())
+        athena = AthenaResource(workgroup=self.server.workgroup, seconds=0.01)
+        defs = dg.Definitions(
+            assets=ASSETS,
+            asset_checks=ATHENA_CHECKS,
+            jobs=[job],
+            resources={**resources(self.lake, self.spark), "athena": athena},
+            executor=dg.in_process_executor,
+        )
+        ran = defs.resolve_job_def("athena").execute_in_process()
+        return {found.asset_key.path[-1]: found for found in ran.get_asset_check_evaluations()}
+
+    def answers(self, **differing: list[Any]) -> None:
+        """Have Athena find what was published, and make the same; or what is given for a table that it makes."""
+
+        def engine(sql: str, _: str) -> tuple[list[str], list[list[Any]]]:
+            (name,) = re.findall(r'published AS \(\s*SELECT \* FROM "stedi"\."(\w+)"', sql)
+            rows = current(self.lake, TABLES[name]).rows
+            groups = "C" * 16 if name == ML else None
+            published = [rows, "A" * 16, groups]
+            recomputed = differing.get(name, published)
+            sides = [["recomputed", *recomputed], ["published", *published]]
+            return COLUMNS, sides[1:] if name in LANDING_TABLES else sides
+
+        self.server.engine = engine
+
+
+def made(folder: Path, spark: SparkResource) -> Lake:
+    lake = local_lake(folder)
+    write_ada_and_ben(lake)
+    assert materialise(lake, spark).success
+    return lake
+
+
+@pytest.fixture(scope="module")
+def kept(spark_resource: SparkResource, tmp_path_factory: pytest.TempPathFactory) -> KeptLake:
+    return KeptLake.of(made(tmp_path_factory.mktemp("athena"), spark_resource))
+
+
+@pytest.fixture
+def checked(kept: KeptLake, server: AthenaServer, spark_resource: SparkResource) -> Checked:
+    return Checked(kept.restored(), server, spark_resource)
+
+
+def test_every_table_is_held_against_what_athena_makes_of_it(checked: Checked) -> None:
+    checked.answers()
+    results = checked.results()
+    assert set(results) == set(TABLES)
+    assert all(found.passed for found in results.values())
+    assert results[ML].metadata["recomputed"].value == results[ML].metadata["looked at"].value == 4
+    assert results[ML].metadata["bytes scanned"].value == checked.server.scanned
+    # 12.3 MB at 5 dollars a terabyte.
+    assert results[ML].metadata["cost in dollars"].value == pytest.approx(0.000062, abs=1e-6)
+    assert "recomputed" not in results["customer_landing"].metadata
+
+
+@pytest.mark.parametrize(
+    ("name", "recomputed"),
+    [
+        ("customer_trusted", [3, "A" * 16, None]),
+        ("step_trainer_trusted", [4, "B" * 16, None]),
+        (ML, [4, "A" * 16, "D" * 16]),
+    ],
+)
+def test_what_athena_makes_otherwise_fails(checked: Checked, name: str, recomputed: list[Any]) -> None:
+    checked.answers(**{name: recomputed})
+    results = checked.results()
+    assert {table for table, found in results.items() if not found.passed} == {name}
+    assert results[name].severity is dg.AssetCheckSeverity.ERROR
+    assert "Athena and this table disagree" in (results[name].description or "")
+    failing = results[name].metadata["failing"].value
+    assert isinstance(failing, int)
+    assert failing >= 1
+
+
+@pytest.mark.parametrize("name", ["customer_landing", "customer_trusted"])
+def test_rows_that_athena_does_not_find_fail(checked: Checked, name: str) -> None:
+    found = [1, "A" * 16, None]
+    sides = [["published", *found], ["recomputed", *found]]
+    checked.server.engine = lambda *_: (COLUMNS, sides[:1] if name in LANDING_TABLES else sides)
+    result = checked.results()[name]
+    assert (result.passed, result.metadata["looked at"].value, result.metadata["failing"].value) == (False, 1, 1)
+
+
+def test_an_athena_that_does_not_answer_warns_and_stops_nothing(checked: Checked) -> None:
+    checked.server.refusals = ["AccessDeniedException"] * 1_000
+    for found in checked.results().values():
+        assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.WARN)
+        assert "athena:StartQueryExecution" in (found.description or "")
+
+
+@pytest.fixture
+def growing(tmp_path: Path, server: AthenaServer, spark_resource: SparkResource) -> Checked:
+    """Return a lake that is no copy: the files of a copy are new ones."""
+    checked = Checked(made(tmp_path, spark_resource), server, spark_resource)
+    checked.answers()
+    return checked
+
+
+def test_a_table_that_is_older_than_its_inputs_is_not_compared(growing: Checked) -> None:
+    (root_of(growing.lake) / "step_trainer" / "landing" / "two.json").write_bytes(
+        lines(device_reading("device-of-ada", INSTANTS[0] + 1))
+    )
+    landing = dg.AssetSelection.assets("step_trainer_landing")
+    assert materialise(growing.lake, growing.spark, tables=landing).success
+    results = growing.results()
+    for name in ("step_trainer_trusted", ML):
+        assert "step_trainer_landing is newer than this table" in (results[name].description or "")
+        assert results[name].severity is dg.AssetCheckSeverity.WARN
+    assert results["customers_curated"].passed
+
+
+def test_a_run_has_athena_look_at_the_days_that_it_computed(growing: Checked) -> None:
+    later = INSTANTS[0] + 86_400_000
+    for source, record in (
+        ("accelerometer", phone_reading("ada", later)),
+        ("step_trainer", device_reading("device-of-ada", later)),
+    ):
+        (root_of(growing.lake) / source / "landing" / "two.json").write_bytes(lines(record))
+    athena = AthenaResource(workgroup=growing.server.workgroup, seconds=0.01)
+    ran = dg.materialize(
+        [*ASSETS, *ATHENA_CHECKS],
+        resources={**resources(growing.lake, growing.spark), "athena": athena},
+        raise_on_error=False,
+    )
+    assert ran.success
+    start = later - later % 86_400_000
+    (query,) = (
+        query.sql for query in growing.server.queries if f'published AS (\nSELECT * FROM "stedi"."{ML}"' in query.sql
+    )
+    of_the_day = f'("timestamp" >= {start} AND "timestamp" < {start + 86_400_000})'
+    assert query.count(of_the_day) == 2
+    assert query.count(of_the_day.replace("timestamp", "sensorReadingTime")) == 1
+    # All days together have more rows than Athena has found on this one.
+    (result,) = (f for f in ran.get_asset_check_evaluations() if f.asset_key.path == [ML])
+    assert not result.passed
