@@ -6,6 +6,7 @@ Belongs here, too: that the template and its policies are what AWS takes, and wh
 import json
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
@@ -32,14 +33,29 @@ BUCKET = "stedi-deployed"
 KMS_KEY = f"arn:aws:kms:{REGION}:123456789012:key/lake"
 
 
+@pytest.fixture(scope="module")
+def aws() -> Iterator[S3Server]:
+    with S3Server() as aws:
+        yield aws
+
+
+@pytest.fixture(scope="module")
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, Path]]:
+    return deployment._artifacts(tmp_path_factory.mktemp("wheel"))
+
+
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[S3Server]:
+def server(
+    aws: S3Server, artifacts: dict[str, tuple[str, Path]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> S3Server:
+    """An account with nothing in it. The wheel is built once for all tests in this process."""
+    urllib.request.urlopen(urllib.request.Request(f"{aws.endpoint}/moto-api/reset", method="POST")).close()
     monkeypatch.chdir(tmp_path)
-    with S3Server() as server:
-        for name, value in environment(server).items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
-        yield server
+    for name, value in environment(aws).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    monkeypatch.setattr(deployment, "_artifacts", lambda _: artifacts)
+    return aws
 
 
 def environment(server: S3Server) -> dict[str, str]:
@@ -316,12 +332,10 @@ def test_an_installed_package_builds_no_wheel(tmp_path: Path, monkeypatch: pytes
         deployment._artifacts(tmp_path)
 
 
-def test_the_same_sources_make_the_same_wheel(tmp_path: Path) -> None:
-    keys = []
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-        keys.append({part: key for part, (key, _) in deployment._artifacts(tmp_path / name).items()})
-    assert keys[0] == keys[1]
+def test_the_same_sources_make_the_same_wheel(artifacts: dict[str, tuple[str, Path]], tmp_path: Path) -> None:
+    assert {part: key for part, (key, _) in deployment._artifacts(tmp_path).items()} == {
+        part: key for part, (key, _) in artifacts.items()
+    }
 
 
 # --- The template -----------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import Any
 
 from moto.athena.models import athena_backends
 from moto.cloudformation.models import ChangeSet
-from moto.cloudformation.parsing import OutputMap
+from moto.cloudformation.parsing import OutputMap, ResourceMap
 from moto.core.common_models import CloudFormationModel
 from moto.glue.models import glue_backends
 from moto.secretsmanager.models import secretsmanager_backends
@@ -159,3 +159,16 @@ def _apply_with_outputs(change_set: ChangeSet) -> None:
 
 
 ChangeSet.apply = _apply_with_outputs  # type: ignore[assignment,method-assign]  # moto writes `self` twice
+
+_delete = ResourceMap.delete
+
+
+def _delete_with_policies_first(resources: ResourceMap) -> None:
+    """Delete the parts of a stack in an order in which that is possible: what is attached to a role goes first."""
+    for role in resources.values():
+        for policy in list(getattr(role, "managed_policies", {}).values()):
+            policy.detach_from(role)
+    _delete(resources)
+
+
+ResourceMap.delete = _delete_with_policies_first  # type: ignore[assignment,method-assign]  # moto writes `self` twice
