@@ -180,9 +180,10 @@ def _have_database(lake: Lake) -> None:
 
 
 def _have_namespace(lake: Lake, catalog: Catalog) -> None:
-    # If several processes try at once, one of them creates it.
-    with contextlib.suppress(NamespaceAlreadyExistsError):
-        catalog.create_namespace_if_not_exists(lake.namespace)
+    # Whoever may only use it must not be seen to create it. If several processes try at once, one of them does.
+    if not catalog.namespace_exists(lake.namespace):
+        with contextlib.suppress(NamespaceAlreadyExistsError):
+            catalog.create_namespace(lake.namespace)
 
 
 @lru_cache(maxsize=64)

@@ -4,6 +4,7 @@ Belongs here, too: that the template and its policies are what AWS takes, and wh
 """
 
 import json
+import re
 import subprocess
 import sys
 import urllib.request
@@ -389,11 +390,18 @@ def test_an_analyst_reads_the_ml_table_and_nothing_else(policies: Policies) -> N
     assert not everything.may("secretsmanager:GetSecretValue", "arn:aws:secretsmanager:x:1:secret:stedi-PseudonymKey")
 
 
-def test_only_the_job_dagster_and_an_erasure_may_read_the_keys(policies: Policies) -> None:
-    keys = [secret["ARN"] for secret in boto3.client("secretsmanager").list_secrets()["SecretList"]]
-    assert len(keys) == 2
-    may = {role for role in policies for key in keys if policies.of(role).may("secretsmanager:GetSecretValue", key)}
-    assert {role.split("-")[1] for role in may} == {"GlueJobRole", "DagsterRole", "ErasureRole"}
+def test_only_the_job_and_an_erasure_may_read_both_keys_and_dagster_one(policies: Policies) -> None:
+    arns = [secret["ARN"] for secret in boto3.client("secretsmanager").list_secrets()["SecretList"]]
+    readers = {
+        re.findall("(?:Pseudonym|Suppression)Key", arn)[0]: {
+            role.split("-")[1] for role in policies if policies.of(role).may("secretsmanager:GetSecretValue", arn)
+        }
+        for arn in arns
+    }
+    assert readers == {
+        "PseudonymKey": {"GlueJobRole", "ErasureRole"},
+        "SuppressionKey": {"GlueJobRole", "ErasureRole", "DagsterRole"},
+    }
 
 
 def test_nobody_may_change_raw_files_or_read_more_than_the_lake(policies: Policies) -> None:

@@ -90,6 +90,9 @@ class FaultProxy:
         is_conditional_write = method in {"PUT", "POST"} and ("If-Match" in headers or "If-None-Match" in headers)
         return None if kind == "conflict" and not is_conditional_write else kind
 
+    def see(self, method: str, target: str, headers: Message, body: bytes) -> None:
+        """Look at a request that has arrived whole."""
+
     def count(self, kind: Kind) -> None:
         """Note that something has gone wrong."""
         with self._lock:
@@ -135,6 +138,7 @@ class _Handler(BaseHTTPRequestHandler):
         kind = proxy.draw(self.command, self.path, self.headers)
         if body is None:
             return self._reset()
+        proxy.see(self.command, self.path, self.headers, body)
         if kind in _REFUSALS:
             proxy.count(kind)
             return self._send(_refusal(*_REFUSALS[kind]))

@@ -63,7 +63,7 @@ class GlueJobs:
     """One job of that Glue, whose endpoint clients use for its catalog, too.
 
     `command` starts the script, with the arguments behind it. Set `expires` to have a run end as Glue ends one that has
-    waited too long, and `seconds` to have it time out.
+    waited too long, and `seconds` to have it time out. `access_key` is that of the job's role.
     """
 
     moto: str
@@ -72,6 +72,7 @@ class GlueJobs:
     command: list[str] = field(default_factory=list)
     expires: bool = False
     seconds: float = 600
+    access_key: str = "test"
     runs: list[JobRun] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -135,7 +136,7 @@ class GlueJobs:
             "JAVA_HOME": str(find_java().home),
             "PYSPARK_PYTHON": sys.executable,
             "AWS_ENDPOINT_URL": self.moto,
-            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_ACCESS_KEY_ID": self.access_key,
             "AWS_SECRET_ACCESS_KEY": "test",
             "AWS_DEFAULT_REGION": REGION,
         }

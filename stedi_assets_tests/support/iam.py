@@ -36,6 +36,11 @@ class Policies(dict[str, list[Document]]):
         (documents,) = (found for name, found in self.items() if role in name)
         return Policy(tuple(statement for document in documents for statement in document["Statement"]))
 
+    @staticmethod
+    def matching(statement: Document, action: str, resource: str) -> bool:
+        """Whether a statement is about an action on a resource."""
+        return _matches(statement, action, resource)
+
 
 def role_policies() -> Policies:
     """Return the policies of every role of the account."""
