@@ -17,8 +17,8 @@ from stedi_assets.storage.interface import ATTEMPTS
 Value = str | int | float | bool | None
 _ENDED = {"SUCCEEDED", "FAILED", "CANCELLED"}
 _INTEGERS, _NUMBERS = {"tinyint", "smallint", "integer", "bigint"}, {"float", "real", "double"}
-# What Athena says of an error by a number; the rest is the same as 2.
-_WHOSE = {1: "an error of Athena's own", 2: "an error in the query or the tables", 3: "an unknown error"}
+# https://docs.aws.amazon.com/athena/latest/APIReference/API_AthenaError.html: 1 is the system, 2 the user, 3 the rest.
+_WHOSE = {1: "an error of Athena's own", 2: "an error in the query or the tables"}
 _NEXT = {
     "AccessDeniedException": "Let Dagster's role call athena:StartQueryExecution, GetQueryExecution, GetQueryResults "
     "and StopQueryExecution on the workgroup, read the tables, and write the workgroup's results.",
@@ -96,7 +96,7 @@ class Athena:
 
     def _why(self, query: str, status: dict[str, Any]) -> str:
         error = status.get("AthenaError", {})
-        whose = _WHOSE.get(error.get("ErrorCategory", 3), _WHOSE[2])
+        whose = _WHOSE.get(error.get("ErrorCategory"), "an unknown error")
         kind = f", type {error['ErrorType']}" if "ErrorType" in error else ""
         cause = "somebody stopped it" if status["State"] == "CANCELLED" else f"{whose}{kind}"
         return (

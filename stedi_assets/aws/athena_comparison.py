@@ -40,8 +40,11 @@ def compare_in_athena(audit: Audit, athena: Athena) -> AthenaComparison:
     if table.name in LANDING_TABLES:
         answer = athena.run(count(table, snapshot.id, athena.database))
         return _compared(snapshot.rows, answer)
-    ids = {name: audit.current(name).id for name in (table.name, *inputs_of(table))}
     days = audit.computed
+    if days == frozenset():
+        # The run has found that nothing is new.
+        return AthenaComparison(0, 0, 0, has_same_rows=True, scanned=0, query="")
+    ids = {name: audit.current(name).id for name in (table.name, *inputs_of(table))}
     query = comparison(table, audit.policy, snapshot.as_of or 0, ids, athena.database, days)
     by_day = rows_by_day(audit.lake, table, snapshot.id) if table.instant and days is not None else None
     rows = snapshot.rows if by_day is None or days is None else sum(by_day.get(day, 0) for day in days)

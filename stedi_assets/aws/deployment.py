@@ -6,11 +6,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.resources import files
 from itertools import islice
 from pathlib import Path
 
 import boto3
+from botocore.exceptions import ClientError
 
 from stedi_assets.aws.stack import DeploymentFailed, Stack, as_failure, parameters_of
 
@@ -20,6 +22,7 @@ _DEPLOYED = "deployed/"
 # The wheel's files get this time, so that the same sources make the same wheel.
 _SAME_TIME = {"SOURCE_DATE_EPOCH": "315532800"}
 _AT_ONCE = 1000
+_GONE = {"NoSuchBucket", "EntityNotFoundException"}
 _DAYS_TO_RECOVER = 30
 
 
@@ -35,6 +38,7 @@ def deploy(stack: Stack, given: Mapping[str, str], confirm: Callable[[], bool]) 
         if bucket is None:
             msg = f"There is no stack {stack.name} yet. Say by --bucket how the bucket is to be called that it makes."
             raise DeploymentFailed(msg)
+        _require_same_places(stack, parameters_of(found), given)
         artifacts = _artifacts(Path(folder))
         template = (files(__package__) / "stack.yaml").read_text("utf-8")
         change_set = stack.change_set(template, {**given, **{name: key for name, (key, _) in artifacts.items()}})
@@ -70,15 +74,42 @@ def destroy(stack: Stack, delete_data: str | None) -> None:
             )
             raise DeploymentFailed(msg)
         values = [output["OutputValue"] for output in found["Outputs"]]
+        # First, so that whoever may not delete objects has a stack still, and can do this again.
+        deleted = _empty(bucket)
         stack.delete()
-        # The rest a stack leaves when it is deleted, so that nobody loses data by a click in the console.
-        stack.say(f"{bucket}: {_empty(bucket):,} versions of objects are deleted")
-        boto3.client("s3").delete_bucket(Bucket=bucket)
-        boto3.client("glue").delete_database(Name=parameters["Database"])
+        # The rest a stack leaves when it is deleted, so that nobody loses data by a click in the console. A run that
+        # was under way may have written again.
+        deleted += _empty(bucket)
+        stack.say(f"{bucket}: {deleted:,} versions of objects are deleted")
+        with _unless_gone():
+            boto3.client("s3").delete_bucket(Bucket=bucket)
+        with _unless_gone():
+            boto3.client("glue").delete_database(Name=parameters["Database"])
         for secret in (value for value in values if ":secretsmanager:" in value):
             client = boto3.client("secretsmanager")
             client.delete_secret(SecretId=secret, RecoveryWindowInDays=_DAYS_TO_RECOVER)
             stack.say(f"{secret}: is deleted in {_DAYS_TO_RECOVER} days, and can be restored until then")
+
+
+def _require_same_places(stack: Stack, before: Mapping[str, str], given: Mapping[str, str]) -> None:
+    """Raise `DeploymentFailed` if a stack is to have another bucket or database: it would leave the lake behind."""
+    for name in ("Bucket", "Database"):
+        if name in before and given.get(name, before[name]) != before[name]:
+            msg = (
+                f"The stack {stack.name} has the {name.lower()} {before[name]}, and keeps it: with {given[name]} it "
+                "would leave the lake behind. Leave that out, or deploy another stack by --stack."
+            )
+            raise DeploymentFailed(msg)
+
+
+@contextmanager
+def _unless_gone() -> Iterator[None]:
+    """Take no notice if what is to be deleted is gone already."""
+    try:
+        yield
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in _GONE:
+            raise
 
 
 def _artifacts(folder: Path) -> dict[str, tuple[str, Path]]:
@@ -104,9 +135,10 @@ def _upload(bucket: str, artifacts: Mapping[str, tuple[str, Path]]) -> None:
 
 def _versions(bucket: str) -> Iterator[tuple[str, str]]:
     """Yield every version of every object of a bucket, and what stands for deleted ones: key and version."""
-    for page in boto3.client("s3").get_paginator("list_object_versions").paginate(Bucket=bucket):
-        for version in (*page.get("Versions", ()), *page.get("DeleteMarkers", ())):
-            yield version["Key"], version["VersionId"]
+    with _unless_gone():
+        for page in boto3.client("s3").get_paginator("list_object_versions").paginate(Bucket=bucket):
+            for version in (*page.get("Versions", ()), *page.get("DeleteMarkers", ())):
+                yield version["Key"], version["VersionId"]
 
 
 def _empty(bucket: str) -> int:
@@ -116,7 +148,8 @@ def _empty(bucket: str) -> int:
         objects = [{"Key": key, "VersionId": version} for key, version in versions]
         answer = boto3.client("s3").delete_objects(Bucket=bucket, Delete={"Objects": objects, "Quiet": True})
         if refused := answer.get("Errors"):
-            msg = f"{len(refused):,} objects of {bucket} cannot be deleted ({refused[0]['Code']}). The stack is gone."
+            code = refused[0]["Code"]
+            msg = f"{len(refused):,} objects of {bucket} cannot be deleted: {code}. Do it again with the right to."
             raise DeploymentFailed(msg)
         deleted += len(versions)
     return deleted

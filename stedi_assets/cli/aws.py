@@ -72,14 +72,18 @@ def _destroy(_: Settings, chosen: argparse.Namespace) -> int:
 
 def _check(settings: Settings, _: argparse.Namespace) -> int:
     from stedi_assets.aws.inspection import inspect  # noqa: PLC0415  (loads boto3)
+    from stedi_assets.aws.stack import as_failure  # noqa: PLC0415  (loads boto3)
 
     if not settings.lake.startswith("s3://"):
         print(f"STEDI_LAKE={settings.lake} is a folder: there is nothing on AWS to check.", file=sys.stderr)
         return 1
     problems = 0
-    for found in inspect(settings):
-        problems += found.problem is not None
-        print(f"{'missing' if found.problem else 'ok':8} {found.part}{f' {found.problem}' if found.problem else ''}")
+    with as_failure("look at AWS"):
+        for found in inspect(settings):
+            problems += found.problem is not None
+            print(
+                f"{'missing' if found.problem else 'ok':8} {found.part}{f' {found.problem}' if found.problem else ''}"
+            )
     return int(problems > 0)
 
 

@@ -207,6 +207,51 @@ def test_an_empty_bucket_needs_no_name(stedi: Any) -> None:
     assert not boto3.client("s3").list_buckets()["Buckets"]
 
 
+def test_what_somebody_has_deleted_by_hand_stops_nothing(stedi: Any) -> None:
+    assert stedi("deploy", "--bucket", BUCKET, "--yes").code == 0
+    s3 = boto3.client("s3")
+    for entry in objects():
+        s3.delete_object(Bucket=BUCKET, Key=entry["Key"])
+    s3.delete_bucket(Bucket=BUCKET)
+    boto3.client("glue").delete_database(Name="stedi")
+    gone = stedi("destroy")
+    assert (gone.code, gone.err) == (0, "")
+
+
+@pytest.mark.parametrize(("option", "value"), [("--bucket", "another-bucket"), ("--database", "another")])
+def test_a_stack_keeps_its_bucket_and_database(stedi: Any, option: str, value: str) -> None:
+    assert stedi("deploy", "--bucket", BUCKET, "--yes").code == 0
+    refused = stedi("deploy", option, value, "--yes")
+    assert refused.code == 1
+    assert f"and keeps it: with {value} it would leave the lake behind" in refused.err
+    assert [bucket["Name"] for bucket in boto3.client("s3").list_buckets()["Buckets"]] == [BUCKET]
+
+
+def test_whoever_may_not_delete_objects_has_the_stack_still(stedi: Any) -> None:
+    assert stedi("deploy", "--bucket", BUCKET, "--yes").code == 0
+    denied = {"Errors": [{"Key": "a", "Code": "AccessDenied"}]}
+    with mock.patch("stedi_assets.aws.deployment.boto3.client", side_effect=lambda name: Denied(real(name), denied)):
+        refused = stedi("destroy")
+    assert (refused.code, refused.err) == (
+        1,
+        f"1 objects of {BUCKET} cannot be deleted: AccessDenied. Do it again with the right to.\n",
+    )
+    assert stedi("destroy").code == 0
+
+
+real = boto3.client
+
+
+class Denied:
+    """A client that is let do everything but delete objects."""
+
+    def __init__(self, client: Any, answer: Any) -> None:
+        self.client, self.answer = client, answer
+
+    def __getattr__(self, operation: str) -> Any:
+        return (lambda **_: self.answer) if operation == "delete_objects" else getattr(self.client, operation)
+
+
 def test_whoever_does_not_say_yes_leaves_no_draft(stedi: Any) -> None:
     with mock.patch("builtins.input", side_effect=EOFError):
         said = stedi("deploy", "--bucket", BUCKET)
@@ -227,6 +272,17 @@ def test_what_is_not_there_is_said(stedi: Any, arguments: list[str], says: str) 
     said = stedi(*arguments)
     assert said.code == 1
     assert says in said.err
+
+
+def test_without_a_region_the_next_step_is_said(stedi: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    monkeypatch.setenv("STEDI_LAKE", "s3://a-bucket")
+    monkeypatch.setenv("STEDI_PSEUDONYM_KEY", "k" * 32)
+    said = stedi("check")
+    assert said.code == 1
+    assert said.err.startswith(
+        "Could not look at AWS: You must specify a region. See your credentials and AWS_DEFAULT_"
+    )
 
 
 def test_without_credentials_the_next_step_is_said(stedi: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -152,6 +152,10 @@ _apply = ChangeSet.apply
 
 def _apply_with_outputs(change_set: ChangeSet) -> None:
     """Apply a change set, and have its stack say its outputs and parameters, which moto forgets."""
+    for part in change_set.template_dict["Resources"].values():
+        # Moto knows the older word alone, and rolls nothing back.
+        if part.get("DeletionPolicy") == "RetainExceptOnCreate":
+            part["DeletionPolicy"] = "Retain"
     _apply(change_set)
     stack = change_set.stack
     stack.output_map = OutputMap(stack.resource_map, change_set.template_dict, stack.stack_id)
