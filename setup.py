@@ -55,7 +55,11 @@ setup(
     extras_require={
         # The driver of a catalog in PostgreSQL; Spark's own is a jar.
         "postgresql": ["psycopg[binary]>=3.2,<4"],
+        # The client of a Spark Connect server.
+        "connect": ["pyspark[connect]>=4.1.1,<4.2"],
         "dev": [
+            # As the extra `connect`.
+            "pyspark[connect]>=4.1.1,<4.2",
             "pytest>=8.4,<10",
             # Runs the files of the suite in two processes.
             "pytest-xdist>=3.8,<4",

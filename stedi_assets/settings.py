@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, BeforeValidator, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
@@ -25,6 +26,8 @@ from stedi_assets.storage.secrets_manager import is_arn_of_secret
 DEFAULT_LAKE = "./lake"
 _DEFAULTS = Thresholds()
 _PREFIX = "STEDI_"
+_LOCAL_MASTER = "local[*]"
+_REMOTE = r"sc://[A-Za-z0-9.:\[\]-]+(/;?[ -~]*)?"
 _QUEUE = r"https?://[A-Za-z0-9.:-]+/[0-9]{12}/[A-Za-z0-9_-]{1,80}"
 _TOPIC = r"arn:[a-z-]+:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}"
 
@@ -108,6 +111,12 @@ def _queue(text: str) -> str:
     return text
 
 
+def _remote(text: str) -> str:
+    if not re.fullmatch(_REMOTE, text):
+        raise ValueError("Use the address of a Spark Connect server, such as sc://spark.internal:15002.")
+    return text
+
+
 def _memory(text: str) -> str:
     if not re.fullmatch("[1-9][0-9]{0,5}[mg]", text):
         raise ValueError("Use a whole number of megabytes or gigabytes, such as 2048m or 4g.")
@@ -124,6 +133,7 @@ _Location = Annotated[str, BeforeValidator(_location)]
 _Repository = Annotated[str, BeforeValidator(_repository)]
 _Name = Annotated[str, BeforeValidator(_name)]
 _Catalog = Annotated[str, BeforeValidator(_catalog)]
+_Remote = Annotated[str, BeforeValidator(_remote)]
 _Memory = Annotated[str, BeforeValidator(_memory)]
 _Queue = Annotated[str, BeforeValidator(_queue)]
 _Topic = Annotated[str, BeforeValidator(_topic)]
@@ -216,7 +226,12 @@ class Settings(BaseSettings):
         "none: Athena checks nothing",
         "the Amazon Athena workgroup in which every table is recomputed and compared, too",
     )
-    spark_master: str = Field(default="local[*]", description="any Spark master")
+    spark_master: str = Field(default=_LOCAL_MASTER, description="any Spark master")
+    spark_remote: _Remote | None = _optional(
+        "none: `STEDI_SPARK_MASTER`",
+        "the address of a Spark Connect server, `sc://host:port`, which does the work; a token may stand in it",
+        secret=True,
+    )
     spark_memory: _Memory = Field(
         default="1g", description="how much memory Spark's Java takes at the most where the run is, such as `4g`"
     )
@@ -298,6 +313,15 @@ class Settings(BaseSettings):
         )
 
     @property
+    def _other_machines(self) -> str | None:
+        """What has other machines do Spark's work, if anything has."""
+        if self.spark_remote:
+            host = urlsplit(self.spark_remote).hostname or ""
+            is_here = host in {"localhost", "::1"} or host.startswith("127.")
+            return None if is_here else "The server of STEDI_SPARK_REMOTE"
+        return None if self.spark_master.startswith("local") else f"STEDI_SPARK_MASTER={self.spark_master}"
+
+    @property
     def _keys_are_secrets(self) -> bool:
         return all(key and is_arn_of_secret(key) for key in (self.pseudonym_key, self.suppression_key))
 
@@ -319,13 +343,17 @@ class Settings(BaseSettings):
                 f"STEDI_LAKE={self.lake} is used by several machines, which need the same key: set "
                 "STEDI_PSEUDONYM_KEY to a secret of at least 32 bytes, for example from a secrets manager."
             )
-        has_other_machines_write = not self.spark_master.startswith("local")
-        if has_other_machines_write and not is_on_s3(self.lake) and self.lake_is_shared is Answer.NO:
+        others = self._other_machines
+        if others and not is_on_s3(self.lake) and self.lake_is_shared is Answer.NO:
             yield (
-                f"STEDI_SPARK_MASTER={self.spark_master} has other machines write, and STEDI_LAKE={self.lake} is a "
+                f"{others} has other machines write, and STEDI_LAKE={self.lake} is a "
                 "folder of this one. Use a lake on S3; or, where every machine has that folder, set "
                 "STEDI_LAKE_IS_SHARED=yes, and STEDI_CATALOG to one in PostgreSQL or behind a REST server."
             )
+        if self.spark_remote and self.compute is Compute.GLUE:
+            yield "STEDI_SPARK_REMOTE and STEDI_COMPUTE=glue both say where Spark is. Leave one of them out."
+        if self.spark_remote and self.spark_master != _LOCAL_MASTER:
+            yield "STEDI_SPARK_REMOTE and STEDI_SPARK_MASTER both say where Spark is. Leave one of them out."
         has_glue = is_on_s3(self.lake) and self.catalog_address.kind is CatalogKind.GLUE
         if self.compute is Compute.GLUE and not (has_glue and self._keys_are_secrets):
             yield (

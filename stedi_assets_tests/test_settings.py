@@ -67,6 +67,7 @@ _VARIABLES: dict[str, tuple[str, Mapping[str, str], Callable[[Settings], bool]]]
     "STEDI_GLUE_JOB": ("another", {}, lambda s: s.glue_job == "another"),
     "STEDI_ATHENA_WORKGROUP": ("checks", _ON_S3, lambda s: s.athena_workgroup == "checks"),
     "STEDI_SPARK_MASTER": ("local[2]", {}, lambda s: s.spark_master == "local[2]"),
+    "STEDI_SPARK_REMOTE": ("sc://127.0.0.1", {}, lambda s: s.spark_remote == "sc://127.0.0.1"),
     "STEDI_SPARK_MEMORY": ("4g", {}, lambda s: s.spark_memory == "4g"),
     "STEDI_MAVEN": ("https://maven.internal/maven2", {}, lambda s: s.maven == "https://maven.internal/maven2"),
     "STEDI_SPARK_LOG": ("warn", {}, lambda s: s.spark_log.value == "warn"),
@@ -119,6 +120,7 @@ def test_an_empty_environment_gives_settings_that_work_on_a_laptop() -> None:
         "compute": "local",
         "glue_job": "stedi-lakehouse",
         "athena_workgroup": None,
+        "spark_remote": None,
         "spark_master": "local[*]",
         "spark_memory": "1g",
         "spark_log": "off",
@@ -252,6 +254,34 @@ def test_a_catalog_that_the_lake_cannot_have_is_refused(variables: dict[str, str
     with pytest.raises(SettingsError, match=message) as refused:
         settings_of(variables)
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("value", ["spark://host:7077", "host:15002", "sc://", "sc://user:word@host", "sc://a b"])
+def test_what_is_no_spark_connect_server_is_refused_and_not_shown(value: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        settings_of({"STEDI_SPARK_REMOTE": value})
+    said = "STEDI_SPARK_REMOTE=*** is not possible. Use the address of a Spark Connect server, such as sc://"
+    assert str(refused.value).startswith(said)
+
+
+def test_a_spark_connect_server_elsewhere_does_not_write_to_a_folder_here() -> None:
+    elsewhere = {"STEDI_SPARK_REMOTE": "sc://spark.internal:15002/;token=secret"}
+    with pytest.raises(SettingsError, match="STEDI_SPARK_REMOTE has other machines write, and STEDI_LAKE") as refused:
+        settings_of(elsewhere)
+    assert "secret" not in str(refused.value)
+    assert settings_of({**elsewhere, **_ON_S3}).spark_remote
+    for host in ("localhost", "127.0.0.1:15002", "[::1]:15002"):
+        assert settings_of({"STEDI_SPARK_REMOTE": f"sc://{host}"}).spark_remote
+    assert "secret" not in str(settings_of({**elsewhere, **_ON_S3}))
+
+
+@pytest.mark.parametrize(
+    ("beside", "named"), [({"STEDI_SPARK_MASTER": "local[2]"}, "STEDI_SPARK_MASTER"), (_ON_GLUE, "STEDI_COMPUTE=glue")]
+)
+def test_spark_is_in_one_place(beside: dict[str, str], named: str) -> None:
+    compute = {"STEDI_COMPUTE": "glue"} if named == "STEDI_COMPUTE=glue" else {}
+    with pytest.raises(SettingsError, match=f"STEDI_SPARK_REMOTE and {named} both say where Spark is"):
+        settings_of({"STEDI_SPARK_REMOTE": "sc://127.0.0.1", **beside, **compute})
 
 
 @pytest.mark.parametrize("variables", [{}, {**_ON_S3, **_IN_POSTGRESQL}])

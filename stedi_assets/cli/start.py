@@ -50,6 +50,7 @@ def _start_spark(settings: Settings) -> None:
             kms_key=settings.s3_kms_key,
             catalog=settings.catalog_address.kind,
             maven=settings.maven,
+            remote=settings.spark_remote,
         )
 
 

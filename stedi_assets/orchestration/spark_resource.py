@@ -28,6 +28,7 @@ class SparkResource(LazyPySparkResource):
                 lake=self.lake,
                 kms_key=self.s3_kms_key,
                 catalog=self.catalog,
-                # Not a field, because Dagster would show its value: the address may hold a password.
+                # Not fields, because Dagster would show their values: an address may hold a password or a token.
                 maven=read_settings().maven,
+                remote=read_settings().spark_remote,
             )

@@ -8,13 +8,15 @@ import os
 import re
 import secrets
 import shlex
+import socket
 import tempfile
 import threading
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pyspark.accumulators import AccumulatorTCPServer
-from pyspark.errors import PySparkRuntimeError
+from pyspark.errors import PySparkException, PySparkImportError, PySparkRuntimeError
 from pyspark.logger import PySparkLogger
 from pyspark.sql import SparkSession
 
@@ -37,6 +39,7 @@ from stedi_assets.storage.lake import is_on_s3
 
 _LOG_SETTINGS = Path(__file__).with_name("log4j2.properties")
 
+_ICEBERG = "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions"
 # Results must not depend on the machine: these settings decide what a query means.
 _MEANING = {
     "spark.sql.ansi.enabled": "true",
@@ -48,8 +51,10 @@ _MEANING = {
     "spark.sql.icu.caseMappings.enabled": "false",
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
     # Iceberg's branches, and its maintenance procedures.
-    "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
+    "spark.sql.extensions": _ICEBERG,
 }
+# What its server decides, not a session.
+_OF_THE_SERVER = {"spark.sql.extensions"}
 # Iceberg's commits make publishing safe, so the committer of other files need not be.
 _WRITING = {
     "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": "2",
@@ -72,6 +77,9 @@ _LAPTOP = {
 }
 # PySpark's own loggers, beside Spark's log: on an error in a query they print its message, which can quote a record.
 _QUOTING_LOGGERS = ("DataFrameQueryContextLogger", "SQLQueryContextLogger")
+# https://spark.apache.org/docs/latest/spark-connect-overview.html
+_CONNECT_PORT = 15002
+_SECONDS_TO_CONNECT = 10
 _SCRATCH = "stedi-spark-"
 # Spark's default on a cluster.
 _ATTEMPTS = 4
@@ -87,6 +95,7 @@ def spark_session(
     kms_key: str | None = None,
     catalog: CatalogKind = CatalogKind.SQLITE,
     maven: str = MAVEN_CENTRAL,
+    remote: str | None = None,
 ) -> SparkSession:
     """Return the process's Spark session; start it, and a Java for it, if there is none.
 
@@ -95,14 +104,18 @@ def spark_session(
 
     `further` are Spark settings by name, which override ours. `lake` is the lake's location: for one on S3, Spark gets
     the settings of S3A, and `kms_key`. `catalog` is the lake's kind of catalog. `maven` is the repository from which
-    missing jars are fetched; a cluster fetches them as its operator has set it.
+    missing jars are fetched; a cluster fetches them as its operator has set it. `remote` is the address of a Spark
+    Connect server, which is used in the place of all that, and needs no Java here.
 
-    Raises `NoJavaError` if there is no Java that Spark runs on, and `LakeError` if jars cannot be fetched.
+    Raises `NoJavaError` if there is no Java that Spark runs on, and `LakeError` if jars cannot be fetched or the server
+    cannot be used.
     """
     with _STARTING:
         for name in _QUOTING_LOGGERS:
             PySparkLogger.getLogger(name).disabled = log_level == "off"
         settings = _MEANING | _WRITING | (_on_s3(lake, kms_key) if is_on_s3(lake) else {})
+        if remote:
+            return _remote_session(remote, settings)
         needs = {"on_s3": is_on_s3(lake), "on_postgresql": catalog is CatalogKind.POSTGRESQL}
         if _is_running():
             # A running session takes Hadoop's settings by their own names.
@@ -122,6 +135,34 @@ def spark_session(
 def _with_attempts(master: str) -> str:
     """Have a local master retry a task, as a cluster does: a read from S3 can break off."""
     return re.sub(r"^local\[([^,]+)\]$", rf"local[\1,{_ATTEMPTS}]", master)
+
+
+def _remote_session(remote: str, settings: Mapping[str, str]) -> SparkSession:
+    """Return a session of a Spark Connect server, with those of our settings that a session decides."""
+    address = urlsplit(remote)
+    where = address.netloc
+    try:
+        # Spark's own client would try for ten minutes.
+        socket.create_connection((address.hostname or "", address.port or _CONNECT_PORT), _SECONDS_TO_CONNECT).close()
+        session: SparkSession = SparkSession.builder.remote(remote).getOrCreate()
+        for name, value in settings.items():
+            if name not in _OF_THE_SERVER:
+                session.conf.set(name.removeprefix("spark.hadoop."), value)
+        known = session.conf.get("spark.sql.extensions", "") or ""
+    except (ImportError, PySparkImportError):
+        msg = "STEDI_SPARK_REMOTE needs the client of Spark Connect: pip install 'stedi-assets[connect]'."
+        raise LakeError(msg) from None
+    except (OSError, PySparkException) as error:
+        # Its words can hold the address with its token.
+        msg = f"The Spark Connect server at {where} cannot be used ({type(error).__name__}). See that it runs."
+        raise LakeError(msg) from None
+    if _ICEBERG not in known:
+        msg = (
+            f"The Spark Connect server at {where} does not know Iceberg: start it with Iceberg's jars and "
+            f"spark.sql.extensions={_ICEBERG} (docs/spark-connect.md)."
+        )
+        raise LakeError(msg)
+    return session
 
 
 def _session(settings: Mapping[str, str]) -> SparkSession:
