@@ -12,6 +12,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from stedi_assets.storage.aws_errors import code_of
 from stedi_assets.storage.interface import ATTEMPTS
 
 Value = str | int | float | bool | None
@@ -65,10 +66,8 @@ class Athena:
                 raise AthenaFailed(self._why(query, found["Status"]))
             return Answer(list(_rows(client, query)), found["Statistics"]["DataScannedInBytes"], query)
         except (ClientError, BotoCoreError) as error:
-            code = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
-            msg = f"Athena did not run a query in the workgroup {self.workgroup}: {code}. " + _NEXT.get(
-                code, "See the Athena console."
-            )
+            what_next = _NEXT.get(code_of(error), "See the Athena console.")
+            msg = f"Athena did not run a query in the workgroup {self.workgroup}: {code_of(error)}. {what_next}"
             raise AthenaFailed(msg) from None
 
     def _wait(self, client: Any, query: str) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from dagster._core.pipes.context import PipesExecutionResult
 from dagster_aws.pipes import PipesGlueClient, PipesS3ContextInjector, PipesS3MessageReader
 from dagster_pipes import PipesParams
 
+from stedi_assets.storage.aws_errors import code_of
+
 # In these states a run is over. dagster-aws waits for ever on one that has expired.
 _ENDED = {"SUCCEEDED", "FAILED", "STOPPED", "TIMEOUT", "ERROR", "EXPIRED"}
 # The argument that says for which run of Dagster's a run of the job was started.
@@ -99,9 +101,8 @@ class GlueRuns(PipesGlueClient):
         try:
             yield
         except (ClientError, BotoCoreError) as error:
-            code = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
-            what_next = _NEXT.get(code, "See the Glue console.")
-            msg = f"AWS Glue did not {what} the job {self._job}: {code}. {what_next}"
+            what_next = _NEXT.get(code_of(error), "See the Glue console.")
+            msg = f"AWS Glue did not {what} the job {self._job}: {code_of(error)}. {what_next}"
             raise GlueRunFailed(msg) from None
 
     def _stop_earlier(self, context: dg.AssetExecutionContext) -> None:

@@ -15,6 +15,8 @@ def call(service: str, region: str | None, operation: str, **parameters: Any) ->
     from botocore.config import Config  # noqa: PLC0415  (loads with boto3)
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415  (loads with boto3)
 
+    from stedi_assets.storage.aws_errors import code_of  # noqa: PLC0415  (loads botocore)
+
     config = Config(
         region_name=region,
         connect_timeout=_SECONDS_TO_CONNECT,
@@ -23,8 +25,6 @@ def call(service: str, region: str | None, operation: str, **parameters: Any) ->
     )
     try:
         answer: dict[str, Any] = getattr(boto3.client(service, config=config), operation)(**parameters)
-    except ClientError as error:
-        raise AwsCallFailed(error.response["Error"]["Code"]) from None
-    except BotoCoreError as error:
-        raise AwsCallFailed(type(error).__name__) from None
+    except (ClientError, BotoCoreError) as error:
+        raise AwsCallFailed(code_of(error)) from None
     return answer

@@ -20,13 +20,14 @@ def read_secret(arn: str) -> bytes:
     import boto3  # noqa: PLC0415  (takes a second to load; only who names a secret needs it)
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415  (loads with boto3)
 
+    from stedi_assets.storage.aws_errors import code_of  # noqa: PLC0415  (loads botocore)
+
     try:
         found = boto3.client("secretsmanager", region_name=arn.split(":")[3]).get_secret_value(SecretId=arn)
     except (BotoCoreError, ClientError) as error:
-        code = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
         msg = (
-            f"The secret {arn} cannot be read from AWS Secrets Manager: {code}. See that it is there, and that this "
-            "role may call secretsmanager:GetSecretValue on it."
+            f"The secret {arn} cannot be read from AWS Secrets Manager: {code_of(error)}. See that it is there, and "
+            "that this role may call secretsmanager:GetSecretValue on it."
         )
         raise LakeError(msg) from None
     return found["SecretBinary"] if "SecretBinary" in found else os.fsencode(found["SecretString"])
