@@ -12,13 +12,9 @@ from stedi_assets.settings import Compute, Settings
 from stedi_assets.storage.secrets_manager import is_arn_of_secret
 
 _NOT_THERE = {
-    *("404", "NoSuchBucket", "EntityNotFoundException", "ResourceNotFoundException", "InvalidRequestException"),
-    *(
-        "NotFound",
-        "AWS.SimpleQueueService.NonExistentQueue",
-        "QueueDoesNotExist",
-        "NoSuchPublicAccessBlockConfiguration",
-    ),
+    *("404", "NoSuchBucket", "NoSuchPublicAccessBlockConfiguration", "EntityNotFoundException", "NotFound"),
+    *("ResourceNotFoundException", "InvalidRequestException", "QueueDoesNotExist"),
+    "AWS.SimpleQueueService.NonExistentQueue",
 }
 _DENIED = {"403", "AccessDenied", "AccessDeniedException", "AuthorizationError"}
 
@@ -45,7 +41,7 @@ def inspect(settings: Settings) -> Iterator[Inspected]:
     for name, arn in (("pseudonym", settings.pseudonym_key), ("suppression", settings.suppression_key)):
         if arn and is_arn_of_secret(arn):
             secrets = boto3.client("secretsmanager", region_name=arn.split(":")[3])
-            yield _asked(f"{name} key", partial(_none_of, secrets.get_secret_value, SecretId=arn))
+            yield _asked(f"{name} key", partial(_key, secrets, arn))
     if settings.compute is Compute.GLUE:
         yield _asked(f"job {settings.glue_job}", lambda: _job(glue.get_job(JobName=settings.glue_job)["Job"]))
     if group := settings.athena_workgroup:
@@ -78,6 +74,12 @@ def _asked(part: str, ask: Callable[[], str | None]) -> Inspected:
 def _none_of(ask: Callable[..., object], **asked: str) -> None:
     """Find no fault with what is there at all."""
     ask(**asked)
+
+
+def _key(secrets: Any, arn: str) -> str | None:
+    # Nobody reads the key for this.
+    described = secrets.describe_secret(SecretId=arn)
+    return "is about to be deleted: restore it in Secrets Manager" if "DeletedDate" in described else None
 
 
 def _versioning(answer: dict[str, Any]) -> str | None:

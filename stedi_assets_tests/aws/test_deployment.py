@@ -183,6 +183,7 @@ def test_the_check_sees_what_is_not_as_it_should_be(stedi: Any, monkeypatch: pyt
     athena.delete_work_group(WorkGroup=settings["STEDI_ATHENA_WORKGROUP"])
     athena.create_work_group(Name=settings["STEDI_ATHENA_WORKGROUP"], Configuration={"ResultConfiguration": {}})
     boto3.client("sqs").delete_queue(QueueUrl=settings["STEDI_ARRIVALS_QUEUE"])
+    boto3.client("secretsmanager").delete_secret(SecretId=settings["STEDI_SUPPRESSION_KEY"])
     monkeypatch.setenv("STEDI_S3_KMS_KEY", KMS_KEY)
     checked = stedi("check")
     assert checked.code == 1
@@ -190,6 +191,7 @@ def test_the_check_sees_what_is_not_as_it_should_be(stedi: Any, monkeypatch: pyt
         "missing  its versions are off: what is overwritten by mistake is lost",
         "missing  its encryption is AES256, and STEDI_S3_KMS_KEY asks for aws:kms or another key",
         "missing  its privacy is not there: `stedi aws deploy` makes it",
+        "missing  suppression key is about to be deleted: restore it in Secrets Manager",
         "missing  job stedi-lakehouse is of Glue 5.0: Spark 4.1 is that of Glue 6.0",
         "missing  workgroup stedi-lakehouse-checks does not say where results go",
         "missing  queue of arrivals is not there: `stedi aws deploy` makes it",
