@@ -1,6 +1,6 @@
 """The whole job, as the command of this project and as Dagster's, with checks and without, against a plain script.
 
-All are cold, whole processes, in turns.
+All are cold, whole processes, in turns, each from raw files alone.
 
     python -m stedi_assets_tests.benchmarks.whole_job LAKE [--runs 5] [--copies 1]
 
@@ -65,6 +65,7 @@ def main() -> None:
         for _ in range(chosen.runs):
             shutil.rmtree(out, ignore_errors=True)
             for name, command in commands.items():
+                _leave_raw_files(lake)
                 costs[name].append(run(command, environment))
     _print(costs)
 
@@ -85,6 +86,15 @@ def _copy(lake: Path, to: Path, copies: int) -> None:
                     for quoted in (f'"{key}":"', f'"{key}": "'):
                         own = own.replace(quoted, f"{quoted}copy{copy}.")
                 (folder / f"{copy}-{file.name}").write_text(own)
+
+
+def _leave_raw_files(lake: Path) -> None:
+    """Take away all that a run has made: otherwise the next one would find that nothing is new."""
+    for path in (path for folder in lake.iterdir() for path in (folder.iterdir() if folder.is_dir() else [folder])):
+        if path.is_file():
+            path.unlink()
+        elif path.name != "landing":
+            shutil.rmtree(path)
 
 
 def run(command: list[str], environment: dict[str, str]) -> Cost:
