@@ -15,7 +15,8 @@ class AthenaComparison:
     """What Athena finds. `rows` are those that it should find, `published` those that it does.
 
     `recomputed` is how many it makes itself, None of a landing table: only raw files say what that should hold.
-    `has_same_rows`: those are the published ones. `scanned` is how many bytes Athena has read.
+    `has_same_rows`: those are the published ones. `scanned` is how many bytes Athena has read. `query` is its id of the
+    query, empty if nothing was new and it was not asked.
     """
 
     rows: int

@@ -36,7 +36,7 @@ def deploy(stack: Stack, given: Mapping[str, str], confirm: Callable[[], bool]) 
         found = stack.find()
         bucket = {**parameters_of(found), **given}.get("Bucket")
         if bucket is None:
-            msg = f"There is no stack {stack.name} yet. Say by --bucket how the bucket is to be called that it makes."
+            msg = f"There is no stack {stack.name} yet. Name the bucket that it is to make with --bucket."
             raise DeploymentFailed(msg)
         _require_same_places(stack, parameters_of(found), given)
         artifacts = _artifacts(Path(folder))
@@ -96,8 +96,8 @@ def _require_same_places(stack: Stack, before: Mapping[str, str], given: Mapping
     for name in ("Bucket", "Database"):
         if name in before and given.get(name, before[name]) != before[name]:
             msg = (
-                f"The stack {stack.name} has the {name.lower()} {before[name]}, and keeps it: with {given[name]} it "
-                "would leave the lake behind. Leave that out, or deploy another stack by --stack."
+                f"The stack {stack.name} has the {name.lower()} {before[name]} and cannot move to {given[name]}: the "
+                f"lake would stay behind. Leave --{name.lower()} out, or deploy another stack with --stack."
             )
             raise DeploymentFailed(msg)
 
@@ -149,7 +149,10 @@ def _empty(bucket: str) -> int:
         answer = boto3.client("s3").delete_objects(Bucket=bucket, Delete={"Objects": objects, "Quiet": True})
         if refused := answer.get("Errors"):
             code = refused[0]["Code"]
-            msg = f"{len(refused):,} objects of {bucket} cannot be deleted: {code}. Do it again with the right to."
+            msg = (
+                f"{len(refused):,} objects of {bucket} cannot be deleted: {code}. Run it again with credentials that "
+                "may delete versions of objects."
+            )
             raise DeploymentFailed(msg)
         deleted += len(versions)
     return deleted

@@ -34,9 +34,9 @@ def inspect(settings: Settings) -> Iterator[Inspected]:
     yield (found := _asked(f"bucket {bucket}", partial(_none_of, s3.head_bucket, Bucket=bucket)))
     if found.problem is None:
         kms_key = settings.s3_kms_key
-        yield _asked("its versions", lambda: _versioning(s3.get_bucket_versioning(Bucket=bucket)))
-        yield _asked("its encryption", lambda: _encryption(s3.get_bucket_encryption(Bucket=bucket), kms_key))
-        yield _asked("its privacy", lambda: _privacy(s3.get_public_access_block(Bucket=bucket)))
+        yield _asked("versioning", lambda: _versioning(s3.get_bucket_versioning(Bucket=bucket)))
+        yield _asked("encryption", lambda: _encryption(s3.get_bucket_encryption(Bucket=bucket), kms_key))
+        yield _asked("public access", lambda: _public_access(s3.get_public_access_block(Bucket=bucket)))
     yield _asked(f"database {settings.namespace}", partial(_none_of, glue.get_database, Name=settings.namespace))
     for name, arn in (("pseudonym", settings.pseudonym_key), ("suppression", settings.suppression_key)):
         if arn and is_arn_of_secret(arn):
@@ -51,7 +51,9 @@ def inspect(settings: Settings) -> Iterator[Inspected]:
         sqs = boto3.client("sqs")
         yield _asked("queue of arrivals", partial(_none_of, sqs.get_queue_attributes, QueueUrl=queue))
         if found.problem is None:
-            yield _asked("its bell", lambda: _bell(s3.get_bucket_notification_configuration(Bucket=bucket), queue))
+            yield _asked(
+                "notifications", lambda: _notifications(s3.get_bucket_notification_configuration(Bucket=bucket), queue)
+            )
     if topic := settings.alerts_sns_topic:
         sns = boto3.client("sns")
         yield _asked("topic of alerts", partial(_none_of, sns.get_topic_attributes, TopicArn=topic))
@@ -83,7 +85,7 @@ def _key(secrets: Any, arn: str) -> str | None:
 
 
 def _versioning(answer: dict[str, Any]) -> str | None:
-    return None if answer.get("Status") == "Enabled" else "are off: what is overwritten by mistake is lost"
+    return None if answer.get("Status") == "Enabled" else "is off: what is overwritten by mistake is lost"
 
 
 def _encryption(answer: dict[str, Any], kms_key: str | None) -> str | None:
@@ -94,9 +96,9 @@ def _encryption(answer: dict[str, Any], kms_key: str | None) -> str | None:
     return None if found == wanted else f"is {found[0]}, and STEDI_S3_KMS_KEY asks for {wanted[0]} or another key"
 
 
-def _privacy(answer: dict[str, Any]) -> str | None:
+def _public_access(answer: dict[str, Any]) -> str | None:
     blocked = answer["PublicAccessBlockConfiguration"]
-    return None if all(blocked.values()) else "is not whole: public access is not blocked in every way"
+    return None if all(blocked.values()) else "is not blocked in every way"
 
 
 def _job(job: dict[str, Any]) -> str | None:
@@ -118,7 +120,7 @@ def _workgroup(workgroup: dict[str, Any]) -> str | None:
     return None if configuration.get("EnforceWorkGroupConfiguration") else "lets each query choose where results go"
 
 
-def _bell(answer: dict[str, Any], queue: str) -> str | None:
+def _notifications(answer: dict[str, Any], queue: str) -> str | None:
     name = queue.rsplit("/", 1)[-1]
     told = [each for each in answer.get("QueueConfigurations", ()) if each["QueueArn"].endswith(f":{name}")]
-    return None if told else "does not ring: the bucket does not tell the queue of new objects"
+    return None if told else "do not reach the queue: the bucket does not tell it of new objects"

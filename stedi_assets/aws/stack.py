@@ -59,7 +59,7 @@ class Stack:
         found = self.find()
         if found is None:
             region = boto3.Session().region_name
-            msg = f"There is no stack {self.name} in {region}. See AWS_DEFAULT_REGION, or name another by --stack."
+            msg = f"There is no stack {self.name} in {region}. See AWS_DEFAULT_REGION, or name another with --stack."
             raise DeploymentFailed(msg)
         return found
 
@@ -144,13 +144,14 @@ class Stack:
 
     def _follow(self, known: str | None, wanted: set[str]) -> None:
         """Say what happens after a known event, until the stack is in one of the states wanted."""
-        why = ""
+        why, has_begun = "", False
         while True:
             new: list[dict[str, Any]] = []
             for event in self._events():
                 if event["EventId"] == known:
                     break
                 new.insert(0, event)
+            has_begun = has_begun or bool(new)
             for event in new:
                 known, status, resource = event["EventId"], event["ResourceStatus"], event["LogicalResourceId"]
                 self.say(f"  {status:28} {resource}")
@@ -158,9 +159,11 @@ class Stack:
                     why = why or f"{resource}: {event.get('ResourceStatusReason', 'no reason is given')}"
             found = self._described()
             state = found["StackStatus"] if found else "DELETE_COMPLETE"
-            if state in wanted:
+            # Until something happens, the state is that of before: CloudFormation has only taken note of the request.
+            has_ended = found is None or (has_begun and not state.endswith("IN_PROGRESS"))
+            if has_ended and state in wanted:
                 return
-            if not state.endswith("IN_PROGRESS"):
+            if has_ended:
                 msg = (
                     f"The stack {self.name} ended as {state}. {why}. Its events in the CloudFormation console say more."
                 )

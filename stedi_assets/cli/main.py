@@ -6,7 +6,7 @@ import time
 from importlib import import_module
 from pathlib import Path
 
-from stedi_assets.cli import aws
+from stedi_assets.cli import aws_arguments
 from stedi_assets.environment import read_env_file
 from stedi_assets.settings import SettingsError, read_settings
 from stedi_assets.spark.java import NoJavaError
@@ -42,7 +42,9 @@ def main(arguments: list[str] | None = None) -> int:
         commands.add_parser(name, help=what, description=what)
     path = commands.add_parser("path", help="print the metadata file of a table, which Iceberg's readers are given")
     path.add_argument("table", help="the name of the table")
-    aws.add_arguments(commands.add_parser("aws", help="deploy what a lake on AWS needs, take it away, or check it"))
+    aws_arguments.add_arguments(
+        commands.add_parser("aws", help="deploy what a lake on AWS needs, take it away, or check it")
+    )
     chosen = parser.parse_args(arguments)
     before = "\nNot built. " if chosen.command == "start" else ""
     try:

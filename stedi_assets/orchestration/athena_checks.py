@@ -48,7 +48,7 @@ def _check_of(table: Table) -> dg.AssetChecksDefinition:
                 found = compare_in_athena(audit, Athena(athena.workgroup, lake.namespace, athena.seconds))
             except AthenaFailed as error:
                 return _not_run(str(error))
-        cost = max(found.scanned, _LEAST_BYTES) / _TERABYTE * _DOLLARS_PER_TERABYTE
+        charged = max(found.scanned, _LEAST_BYTES) if found.query else 0
         recomputed = {} if found.recomputed is None else {"recomputed": found.recomputed}
         return dg.AssetCheckResult(
             passed=found.agrees,
@@ -58,8 +58,8 @@ def _check_of(table: Table) -> dg.AssetChecksDefinition:
                 FAILING: max(1, abs(found.published - found.rows)) if not found.agrees else 0,
                 **recomputed,
                 "bytes scanned": found.scanned,
-                "cost in dollars": round(cost, 6),
-                "query": found.query,
+                "cost in dollars": round(charged / _TERABYTE * _DOLLARS_PER_TERABYTE, 6),
+                "query": found.query or "none: no day was computed",
             },
         )
 

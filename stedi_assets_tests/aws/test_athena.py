@@ -288,6 +288,18 @@ def test_a_run_has_athena_look_at_its_days_and_no_older_table_is_compared(
     (result,) = (f for f in ran.get_asset_check_evaluations() if f.asset_key.path == [ML])
     assert not result.passed
 
+    # Where nothing is new, it is asked for nothing but the number of rows that have landed.
+    asked = len(server.queries)
+    ran = dg.materialize(
+        [*ASSETS, *ATHENA_CHECKS], resources={**resources(growing.lake, spark_resource), "athena": athena}
+    )
+    assert len(server.queries) == asked + len(LANDING_TABLES)
+    unasked = {
+        f.asset_key.path[-1]: f for f in ran.get_asset_check_evaluations() if f.asset_key.path[-1] not in LANDING_TABLES
+    }
+    assert all(found.passed and found.metadata["cost in dollars"].value == 0 for found in unasked.values())
+    assert unasked[ML].metadata["query"].value == "none: no day was computed"
+
     (root_of(growing.lake) / "step_trainer" / "landing" / "three.json").write_bytes(
         lines(device_reading("device-of-ada", INSTANTS[0] + 1))
     )

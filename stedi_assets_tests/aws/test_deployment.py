@@ -188,14 +188,14 @@ def test_the_check_sees_what_is_not_as_it_should_be(stedi: Any, monkeypatch: pyt
     checked = stedi("check")
     assert checked.code == 1
     assert [line for line in checked.out.splitlines() if not line.startswith("ok")] == [
-        "missing  its versions are off: what is overwritten by mistake is lost",
-        "missing  its encryption is AES256, and STEDI_S3_KMS_KEY asks for aws:kms or another key",
-        "missing  its privacy is not there: `stedi aws deploy` makes it",
+        "missing  versioning is off: what is overwritten by mistake is lost",
+        "missing  encryption is AES256, and STEDI_S3_KMS_KEY asks for aws:kms or another key",
+        "missing  public access is not there: `stedi aws deploy` makes it",
         "missing  suppression key is about to be deleted: restore it in Secrets Manager",
         "missing  job stedi-lakehouse is of Glue 5.0: Spark 4.1 is that of Glue 6.0",
         "missing  workgroup stedi-lakehouse-checks does not say where results go",
         "missing  queue of arrivals is not there: `stedi aws deploy` makes it",
-        "missing  its bell does not ring: the bucket does not tell the queue of new objects",
+        "missing  notifications do not reach the queue: the bucket does not tell it of new objects",
     ]
 
 
@@ -225,7 +225,7 @@ def test_a_stack_keeps_its_bucket_and_database(stedi: Any, option: str, value: s
     assert stedi("deploy", "--bucket", BUCKET, "--yes").code == 0
     refused = stedi("deploy", option, value, "--yes")
     assert refused.code == 1
-    assert f"and keeps it: with {value} it would leave the lake behind" in refused.err
+    assert f"and cannot move to {value}: the lake would stay behind." in refused.err
     assert [bucket["Name"] for bucket in boto3.client("s3").list_buckets()["Buckets"]] == [BUCKET]
 
 
@@ -236,7 +236,8 @@ def test_whoever_may_not_delete_objects_has_the_stack_still(stedi: Any) -> None:
         refused = stedi("destroy")
     assert (refused.code, refused.err) == (
         1,
-        f"1 objects of {BUCKET} cannot be deleted: AccessDenied. Do it again with the right to.\n",
+        f"1 objects of {BUCKET} cannot be deleted: AccessDenied. Run it again with credentials that may "
+        "delete versions of objects.\n",
     )
     assert stedi("destroy").code == 0
 
@@ -265,8 +266,8 @@ def test_whoever_does_not_say_yes_leaves_no_draft(stedi: Any) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["deploy", "--yes"], "There is no stack stedi yet. Say by --bucket"),
-        (["destroy"], "There is no stack stedi in us-east-1. See AWS_DEFAULT_REGION, or name another by --stack."),
+        (["deploy", "--yes"], "There is no stack stedi yet. Name the bucket"),
+        (["destroy"], "There is no stack stedi in us-east-1. See AWS_DEFAULT_REGION, or name another with --stack."),
         (["check"], "is a folder: there is nothing on AWS to check."),
     ],
 )
@@ -377,6 +378,18 @@ def test_a_stack_that_is_rolled_back_says_what_failed_first() -> None:
         "The stack stedi ended as UPDATE_ROLLBACK_COMPLETE. GlueJob: Glue 6.0 is not known here. "
     )
     assert [line.split() for line in said] == [[e["ResourceStatus"], e["LogicalResourceId"]] for e in events[3::-1]]
+
+
+def test_the_state_of_before_is_not_taken_for_the_end() -> None:
+    """CloudFormation takes note of a request, and begins a moment later."""
+    events = [event(2, "UPDATE_COMPLETE", "stedi"), event(1, "UPDATE_IN_PROGRESS", "stedi"), event(0, "X", "stedi")]
+    scripted = Scripted(
+        describe_stacks=[{"Stacks": [{"StackStatus": "UPDATE_COMPLETE"}]} for _ in range(3)],
+        describe_stack_events=[{"StackEvents": events[start:]} for start in (2, 2, 2, 0)],
+    )
+    said: list[str] = []
+    stack(scripted, said).execute("a")
+    assert len(said) == 2
 
 
 def test_a_stack_whose_creation_has_failed_is_to_be_deleted_first() -> None:
