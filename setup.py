@@ -29,8 +29,8 @@ setup(
         # The S3 resource, and boto3 below it, for lakes on S3.
         "dagster-aws>=0.29.27,<0.30",
         "boto3>=1.42,<2",
-        # The engine: the line that AWS Glue 6.0 runs.
-        "pyspark>=4.1.1,<4.2",
+        # The engine: the line that AWS Glue 6.0 runs; with the client of a server, which a launched run's Spark is.
+        "pyspark[connect]>=4.1.1,<4.2",
         # Parses JSON in C, a block of records at a time, without bending any value.
         "orjson>=3.10,<4",
         # The table format, for Python: the catalog, branches, commits and reading. Spark has Iceberg's own runtime.
@@ -55,11 +55,7 @@ setup(
     extras_require={
         # The driver of a catalog in PostgreSQL; Spark's own is a jar.
         "postgresql": ["psycopg[binary]>=3.2,<4"],
-        # The client of a Spark Connect server.
-        "connect": ["pyspark[connect]>=4.1.1,<4.2"],
         "dev": [
-            # As the extra `connect`.
-            "pyspark[connect]>=4.1.1,<4.2",
             "pytest>=8.4,<10",
             # Runs the files of the suite in two processes.
             "pytest-xdist>=3.8,<4",

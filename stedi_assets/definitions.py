@@ -22,7 +22,7 @@ from stedi_assets.orchestration.landing_sensor import WatchResource, new_landing
 from stedi_assets.orchestration.maintenance_job import maintain_lakehouse, weekly_maintenance
 from stedi_assets.orchestration.report_asset import machine_learning_report
 from stedi_assets.orchestration.spark_resource import SparkResource
-from stedi_assets.settings import Compute, read_settings
+from stedi_assets.settings import Answer, Compute, read_settings
 from stedi_assets.storage.interface import ATTEMPTS
 from stedi_assets.storage.lake import is_on_s3
 
@@ -63,6 +63,7 @@ _spark = SparkResource(
     lake=_settings.lake,
     catalog=_settings.catalog_address.kind,
     s3_kms_key=_settings.s3_kms_key,
+    warm_minutes=_settings.spark_idle_minutes if _settings.spark_keep_warm is Answer.YES else 0,
 )
 
 _freshness = dg.FreshnessPolicy.time_window(

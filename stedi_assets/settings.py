@@ -232,6 +232,12 @@ class Settings(BaseSettings):
         "the address of a Spark Connect server, `sc://host:port`, which does the work; a token may stand in it",
         secret=True,
     )
+    spark_keep_warm: Answer = Field(
+        default=Answer.YES,
+        description="`yes`, `no`: whether runs that are launched, from the UI or by a sensor, share a Spark that stays "
+        "for the next one, where lake and Spark are on this machine",
+    )
+    spark_idle_minutes: _FromOne = Field(default=15, description="how long that Spark stays without a run")
     spark_memory: _Memory = Field(
         default="1g", description="how much memory Spark's Java takes at the most where the run is, such as `4g`"
     )

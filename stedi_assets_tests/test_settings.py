@@ -68,6 +68,8 @@ _VARIABLES: dict[str, tuple[str, Mapping[str, str], Callable[[Settings], bool]]]
     "STEDI_ATHENA_WORKGROUP": ("checks", _ON_S3, lambda s: s.athena_workgroup == "checks"),
     "STEDI_SPARK_MASTER": ("local[2]", {}, lambda s: s.spark_master == "local[2]"),
     "STEDI_SPARK_REMOTE": ("sc://127.0.0.1", {}, lambda s: s.spark_remote == "sc://127.0.0.1"),
+    "STEDI_SPARK_KEEP_WARM": ("no", {}, lambda s: s.spark_keep_warm.value == "no"),
+    "STEDI_SPARK_IDLE_MINUTES": ("60", {}, lambda s: s.spark_idle_minutes == 60),
     "STEDI_SPARK_MEMORY": ("4g", {}, lambda s: s.spark_memory == "4g"),
     "STEDI_MAVEN": ("https://maven.internal/maven2", {}, lambda s: s.maven == "https://maven.internal/maven2"),
     "STEDI_SPARK_LOG": ("warn", {}, lambda s: s.spark_log.value == "warn"),
@@ -96,7 +98,11 @@ _CHOICES = {
     "STEDI_PUBLISHED_TIME": ["millisecond", "second", "minute", "hour", "day"],
     "STEDI_SPARK_LOG": ["off", "error", "warn", "info"],
 }
-_ANSWERS = {"STEDI_LAKE_IS_SHARED": ["no", "yes"], "STEDI_COMPUTE": ["local", "glue"]}
+_ANSWERS = {
+    "STEDI_LAKE_IS_SHARED": ["no", "yes"],
+    "STEDI_COMPUTE": ["local", "glue"],
+    "STEDI_SPARK_KEEP_WARM": ["no", "yes"],
+}
 
 
 def test_an_empty_environment_gives_settings_that_work_on_a_laptop() -> None:
@@ -122,6 +128,8 @@ def test_an_empty_environment_gives_settings_that_work_on_a_laptop() -> None:
         "athena_workgroup": None,
         "spark_remote": None,
         "spark_master": "local[*]",
+        "spark_keep_warm": "yes",
+        "spark_idle_minutes": 15,
         "spark_memory": "1g",
         "spark_log": "off",
         "maven": "https://repo1.maven.org/maven2",

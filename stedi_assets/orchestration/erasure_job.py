@@ -31,14 +31,17 @@ def erase_from_lake(
     """Erase the person and report what was removed, in counts."""
     with as_dagster_failures():
         run = RunContext(context.run_id, lake.purpose, key=lake.pseudonym_key, warn=context.log.warning)
-        receipt = erase(
-            spark.spark_session,
-            lake.lake,
-            config.person,
-            key=lake.suppression_key,
-            run=run,
-            expect_nobody=config.expect_nobody,
-        )
+        try:
+            receipt = erase(
+                spark.spark_session,
+                lake.lake,
+                config.person,
+                key=lake.suppression_key,
+                run=run,
+                expect_nobody=config.expect_nobody,
+            )
+        finally:
+            spark.forget_rows()
     context.log.info(_in_words(receipt))
     if receipt.raw_files:
         first, more = receipt.raw_files[:_NAMES_SHOWN], len(receipt.raw_files) - _NAMES_SHOWN

@@ -8,6 +8,7 @@ from py4j.protocol import Py4JJavaError, Py4JNetworkError
 from pyspark.errors import PySparkException
 
 from stedi_assets.spark.java import NoJavaError
+from stedi_assets.spark.warm import has_died
 from stedi_assets.storage.errors import CommitConflictError, LakeError
 from stedi_assets.storage.names import masked
 from stedi_assets.verification.engine import SecondEngineFailed
@@ -16,6 +17,7 @@ _TABLES_STAY = "The published tables stay as they were. Mend that and run again.
 # As often as other runs are likely to publish the same table meanwhile.
 _RETRIES = 5
 _JAVA_ENDED = f"Spark stopped: Java has ended, maybe for want of memory: set STEDI_SPARK_MEMORY. {_TABLES_STAY}"
+_SERVER_ENDED = f"Spark's warm server has ended, maybe for want of memory: set STEDI_SPARK_MEMORY. {_TABLES_STAY}"
 _REFUSALS = {
     "No space left on device": "the disk is full, that of the lake or of the temporary folder (TMPDIR)",
     "Disk quota exceeded": "the disk quota is used up",
@@ -38,12 +40,17 @@ def as_dagster_failures() -> Iterator[None]:
         raise dg.RetryRequested(max_retries=_RETRIES) from dg.Failure(str(error))
     except (LakeError, NoJavaError, SecondEngineFailed) as error:
         raise dg.Failure(str(error), allow_retries=False) from None
+    except PySparkException as error:
+        if has_died():
+            # The next attempt starts another.
+            raise dg.RetryRequested(max_retries=1) from dg.Failure(_SERVER_ENDED)
+        raise dg.Failure(_in_short(error)) from None
     except (ConnectionRefusedError, ConnectionResetError, BrokenPipeError, Py4JNetworkError):
         raise dg.Failure(_JAVA_ENDED, allow_retries=False) from None
     except OSError as error:
         where = masked(str(error.filename or "the lake"))
         raise dg.Failure(f"{error.strerror}: {where}. {_TABLES_STAY}", allow_retries=False) from None
-    except (PySparkException, Py4JJavaError) as error:
+    except Py4JJavaError as error:
         raise dg.Failure(_in_short(error)) from None
 
 

@@ -1,11 +1,16 @@
 """The Spark resource: dagster-pyspark's, with this project's session."""
 
+import dagster as dg
+from dagster._core.storage.tags import GRPC_INFO_TAG
 from dagster_pyspark import LazyPySparkResource
-from pydantic import Field
+from pydantic import Field, PrivateAttr
+from pyspark.sql import SparkSession
 
 from stedi_assets.settings import read_settings
 from stedi_assets.spark.session import spark_session
+from stedi_assets.spark.warm import Wanted, retire, warm_session
 from stedi_assets.storage.catalog_address import CatalogKind
+from stedi_assets.storage.lake import is_on_s3
 
 
 class SparkResource(LazyPySparkResource):
@@ -18,17 +23,43 @@ class SparkResource(LazyPySparkResource):
     lake: str = Field(default="", description="Where the lake lies. If that is on S3, Spark is told the way.")
     catalog: CatalogKind = Field(default=CatalogKind.SQLITE, description="What kind of Iceberg catalog the lake has.")
     s3_kms_key: str | None = Field(default=None, description="The KMS key that encrypts what is written to S3.")
+    warm_minutes: int = Field(
+        default=0, description="How long the Spark of a launched run waits for the next run; 0: each run has its own."
+    )
+    _is_launched = PrivateAttr(default=False)
 
-    def _init_session(self) -> None:
-        if self._spark_session is None:
-            self._spark_session = spark_session(
-                self.master,
-                self.log_level,
-                self.spark_config,
-                lake=self.lake,
-                kms_key=self.s3_kms_key,
-                catalog=self.catalog,
-                # Not fields, because Dagster would show their values: an address may hold a password or a token.
-                maven=read_settings().maven,
-                remote=read_settings().spark_remote,
-            )
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Note whether the run was launched, from the UI or by a sensor, rather than executed by a command."""
+        self._is_launched = context.run is not None and GRPC_INFO_TAG in context.run.tags
+
+    @property
+    def spark_session(self) -> SparkSession:
+        """The session. If it is of a warm server that has died, another takes its place."""
+        maven, remote = read_settings().maven, read_settings().spark_remote
+        if self._may_be_warm and not remote:
+            on_postgresql = self.catalog is CatalogKind.POSTGRESQL
+            wanted = Wanted(self.master, self.spark_config, self.warm_minutes, on_postgresql)
+            if session := warm_session(self.lake, wanted, maven):
+                return session
+        return spark_session(
+            self.master,
+            self.log_level,
+            self.spark_config,
+            lake=self.lake,
+            kms_key=self.s3_kms_key,
+            catalog=self.catalog,
+            # Not fields, because Dagster would show their values: an address may hold a password or a token.
+            maven=maven,
+            remote=remote,
+        )
+
+    def forget_rows(self) -> None:
+        """Have the lake's warm server end: it may have rows at hand, in memory and in shuffle files."""
+        if not is_on_s3(self.lake):
+            retire(self.lake)
+
+    @property
+    def _may_be_warm(self) -> bool:
+        """Whether a server may do the work: on this machine, of a local lake, with its log off, which has no reader."""
+        is_local = self.master.startswith("local") and not is_on_s3(self.lake)
+        return self._is_launched and self.warm_minutes > 0 and is_local and self.log_level == "off"

@@ -3,6 +3,8 @@
 import fcntl
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _MARK = "_in_use"
@@ -26,16 +28,41 @@ class Scratch:
 
 def sweep(folder: Path) -> None:
     """Remove a scratch folder whose process is dead; leave any other folder alone, and those of other users."""
-    mark = folder / _MARK
+    if (folder / _MARK).exists() and not is_used(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_used(folder: Path) -> bool:
+    """Whether the process that made a scratch folder is alive."""
+    return is_locked(folder / _MARK)
+
+
+def is_locked(file: Path) -> bool:
+    """Whether a process holds the lock of a file, or the file is another user's."""
     try:
-        descriptor = os.open(mark, os.O_RDWR)
-    except (FileNotFoundError, PermissionError):
-        return
+        descriptor = os.open(file, os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    except PermissionError:
+        return True
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+@contextmanager
+def locked(file: Path) -> Iterator[int]:
+    """Hold the lock of a file, once no other process does, and yield its descriptor.
+
+    A process that inherits the descriptor goes on holding the lock.
+    """
+    descriptor = os.open(file, os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield descriptor
     finally:
         os.close(descriptor)

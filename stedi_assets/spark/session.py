@@ -8,15 +8,14 @@ import os
 import re
 import secrets
 import shlex
-import socket
 import tempfile
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
+from types import MappingProxyType
 
 from pyspark.accumulators import AccumulatorTCPServer
-from pyspark.errors import PySparkException, PySparkImportError, PySparkRuntimeError
+from pyspark.errors import PySparkRuntimeError
 from pyspark.logger import PySparkLogger
 from pyspark.sql import SparkSession
 
@@ -24,6 +23,7 @@ from stedi_assets.spark.class_archive import class_archive_options
 from stedi_assets.spark.jars import class_path, cluster_settings
 from stedi_assets.spark.java import Java, find_java
 from stedi_assets.spark.maven import MAVEN_CENTRAL
+from stedi_assets.spark.remote import ICEBERG, remote_session
 from stedi_assets.spark.s3a import s3a_settings
 from stedi_assets.spark.scratch import Scratch, sweep
 from stedi_assets.spark.surroundings import (
@@ -39,7 +39,6 @@ from stedi_assets.storage.lake import is_on_s3
 
 _LOG_SETTINGS = Path(__file__).with_name("log4j2.properties")
 
-_ICEBERG = "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions"
 # Results must not depend on the machine: these settings decide what a query means.
 _MEANING = {
     "spark.sql.ansi.enabled": "true",
@@ -51,16 +50,16 @@ _MEANING = {
     "spark.sql.icu.caseMappings.enabled": "false",
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
     # Iceberg's branches, and its maintenance procedures.
-    "spark.sql.extensions": _ICEBERG,
+    "spark.sql.extensions": ICEBERG,
 }
-# What its server decides, not a session.
-_OF_THE_SERVER = {"spark.sql.extensions"}
 # Iceberg's commits make publishing safe, so the committer of other files need not be.
 _WRITING = {
     "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": "2",
     "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
     "spark.hadoop.fs.permissions.umask-mode": "077",
 }
+# What a session decides, wherever it is.
+SETTINGS = _MEANING | _WRITING
 _LAPTOP = {
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
@@ -77,9 +76,6 @@ _LAPTOP = {
 }
 # PySpark's own loggers, beside Spark's log: on an error in a query they print its message, which can quote a record.
 _QUOTING_LOGGERS = ("DataFrameQueryContextLogger", "SQLQueryContextLogger")
-# https://spark.apache.org/docs/latest/spark-connect-overview.html
-_CONNECT_PORT = 15002
-_SECONDS_TO_CONNECT = 10
 _SCRATCH = "stedi-spark-"
 # Spark's default on a cluster.
 _ATTEMPTS = 4
@@ -111,11 +107,10 @@ def spark_session(
     cannot be used.
     """
     with _STARTING:
-        for name in _QUOTING_LOGGERS:
-            PySparkLogger.getLogger(name).disabled = log_level == "off"
-        settings = _MEANING | _WRITING | (_on_s3(lake, kms_key) if is_on_s3(lake) else {})
+        hide_quotes(log_level)
+        settings = SETTINGS | (_on_s3(lake, kms_key) if is_on_s3(lake) else {})
         if remote:
-            return _remote_session(remote, settings)
+            return remote_session(remote, settings)
         needs = {"on_s3": is_on_s3(lake), "on_postgresql": catalog is CatalogKind.POSTGRESQL}
         if _is_running():
             # A running session takes Hadoop's settings by their own names.
@@ -132,37 +127,24 @@ def spark_session(
         return _session({**settings, **further})
 
 
+def serve(master: str, further: Mapping[str, str], jars: str, secret: Mapping[str, str]) -> None:
+    """Start a Spark for a local master that other processes are to use, with `jars` at the end of its class path.
+
+    The settings `secret` reach Java by no command line. Raises `NoJavaError` if there is no Java that Spark runs on.
+    """
+    settings = _LAPTOP | SETTINGS | {"spark.app.name": "stedi", "spark.master": master}
+    _private_session(settings, further, "off", jars, secret)
+
+
+def hide_quotes(log_level: str) -> None:
+    """Turn PySpark's loggers that quote records off, unless Spark's own log is wanted."""
+    for name in _QUOTING_LOGGERS:
+        PySparkLogger.getLogger(name).disabled = log_level == "off"
+
+
 def _with_attempts(master: str) -> str:
     """Have a local master retry a task, as a cluster does: a read from S3 can break off."""
     return re.sub(r"^local\[([^,]+)\]$", rf"local[\1,{_ATTEMPTS}]", master)
-
-
-def _remote_session(remote: str, settings: Mapping[str, str]) -> SparkSession:
-    """Return a session of a Spark Connect server, with those of our settings that a session decides."""
-    address = urlsplit(remote)
-    where = address.netloc
-    try:
-        # Spark's own client would try for ten minutes.
-        socket.create_connection((address.hostname or "", address.port or _CONNECT_PORT), _SECONDS_TO_CONNECT).close()
-        session: SparkSession = SparkSession.builder.remote(remote).getOrCreate()
-        for name, value in settings.items():
-            if name not in _OF_THE_SERVER:
-                session.conf.set(name.removeprefix("spark.hadoop."), value)
-        known = session.conf.get("spark.sql.extensions", "") or ""
-    except (ImportError, PySparkImportError):
-        msg = "STEDI_SPARK_REMOTE needs the client of Spark Connect: pip install 'stedi-assets[connect]'."
-        raise LakeError(msg) from None
-    except (OSError, PySparkException) as error:
-        # Its words can hold the address with its token.
-        msg = f"The Spark Connect server at {where} cannot be used ({type(error).__name__}). See that it runs."
-        raise LakeError(msg) from None
-    if _ICEBERG not in known:
-        msg = (
-            f"The Spark Connect server at {where} does not know Iceberg: start it with Iceberg's jars and "
-            f"spark.sql.extensions={_ICEBERG} (docs/spark-connect.md)."
-        )
-        raise LakeError(msg)
-    return session
 
 
 def _session(settings: Mapping[str, str]) -> SparkSession:
@@ -184,7 +166,11 @@ def _is_running() -> bool:
 
 
 def _private_session(
-    settings: Mapping[str, str], further: Mapping[str, str], log_level: str, jars: str
+    settings: Mapping[str, str],
+    further: Mapping[str, str],
+    log_level: str,
+    jars: str,
+    secret: Mapping[str, str] = MappingProxyType({}),
 ) -> SparkSession:
     """Find a Java, and start a session in a process of this run's own.
 
@@ -205,7 +191,7 @@ def _private_session(
     # When Java ends first, PySpark's server for accumulators, which nothing here uses, would print a stack at the end.
     AccumulatorTCPServer.handle_error = lambda *_: None  # type: ignore[method-assign]
     with shielded(own_installation(java, jars)):
-        start_context(started)
+        start_context(started, secret)
         return _session(started)
 
 

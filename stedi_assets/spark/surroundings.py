@@ -81,8 +81,8 @@ def operator_tunes_java() -> bool:
     return any("-X" in os.environ.get(name, "") for name in _TOLD_TO_JAVA)
 
 
-def start_context(settings: Mapping[str, str]) -> None:
-    """Start Java, if this process has none, and a Spark context in it.
+def start_context(settings: Mapping[str, str], secret: Mapping[str, str]) -> None:
+    """Start Java, if this process has none, and a Spark context in it. The settings `secret` are on no command line.
 
     Raises `NoJavaError`, with Java's output, if it ends before Spark has begun.
     """
@@ -96,7 +96,13 @@ def start_context(settings: Mapping[str, str]) -> None:
         # Hadoop asks the system for the user's name, and fails if there is none. Nothing here uses it.
         hadoop = gateway.jvm.org.apache.hadoop.security.UserGroupInformation
         hadoop.setLoginUser(hadoop.createRemoteUser("stedi"))
-    SparkContext(conf=conf, gateway=gateway)
+    SparkContext(conf=conf.setAll(list(secret.items())), gateway=gateway)
+
+
+def java_runs() -> bool:
+    """Whether the Java that this process has started is alive."""
+    process = getattr(SparkContext._gateway, "proc", None)  # noqa: SLF001  (pyspark has no public way to its Java)
+    return process is not None and process.poll() is None
 
 
 def _launched(conf: SparkConf, **how: BinaryIO) -> JavaGateway:

@@ -1,6 +1,7 @@
 """A real `dagster dev`, or a daemon alone, with its storage on disk, for tests: started, asked, stopped and killed."""
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -9,15 +10,17 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import dagster as dg
 from dagster._core.scheduler.instigation import InstigatorTick, TickStatus
 
 import stedi_assets
+from stedi_assets.spark.warm import folder_of, stop
 
 SENSOR = "new_landing_files"
 _SETTINGS = {
@@ -26,6 +29,12 @@ _SETTINGS = {
     "STEDI_SENSOR_PAUSE_SECONDS": "1",
     "STEDI_KEEP_FOR_READERS_MINUTES": "0",
 }
+_LAUNCH = """mutation Launch($job: String!, $config: RunConfigData) {
+  launchRun(executionParams: {runConfigData: $config, selector: {
+    repositoryName: "__repository__", repositoryLocationName: "stedi_assets.definitions", jobName: $job}}) {
+    ... on LaunchRunSuccess { run { runId } }
+  }
+}"""
 _FINISHED = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
 _Found = TypeVar("_Found")
 
@@ -94,12 +103,14 @@ class DagsterDev:
             self.kill_everything()
 
     def kill_everything(self) -> None:
-        """Kill every process at once, runs too, as a loss of power does."""
+        """Kill every process at once, runs and Spark too, as a loss of power does."""
         if self._process:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
             self._process = None
+        if server := folder_of(str(self.lake)):
+            stop(server, signal.SIGKILL)
 
     def kill_first_process(self) -> None:
         """Kill the process that was started, and none of those that it has started."""
@@ -127,6 +138,18 @@ class DagsterDev:
             states = [state for state in instance.all_instigator_state() if state.instigator_name == SENSOR]
             ticks = [instance.get_ticks(state.instigator_origin_id, state.selector_id) for state in states]
         return [tick for found in ticks for tick in found if tick.status is not TickStatus.STARTED]
+
+    def ask(self, query: str, **variables: str) -> dict[str, Any]:
+        """Return the webserver's answer to a GraphQL query."""
+        content = json.dumps({"query": query, "variables": variables}).encode()
+        request = urllib.request.Request(f"{self.address}/graphql", content, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request) as answer:
+            found: dict[str, Any] = json.load(answer)["data"]
+            return found
+
+    def launch(self, job: str, config: str = "{}") -> str:
+        """Launch a job, as a click in the UI does, and return the run's id. `config` is its run config, as JSON."""
+        return str(self.ask(_LAUNCH, job=job, config=config)["launchRun"]["run"]["runId"])
 
     def wait(self, what: str, found: Callable[[], _Found | None], seconds: float = 240) -> _Found:
         """Wait until something is found, and return it."""
