@@ -104,7 +104,7 @@ defs = dg.Definitions(
             pause_seconds=_settings.sensor_pause_seconds,
         ),
         "doorbell": Doorbell(queue=_settings.arrivals_queue),
-        "notifier": Notifier(sns_topic=_settings.alerts_sns_topic),
+        "notifier": Notifier(sns_topic=_settings.alerts_sns_topic, dagster_url=_settings.dagster_url),
         LANDING_IO: LandingIOManager(lake=_lake, spark=_spark),
         PARQUET_IO: ParquetIOManager(lake=_lake, spark=_spark),
     },

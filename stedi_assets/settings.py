@@ -117,6 +117,12 @@ def _remote(text: str) -> str:
     return text
 
 
+def _url(text: str) -> str:
+    if not re.fullmatch(r"https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/-]*)?", text):
+        raise ValueError("Use the address that a browser opens, such as https://dagster.internal.")
+    return text
+
+
 def _memory(text: str) -> str:
     if not re.fullmatch("[1-9][0-9]{0,5}[mg]", text):
         raise ValueError("Use a whole number of megabytes or gigabytes, such as 2048m or 4g.")
@@ -135,6 +141,7 @@ _Name = Annotated[str, BeforeValidator(_name)]
 _Catalog = Annotated[str, BeforeValidator(_catalog)]
 _Remote = Annotated[str, BeforeValidator(_remote)]
 _Memory = Annotated[str, BeforeValidator(_memory)]
+_Url = Annotated[str, BeforeValidator(_url)]
 _Queue = Annotated[str, BeforeValidator(_queue)]
 _Topic = Annotated[str, BeforeValidator(_topic)]
 _Share = Annotated[float, BeforeValidator(_share)]
@@ -288,6 +295,9 @@ class Settings(BaseSettings):
     )
     alerts_sns_topic: _Topic | None = _optional(
         "none: the log", "the ARN of the Amazon SNS topic by which people are told"
+    )
+    dagster_url: _Url = Field(
+        default="http://localhost:3000", description="where people open Dagster in a browser; messages link to it"
     )
     fresh_warn_hours: _FromOne = Field(default=24, description="how old a curated table is when it warns")
     fresh_fail_hours: _FromOne = Field(default=48, description="how old it is when it is no longer fresh")

@@ -16,7 +16,7 @@ import boto3
 import pytest
 import sqlglot
 
-from stedi_assets.cli.main import COMMANDS
+from stedi_assets.cli.arguments import COMMANDS
 from stedi_assets.contracts import SOURCES, TABLES
 from stedi_assets.sample_data import SampleOptions, write_sample
 from stedi_assets.storage.catalog_address import CatalogAddress

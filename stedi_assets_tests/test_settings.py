@@ -86,6 +86,7 @@ _VARIABLES: dict[str, tuple[str, Mapping[str, str], Callable[[Settings], bool]]]
     "STEDI_SENSOR_PAUSE_SECONDS": ("0", {}, lambda s: s.sensor_pause_seconds == 0),
     "STEDI_ARRIVALS_QUEUE": (_QUEUE, _ON_S3, lambda s: s.arrivals_queue == _QUEUE),
     "STEDI_ALERTS_SNS_TOPIC": (_TOPIC, {}, lambda s: s.alerts_sns_topic == _TOPIC),
+    "STEDI_DAGSTER_URL": ("https://dagster.internal/a", {}, lambda s: s.dagster_url == "https://dagster.internal/a"),
     "STEDI_FRESH_WARN_HOURS": ("1", {}, lambda s: s.fresh_warn_hours == 1),
     "STEDI_FRESH_FAIL_HOURS": ("25", {}, lambda s: s.fresh_fail_hours == 25),
 }
@@ -146,6 +147,7 @@ def test_an_empty_environment_gives_settings_that_work_on_a_laptop() -> None:
         "sensor_pause_seconds": 60,
         "arrivals_queue": None,
         "alerts_sns_topic": None,
+        "dagster_url": "http://localhost:3000",
         "fresh_warn_hours": 24,
         "fresh_fail_hours": 48,
     }

@@ -6,7 +6,7 @@ import sys
 from stedi_assets.aws.deployment import deploy, destroy
 from stedi_assets.aws.inspection import inspect
 from stedi_assets.aws.stack import DeploymentFailed, Stack, as_failure
-from stedi_assets.cli.aws_arguments import PARAMETERS
+from stedi_assets.cli.arguments import STACK_PARAMETERS
 from stedi_assets.settings import Settings
 
 
@@ -20,7 +20,7 @@ def run(settings: Settings, chosen: argparse.Namespace) -> int:
 
 
 def _deploy(_: Settings, chosen: argparse.Namespace) -> int:
-    values = {name: getattr(chosen, name) for name in PARAMETERS}
+    values = {name: getattr(chosen, name) for name in STACK_PARAMETERS}
     given = {name.title().replace("_", ""): value for name, value in values.items() if value is not None}
     outputs = deploy(Stack(chosen.stack), given, lambda: chosen.yes or _is_confirmed())
     lines = [f"{name}={value}" for name, value in outputs.items() if name.isupper()]

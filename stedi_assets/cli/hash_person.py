@@ -1,5 +1,6 @@
 """`stedi hash-person`."""
 
+import argparse
 import sys
 from getpass import getpass
 
@@ -10,7 +11,7 @@ from stedi_assets.privacy.suppression import person_hash, read_suppressed
 from stedi_assets.settings import Settings
 
 
-def run(settings: Settings) -> int:
+def run(settings: Settings, _: argparse.Namespace) -> int:
     """Read an e-mail from standard input, and print the run config that erases its person, by a keyed hash."""
     lake = lake_of(settings)
     key = require_suppression_key(lake, suppression_key(settings.suppression_key, lake))

@@ -1,5 +1,6 @@
 """`stedi path TABLE`."""
 
+import argparse
 import sys
 
 from stedi_assets.cli.lake import lake_of
@@ -8,9 +9,9 @@ from stedi_assets.settings import Settings
 from stedi_assets.tables.catalog import load
 
 
-def run(settings: Settings, name: str) -> int:
+def run(settings: Settings, chosen: argparse.Namespace) -> int:
     """Print the metadata file of a table as it is published now, for Iceberg's readers."""
-    lake = lake_of(settings)
+    lake, name = lake_of(settings), chosen.table
     table = load(lake, ALL_TABLES[name]) if name in ALL_TABLES else None
     if table is None:
         known = "it has not been published yet" if name in ALL_TABLES else f"the tables are {', '.join(ALL_TABLES)}"

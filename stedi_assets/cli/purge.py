@@ -1,12 +1,14 @@
 """`stedi purge`."""
 
+import argparse
+
 from stedi_assets.cli.lake import lake_of
 from stedi_assets.contracts import TABLES
 from stedi_assets.settings import Settings
 from stedi_assets.tables.publishing import drop_old
 
 
-def run(settings: Settings) -> int:
+def run(settings: Settings, _: argparse.Namespace) -> int:
     """Remove every snapshot that is not current, at once, and what dead runs have left."""
     lake = lake_of(settings)
     for table in TABLES.values():

@@ -1,11 +1,13 @@
 """`stedi relocate`."""
 
+import argparse
+
 from stedi_assets.cli.lake import lake_of
 from stedi_assets.settings import Settings
 from stedi_assets.tables.relocation import relocate
 
 
-def run(settings: Settings) -> int:
+def run(settings: Settings, _: argparse.Namespace) -> int:
     """Make the tables of a lake that was moved, copied or restored name their files where they lie now."""
     lake = lake_of(settings)
     moved = relocate(lake)

@@ -1,5 +1,7 @@
 """`stedi repair`."""
 
+import argparse
+
 from stedi_assets.cli.lake import lake_of
 from stedi_assets.privacy.keys import pseudonym_key, suppression_key
 from stedi_assets.privacy.known_keys import require_pseudonym_key, require_suppression_key
@@ -7,7 +9,7 @@ from stedi_assets.privacy.repair import Keys, repair
 from stedi_assets.settings import Settings
 
 
-def run(settings: Settings) -> int:
+def run(settings: Settings, _: argparse.Namespace) -> int:
     """Go back to the newest whole snapshot of each table that is damaged, or that the catalog does not know."""
     lake = lake_of(settings)
     keys = Keys(

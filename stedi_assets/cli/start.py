@@ -1,5 +1,6 @@
 """`stedi start`: prepares the one run of everything, which is in `build`."""
 
+import argparse
 import contextlib
 import gc
 import tempfile
@@ -14,15 +15,12 @@ from stedi_assets.settings import DEFAULT_LAKE, Settings
 from stedi_assets.storage.lake import Lake
 
 
-def run(settings: Settings, began: float, *, sample_data: bool) -> int:
-    """Prepare this folder, materialise the eight tables through Dagster, and print the result.
-
-    `began` is when the command began, by the monotonic clock.
-    """
+def run(settings: Settings, chosen: argparse.Namespace) -> int:
+    """Prepare this folder, materialise the eight tables through Dagster, and print the result."""
     lake = lake_of(settings)
     lake.storage.require_writable()
     prepare_dagster(Path.cwd())
-    if (sample_data or settings.lake == DEFAULT_LAKE) and not _has_landing_files(lake):
+    if (chosen.sample_data or settings.lake == DEFAULT_LAKE) and not _has_landing_files(lake):
         print(f"Made sample landing files of {_write_sample(lake):,} customers in {lake.location}")
 
     print(f"Building the tables of {lake.location}. Starting Spark takes some seconds.")
@@ -34,7 +32,7 @@ def run(settings: Settings, began: float, *, sample_data: bool) -> int:
 
     gc.freeze()
     gc.enable()
-    return build.build(lake, began)
+    return build.build(lake, chosen.began)
 
 
 def _start_spark(settings: Settings) -> None:

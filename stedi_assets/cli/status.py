@@ -1,55 +1,88 @@
-"""`stedi status`: each table's rows, age, last check results and snapshot, read without starting Spark."""
+"""`stedi status`: each table's rows, age, last check results and snapshot, read from the lake alone."""
 
-import gc
+import argparse
+import json
 from collections import Counter
-from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from stedi_assets.cli.lake import lake_of
-from stedi_assets.contracts import TABLES
-from stedi_assets.environment import dagster_home
+from stedi_assets.contracts import TABLES, Severity, Table
 from stedi_assets.settings import Settings
 from stedi_assets.storage.errors import CatalogError, LakeError
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.snapshots import Snapshot, read_snapshot_of
+from stedi_assets.verification.results import PASSED, read_results
 
-_NOT_RUN = "not run"
+_OUTCOMES = (Severity.ERROR.name, Severity.WARN.name, PASSED)
 _UNITS = {"d": 86_400, "h": 3_600, "min": 60, "s": 1}
 
 
-def run(settings: Settings) -> int:
-    """Print a line for each table. Return the exit code: 1 if a table cannot be read, else 0."""
+@dataclass(frozen=True)
+class _Status:
+    """How a table stands: its snapshot, or why there is none that can be read; and how its checks turned out."""
+
+    snapshot: Snapshot | None
+    problem: str | None
+    checks: Counter[str]
+
+    @property
+    def in_words(self) -> str:
+        return ", ".join(f"{self.checks[name]} {name}" for name in _OUTCOMES if self.checks[name]) or "not checked"
+
+
+def run(settings: Settings, chosen: argparse.Namespace) -> int:
+    """Print a line for each table, or JSON.
+
+    Return the exit code: 1 if a table is damaged; with --check also if one is missing, or breaks an ERROR rule.
+    """
     lake = lake_of(settings)
-    snapshots, damaged = _snapshots(lake)
-    checks = _check_results({name: snapshot.run_id for name, snapshot in snapshots.items()})
+    found = {name: _status_of(lake, table) for name, table in TABLES.items()}
+    if chosen.json:
+        tables = [_as_json(name, status) for name, status in found.items()]
+        print(json.dumps({"lake": lake.location, "tables": tables}, indent=2))
+    else:
+        _print(lake, found)
+    damaged = any(status.problem for status in found.values())
+    wanting = any(status.snapshot is None or status.checks[Severity.ERROR.name] for status in found.values())
+    return int(damaged or (chosen.check and wanting))
+
+
+def _status_of(lake: Lake, table: Table) -> _Status:
+    try:
+        snapshot = read_snapshot_of(lake, table)
+    except CatalogError:
+        raise  # it concerns all tables, and is reported once
+    except LakeError as error:
+        return _Status(None, str(error), Counter())
+    results = read_results(lake, table, snapshot) if snapshot else None
+    return _Status(snapshot, None, Counter(results.outcomes.values() if results else ()))
+
+
+def _as_json(name: str, status: _Status) -> dict[str, object]:
+    snapshot = status.snapshot
+    return {
+        "table": name,
+        "rows": snapshot.rows if snapshot else None,
+        "published_at": snapshot.published_at if snapshot else None,
+        "snapshot": snapshot.id if snapshot else None,
+        "checks": {outcome: status.checks[outcome] for outcome in _OUTCOMES},
+        "problem": status.problem,
+    }
+
+
+def _print(lake: Lake, found: dict[str, _Status]) -> None:
     lines = [("table", "rows", "age", "checks", "snapshot")]
-    for name in TABLES:
-        if snapshot := snapshots.get(name):
-            found = (f"{snapshot.rows:,}", _age(snapshot.published_at), checks.get(name, _NOT_RUN), str(snapshot.id))
-            lines.append((name, *found))
+    for name, status in found.items():
+        if snapshot := status.snapshot:
+            age = _age(snapshot.published_at)
+            lines.append((name, f"{snapshot.rows:,}", age, status.in_words, str(snapshot.id)))
         else:
-            lines.append((name, "", "", "", damaged.get(name, "not published yet")))
+            lines.append((name, "", "", "", status.problem or "not published yet"))
     widths = [max(map(len, column)) for column in list(zip(*lines, strict=True))[:-1]]
     print(lake.location)
     for first, rows, age, results, last in lines:
         print(f"{first:{widths[0]}}  {rows:>{widths[1]}}  {age:>{widths[2]}}  {results:{widths[3]}}  {last}".rstrip())
-    return 1 if damaged else 0
-
-
-def _snapshots(lake: Lake) -> tuple[dict[str, Snapshot], dict[str, str]]:
-    """Return the snapshots of the published tables, and what is wrong with those that cannot be read."""
-    snapshots, damaged = {}, {}
-    for name, table in TABLES.items():
-        try:
-            snapshot = read_snapshot_of(lake, table)
-        except CatalogError:
-            raise  # it concerns all tables, and is reported once
-        except LakeError as error:
-            damaged[name] = str(error)
-        else:
-            if snapshot:
-                snapshots[name] = snapshot
-    return snapshots, damaged
 
 
 def _age(published_at: str) -> str:
@@ -57,36 +90,3 @@ def _age(published_at: str) -> str:
     seconds = (datetime.now(timezone.utc) - datetime.fromisoformat(published_at)).total_seconds()
     unit, length = next(((unit, length) for unit, length in _UNITS.items() if seconds >= length), ("s", 1))
     return f"{seconds // length:.0f} {unit}"
-
-
-def _check_results(runs: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the last results of each table's checks, in words, as Dagster keeps them; nothing without its home.
-
-    `runs` are the runs that made the current tables. Results from other runs, such as another lake's, are left out.
-    """
-    home = dagster_home()
-    if not (home and home.is_absolute() and home.is_dir()):
-        return {}
-    # What Dagster loads is no garbage: not collecting any saves a third of the loading time, and of the end.
-    gc.disable()
-    import dagster as dg  # noqa: PLC0415  (takes a second, and only what it keeps is of use)
-
-    gc.freeze()
-    gc.enable()
-
-    keys = [dg.AssetCheckKey(dg.AssetKey(name), rule.name) for name in runs for rule in TABLES[name].rules]
-    found: dict[str, Counter[str]] = {name: Counter() for name in runs}
-    with dg.DagsterInstance.get() as instance:
-        for key, summary in instance.event_log_storage.get_asset_check_summary_records(keys).items():
-            record, table = summary.last_completed_check_execution_record, key.asset_key.path[-1]
-            event = record.event.dagster_event if record and record.event else None
-            if event:
-                check = event.asset_check_evaluation_data
-                of = check.target_materialization_data
-                if of and of.run_id == runs[table]:
-                    found[table]["passed" if check.passed else check.severity.value] += 1
-    return {name: _in_words(counts) for name, counts in found.items() if counts}
-
-
-def _in_words(counts: Counter[str]) -> str:
-    return ", ".join(f"{counts[outcome]} {outcome}" for outcome in ("ERROR", "WARN", "passed") if counts[outcome])

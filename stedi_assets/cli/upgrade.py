@@ -1,11 +1,13 @@
 """`stedi upgrade`."""
 
+import argparse
+
 from stedi_assets.cli.lake import lake_of
 from stedi_assets.privacy.old_layout import upgrade
 from stedi_assets.settings import Settings
 
 
-def run(settings: Settings) -> int:
+def run(settings: Settings, _: argparse.Namespace) -> int:
     """Take over a lake whose tables were made before they were Iceberg tables, and remove its old tables."""
     lake = lake_of(settings)
     if not (removed := upgrade(lake)):

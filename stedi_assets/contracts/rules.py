@@ -56,7 +56,7 @@ class Thresholds:
     row_count_change: float = 0.5
 
 
-_REBUILD = "Run rebuild_lakehouse; if it stays, look for the change to the transform that lets such rows through."
+REBUILD = "Run rebuild_lakehouse; if it stays, look for the change to the transform that lets such rows through."
 _TAMPERED = "Somebody has changed the stored files: materialise the table again, and find out who."
 _WITHDRAWN = "Run rebuild_lakehouse at once: until then, data of people who no longer consent are stored here."
 
@@ -115,7 +115,7 @@ NOT_EMPTY = Rule(
 QUARANTINE_RATE = Rule(
     "quarantine_rate",
     "The share of records in quarantine is below STEDI_WARN_QUARANTINE_RATE.",
-    "Look at the reasons in the quarantine table, and tell the source.",
+    "`stedi quarantine` says which records of which files, why, and where: tell the files' owners.",
     Severity.WARN,
 )
 UNKNOWN_FIELDS = Rule(
@@ -149,7 +149,7 @@ UNATTRIBUTED_SHARE = Rule(
     skipped_under=MatchOn.TIMESTAMP,
 )
 NO_MORE_ROWS_THAN_LANDING = Rule(
-    "no_more_rows_than_landing", "The table has no more rows than step_trainer_landing.", _REBUILD
+    "no_more_rows_than_landing", "The table has no more rows than step_trainer_landing.", REBUILD
 )
 
 EVERY_ROW_CONSENTS = Rule(
@@ -171,20 +171,20 @@ NO_WITHDRAWN_PEOPLE = Rule(
 PEOPLE_HAVE_READINGS = Rule(
     "people_have_readings",
     "Every person has a reading in accelerometer_trusted.",
-    _REBUILD,
+    REBUILD,
     # DISTINCT first: otherwise DuckDB keeps a row in memory for each reading.
     violations_sql='SELECT 1 FROM stored WHERE email NOT IN (SELECT DISTINCT "user" FROM accelerometer_trusted)',
 )
 ROWS_OF_CUSTOMER_TRUSTED = Rule(
     "rows_of_customer_trusted",
     "Every row stands in customer_trusted, the same in all columns.",
-    _REBUILD,
+    REBUILD,
     violations_sql="SELECT * FROM stored EXCEPT ALL SELECT * FROM customer_trusted",
 )
 ATTRIBUTED_TO_ONE_PERSON = Rule(
     "attributed_to_one_person",
     "Every reading belongs to a person in customers_curated whose phone took a reading at the same instant.",
-    _REBUILD,
+    REBUILD,
     violations_sql="""SELECT 1 FROM stored WHERE "user" IS NULL OR "user" NOT IN (SELECT email FROM customers_curated)
         OR NOT EXISTS (
             SELECT 1 FROM accelerometer_trusted AS phone
@@ -194,7 +194,7 @@ ATTRIBUTED_TO_ONE_PERSON = Rule(
 VALUES_ARE_FINITE = Rule(
     "values_are_finite",
     "No value is NaN or infinite.",
-    _REBUILD,
+    REBUILD,
     row_predicate=" AND ".join(f"abs({axis}) < CAST('Infinity' AS DOUBLE)" for axis in "xyz"),
 )
 VALUES_IN_RANGE = Rule(
@@ -221,7 +221,7 @@ INSTANTS_PLAUSIBLE = Rule(
 SUBJECT_ID_IS_A_PSEUDONYM = Rule(
     "subject_id_is_a_pseudonym",
     "subject_id is 64 hex digits.",
-    _REBUILD,
+    REBUILD,
     row_predicate="length(subject_id) = 64 AND regexp_like(subject_id, '^[0-9a-f]*$')",
 )
 NO_IDENTIFIERS = Rule(
@@ -236,7 +236,7 @@ NO_IDENTIFIERS = Rule(
 PAIRS_ARE_OF_ONE_PERSON = Rule(
     "pairs_are_of_one_person",
     "Both readings of every row are stored, of the same person and the same instant.",
-    _REBUILD,
+    REBUILD,
     violations_sql="""WITH phones AS (
             SELECT subject_id, "timestamp" - "timestamp" % run.instant AS instant, x, y, z
             FROM accelerometer_trusted INNER JOIN subjects ON person = "user" CROSS JOIN run
@@ -262,7 +262,7 @@ def every_file_gives_records(severity: Severity) -> Rule:
     return Rule(
         "every_file_gives_records",
         "Of every file that holds records, at least one was accepted.",
-        "Look at the reasons in the quarantine table, and tell the named files' owner.",
+        "`stedi quarantine` says why, and where the records stand: tell the named files' owners.",
         severity,
     )
 
@@ -270,14 +270,14 @@ def every_file_gives_records(severity: Severity) -> Rule:
 def required_values(names: tuple[str, ...]) -> Rule:
     """Return the rule that columns are never null."""
     row_predicate = " AND ".join(f"`{name}` IS NOT NULL" for name in names)
-    return Rule("required_values", f"Never null: {', '.join(names)}.", _REBUILD, row_predicate=row_predicate)
+    return Rule("required_values", f"Never null: {', '.join(names)}.", REBUILD, row_predicate=row_predicate)
 
 
 def unique_key(names: tuple[str, ...]) -> Rule:
     """Return the rule that no two rows share a key."""
     key = ", ".join(f'"{name}"' for name in names)
     violations_sql = f"SELECT 1 FROM stored GROUP BY {key} HAVING count(*) > 1"
-    return Rule("unique_key", f"No two rows share {', '.join(names)}.", _REBUILD, violations_sql=violations_sql)
+    return Rule("unique_key", f"No two rows share {', '.join(names)}.", REBUILD, violations_sql=violations_sql)
 
 
 def consent_is_current(

@@ -5,14 +5,12 @@ stays. If a file is replaced, cut or lost meanwhile, its records are left out, a
 """
 
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from itertools import accumulate
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -26,7 +24,7 @@ from stedi_assets.storage.names import alias, no_key
 from stedi_assets.tables.catalog import session_of
 from stedi_assets.tables.days import Days, new_versions, within
 from stedi_assets.tables.file_reports import FileReport, read_file_reports
-from stedi_assets.tables.snapshots import Snapshot, dataset, is_whole, read_quarantine, read_snapshot, read_snapshot_of
+from stedi_assets.tables.snapshots import Snapshot, is_whole, read_quarantine, read_snapshot, read_snapshot_of
 from stedi_assets.tables.staging import Stage
 
 _NAMES_SHOWN = 3
@@ -353,15 +351,6 @@ def count_by_file(accepted: DataFrame | None, quarantined: DataFrame | None) -> 
     # One row per file: its name and counts.
     counts = by_file.agg(F.count_if("accepted"), F.count_if(~F.col("accepted"))).collect()
     return {path: (good, bad) for path, good, bad in counts}
-
-
-def count_reasons(lake: Lake, source: Source, quarantine: Snapshot) -> dict[str, int]:
-    """Count the records of a quarantine by each of their reasons, the most frequent first."""
-    if quarantine.rows == 0:
-        return {}
-    stored = dataset(lake, source.quarantine, quarantine.id)
-    reasons = Counter(pc.list_flatten(stored.to_table(columns=["reasons"])["reasons"]).to_pylist())
-    return dict(sorted(reasons.items(), key=lambda found: (-found[1], found[0])))
 
 
 def without_suppressed(files: Sequence[FileReport], kept: Mapping[str, tuple[int, int]]) -> tuple[FileReport, ...]:

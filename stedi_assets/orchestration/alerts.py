@@ -14,6 +14,8 @@ from pydantic import Field
 
 from stedi_assets.orchestration.aws_client import AwsCallFailed, call
 from stedi_assets.orchestration.checks import FAILING, LOOKED_AT
+from stedi_assets.storage.names import counted
+from stedi_assets.verification.findings import NAMED
 
 # Which attempt of the sensor a run is.
 ATTEMPT_TAG = "stedi/attempt"
@@ -30,6 +32,11 @@ class Notifier(dg.ConfigurableResource):  # type: ignore[type-arg]
     """Notifies people: in the log, and by Amazon SNS if a topic is set."""
 
     sns_topic: str | None = Field(default=None, description="The ARN of the Amazon SNS topic to publish to.")
+    dagster_url: str = Field(default="http://localhost:3000", description="Where people open Dagster in a browser.")
+
+    def address_of(self, run_id: str) -> str:
+        """Return where a run's page is."""
+        return f"{self.dagster_url.rstrip('/')}/runs/{run_id}"
 
     def tell(self, subject: str, message: str, log: logging.Logger) -> None:
         """Send a message. Raises `MessageNotSent` if the topic cannot be published to."""
@@ -66,7 +73,7 @@ def run_failed(context: dg.RunFailureSensorContext, notifier: Notifier) -> None:
     if run.tags.get(ATTEMPT_TAG, "1") != "1":
         return
     why = [*_failed_steps(context), *_failed_checks(context)] or [context.failure_event.message or "It was cut off."]
-    notifier.tell(f"Run of {run.job_name} failed", "\n".join([*why, f"Run {run.run_id}"]), context.log)
+    notifier.tell(f"Run of {run.job_name} failed", "\n".join([*why, notifier.address_of(run.run_id)]), context.log)
 
 
 @dg.run_status_sensor(
@@ -80,8 +87,8 @@ def check_failed(context: dg.RunStatusSensorContext, notifier: Notifier) -> None
     """Notify people of checks that warned in a successful run, but not the time before. Unsent messages: as above."""
     if failed := list(_failed_checks(context, new_ones_alone=True)):
         run = context.dagster_run
-        subject = f"{len(failed)} checks of {run.job_name} warn"
-        notifier.tell(subject, "\n".join([*failed, f"Run {run.run_id}"]), context.log)
+        subject = f"{counted(len(failed), 'check')} of {run.job_name} warn{'s' if len(failed) == 1 else ''}"
+        notifier.tell(subject, "\n".join([*failed, notifier.address_of(run.run_id)]), context.log)
 
 
 def _failed_steps(context: dg.RunFailureSensorContext) -> Iterator[str]:
@@ -102,8 +109,9 @@ def _failed_checks(context: dg.RunStatusSensorContext, *, new_ones_alone: bool =
         check = event.asset_check_evaluation_data
         if not check.passed and not (new_ones_alone and _failed_before(context, check.asset_check_key)):
             counts = ", ".join(f"{name} {check.metadata[name].value:,}" for name in (LOOKED_AT, FAILING))
+            files = [str(value.value) for name, value in check.metadata.items() if name.startswith(NAMED)]
             name = f"{check.asset_key.path[-1]}: {check.check_name} {check.severity.value} ({counts})"
-            yield f"{name}. {check.description}"
+            yield "\n  ".join([f"{name}. {check.description}", *files])
 
 
 def _failed_before(context: dg.RunStatusSensorContext, check: dg.AssetCheckKey) -> bool:

@@ -15,7 +15,8 @@ from stedi_assets.contracts.rules import Thresholds
 from stedi_assets.orchestration.failures import as_dagster_failures
 from stedi_assets.orchestration.io_managers import LakeResource
 from stedi_assets.privacy.suppression import require_suppressed
-from stedi_assets.verification.findings import Audit, Finding
+from stedi_assets.verification.findings import NAMED, Audit, Finding
+from stedi_assets.verification.results import PASSED, keep_results
 
 LOOKED_AT, FAILING = "looked at", "failing"
 _DEFAULTS = Thresholds()
@@ -77,6 +78,8 @@ def _checks_of(table: Table) -> dg.AssetChecksDefinition:
                 # Without the list of erased people, the next run would let them in again.
                 require_suppressed(lake.lake)
             findings = audit.findings(key.name for key in context.selected_asset_check_keys)
+            outcomes = {f.rule.name: PASSED if f.passed else f.severity.name for f in findings}
+            keep_results(lake.lake, table, audit.snapshot, outcomes)
             show = not audit.fresh or not all(finding.passed for finding in findings)
         if show:
             context.log.info(_block(table, findings))
@@ -91,7 +94,7 @@ def _result(table: Table, finding: Finding) -> dg.AssetCheckResult:
         check_name=finding.rule.name,
         passed=finding.passed,
         severity=dg.AssetCheckSeverity[finding.severity.name],
-        description=finding.rule.description if finding.passed else finding.rule.what_to_do,
+        description=finding.rule.description if finding.passed else finding.what_to_do,
         metadata={LOOKED_AT: finding.looked_at, FAILING: finding.failing, **finding.details},
     )
 
@@ -101,12 +104,18 @@ def _block(table: Table, findings: Sequence[Finding]) -> str:
     lines = [f"{table.name}: {sum(f.passed for f in findings)} of {len(findings)} checks passed"]
     for finding in findings:
         outcome = "passed" if finding.passed else finding.severity.value.upper()
-        found = f"{finding.failing:,} of {finding.looked_at:,}"
-        details = "".join(f", {name} {value}" for name, value in finding.details.items())
-        lines.append(f"  {outcome:6}  {finding.rule.name:26}  {found} fail{details}")
+        named = {name: value for name, value in finding.details.items() if name.startswith(NAMED)}
+        details = "".join(f", {name} {value}" for name, value in finding.details.items() if name not in named)
+        lines.append(f"  {outcome:6}  {finding.rule.name:26}  {_in_numbers(finding)}{details}")
         if not finding.passed:
-            lines.append(f"{'':10}{finding.rule.what_to_do}")
+            lines += [f"{'':10}{text}" for text in (*named.values(), finding.what_to_do)]
     return "\n".join(lines)
+
+
+def _in_numbers(finding: Finding) -> str:
+    if finding.failing:
+        return f"{finding.failing:,} of {finding.looked_at:,} fail"
+    return f"{finding.looked_at:,} checked" if finding.looked_at else "nothing to check"
 
 
 CHECKS = [_checks_of(table) for table in TABLES.values()]

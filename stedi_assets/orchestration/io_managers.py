@@ -12,10 +12,10 @@ from pyspark.sql import DataFrame, SparkSession
 
 from stedi_assets.contracts import LANDING_TABLES, TABLES, Policy, Purpose, Table
 from stedi_assets.contracts.policy import ConsentRecord, MatchOn, PublishedTime, Readings
-from stedi_assets.ingest.landing import Landing, count_reasons
+from stedi_assets.ingest.landing import Landing
 from stedi_assets.orchestration.failures import as_dagster_failures
+from stedi_assets.orchestration.metadata import files_table, of_landing, of_publication, of_quarantine
 from stedi_assets.orchestration.metadata import in_words as published_in_words
-from stedi_assets.orchestration.metadata import of_landing, of_publication, of_quarantine
 from stedi_assets.orchestration.spark_resource import SparkResource
 from stedi_assets.privacy.deliveries import in_words, publish_landing
 from stedi_assets.privacy.keys import pseudonym_key, suppression_key
@@ -28,6 +28,7 @@ from stedi_assets.storage.errors import LakeError
 from stedi_assets.storage.lake import NAMESPACE, Lake
 from stedi_assets.tables.days import Days, digest_of, made_under, stale_days, versions_from, within
 from stedi_assets.tables.publishing import Published, publish
+from stedi_assets.tables.quarantine import count_reasons, reasons_by_file
 from stedi_assets.tables.retention import Retention
 from stedi_assets.tables.snapshots import (
     Snapshot,
@@ -314,7 +315,10 @@ class LandingIOManager(_TableIOManager):
         self._report(context, published, obj.began, obj)
         with as_dagster_failures():
             reasons = count_reasons(lake, source, quarantine)
-        context.add_output_metadata(of_landing(obj, quarantine.rows, reasons))
+            by_file = reasons_by_file(lake, source, quarantine)
+        context.add_output_metadata(
+            {**of_landing(obj, quarantine.rows, reasons), "raw files": files_table(obj, by_file)}
+        )
         context.log_event(
             dg.AssetMaterialization(source.quarantine.name, metadata=of_quarantine(quarantine, published, reasons))
         )

@@ -8,8 +8,23 @@ import dagster as dg
 from stedi_assets.contracts import Column, Table
 from stedi_assets.contracts.tables import made_from
 from stedi_assets.ingest.landing import Landing
+from stedi_assets.tables.file_reports import trouble_of
 from stedi_assets.tables.publishing import Published
+from stedi_assets.tables.quarantine import in_words as reasons_in_words
 from stedi_assets.tables.snapshots import Snapshot
+
+_FILES_SHOWN = 50
+_FILES = dg.TableSchema(
+    [
+        dg.TableColumn("file", "string", "Path below the landing folder, or an alias"),
+        dg.TableColumn("trouble", "string", "What is wrong with it"),
+        dg.TableColumn("records", "int"),
+        dg.TableColumn("accepted", "int"),
+        dg.TableColumn("quarantined", "int"),
+        dg.TableColumn("reasons", "string", "Why records are in quarantine, with their numbers"),
+        dg.TableColumn("read by this run", "bool"),
+    ]
+)
 
 
 def column_schema(table: Table) -> dg.TableSchema:
@@ -78,6 +93,29 @@ def of_landing(landing: Landing, quarantined: int, reasons: dict[str, int]) -> d
         **({"superseded": sum(landing.superseded)} if any(landing.superseded) else {}),
         **{f"quarantined for {reason}": count for reason, count in reasons.items()},
     }
+
+
+def files_table(landing: Landing, reasons: dict[str, dict[str, int]]) -> dg.TableMetadataValue:
+    """Return a delivery's files as a table: first those in trouble, of these first those that this run has read.
+
+    `reasons` counts the quarantined records of each file by reason.
+    """
+    files = sorted(landing.files, key=lambda file: (not trouble_of(file), file.path not in landing.read, file.path))
+    records = [
+        dg.TableRecord(
+            {
+                "file": file.path,
+                "trouble": trouble_of(file),
+                "records": file.records,
+                "accepted": file.accepted,
+                "quarantined": file.quarantined,
+                "reasons": reasons_in_words(reasons.get(file.path, {})),
+                "read by this run": file.path in landing.read,
+            }
+        )
+        for file in files[:_FILES_SHOWN]
+    ]
+    return dg.MetadataValue.table(records, _FILES)
 
 
 def of_quarantine(quarantine: Snapshot, landing: Published, reasons: dict[str, int]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""File names as people may see them: a name can hold personal data."""
+"""File names and numbers as people see them: a name can hold personal data."""
 
 import hashlib
 import hmac
@@ -24,6 +24,11 @@ def masked(name: str) -> str:
     outside A to Z, a control character. Its suffix stays if it is a known one.
     """
     return "/".join(part if _SHOWN.fullmatch(part) else _hidden(part) for part in name.split("/"))
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number and a noun, which gets an s unless the number is one."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _hidden(part: str) -> str:

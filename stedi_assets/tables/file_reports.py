@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from stedi_assets.contracts import Source
 from stedi_assets.storage.lake import Lake
+from stedi_assets.storage.names import counted
 from stedi_assets.tables.arrow_types import ARROW_TYPES
 from stedi_assets.tables.snapshots import Snapshot, dataset
 
@@ -41,6 +42,16 @@ class FileReport:
     days: tuple[str, ...] = ()
     unknown_fields: tuple[str, ...] = ()
     other_names: int = 0
+
+
+def trouble_of(file: FileReport) -> str:
+    """Return in words what is wrong with a file; nothing if it is whole, and all its records were accepted."""
+    if file.error:
+        return f"{file.error}{' (it may be missing)' if file.forgotten else ''}"
+    if file.quarantined and not file.accepted and not file.suppressed:
+        return "all records are in quarantine"
+    found = (file.cut_off and "cut off", file.quarantined and f"{counted(file.quarantined, 'record')} in quarantine")
+    return ", ".join(words for words in found if words)
 
 
 def as_rows(source: Source, files: Sequence[FileReport]) -> pa.Table:

