@@ -17,6 +17,8 @@ PURPOSE = "_purpose.json"
 KEYS = "_keys.json"
 SUPPRESSED = "_suppressed.json"
 RECEIPTS = "_erasures"
+# The last results of each table's checks. Not in its own folder, where every file is one of Iceberg's.
+CHECKS = "_checks"
 # The catalog of a lake that keeps it in SQLite.
 DATABASE = "catalog.db"
 

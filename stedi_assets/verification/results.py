@@ -1,4 +1,4 @@
-"""The last results of a table's checks, kept beside the table: counts of nobody, for whoever asks how it stands."""
+"""The last results of a table's checks, kept in the lake for whoever asks how it stands."""
 
 import contextlib
 import json
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from stedi_assets.contracts import Table
 from stedi_assets.storage.errors import LakeError
-from stedi_assets.storage.lake import Lake
+from stedi_assets.storage.lake import CHECKS, Lake
 from stedi_assets.tables.snapshots import Snapshot
 
 PASSED = "passed"
@@ -43,4 +43,4 @@ def read_results(lake: Lake, table: Table, snapshot: Snapshot) -> Results | None
 
 
 def _path(table: Table) -> str:
-    return f"{table.path}/checks.json"
+    return f"{CHECKS}/{table.name}.json"

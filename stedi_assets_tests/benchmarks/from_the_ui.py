@@ -52,7 +52,7 @@ def _started(folder: Path, lake: Path, warm: str) -> Iterator[DagsterDev]:
     """Start `dagster dev` for a copy of a lake, and build its tables once."""
     for landing in lake.glob("*/landing"):
         shutil.copytree(landing, folder / "lake" / landing.relative_to(lake))
-    settings = {"STEDI_SPARK_KEEP_WARM": warm, "STEDI_SENSOR_SECONDS": "100000", "STEDI_SPARK_IDLE_MINUTES": "1"}
+    settings = {"STEDI_SPARK_KEEP_WARM": warm, "STEDI_SENSOR_SECONDS": "100000", "STEDI_SPARK_IDLE_MINUTES": "15"}
     dev = DagsterDev(folder, folder / "lake", settings)
     dev.start()
     try:
