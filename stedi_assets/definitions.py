@@ -3,6 +3,7 @@
 import warnings
 from dataclasses import asdict
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -28,6 +29,10 @@ from stedi_assets.storage.lake import is_on_s3
 
 _settings = read_settings()
 _ON_GLUE = _settings.compute is Compute.GLUE
+
+
+# People have several lakes, and see here which one this is.
+_location = _settings.lake if is_on_s3(_settings.lake) else str(Path(_settings.lake).absolute())
 
 
 def _lake_resource() -> LakeResource:
@@ -73,7 +78,10 @@ _freshness = dg.FreshnessPolicy.time_window(
 
 def _as_set(spec: dg.AssetSpec) -> dg.AssetSpec:
     """Return an asset with what the settings decide: where it is stored, and how old it may be."""
-    stored = spec.replace_attributes(kinds={*spec.kinds, "s3" if is_on_s3(_settings.lake) else "local"})
+    stored = spec.replace_attributes(
+        kinds={*spec.kinds, "s3" if is_on_s3(_settings.lake) else "local"},
+        metadata={**spec.metadata, "lake": dg.MetadataValue.path(_location)},
+    )
     is_curated = TABLES[spec.key.path[-1]].zone is Zone.CURATED
     return dg.apply_freshness_policy(stored, _freshness) if is_curated else stored
 

@@ -1,13 +1,17 @@
 """What `stedi start` does once everything is prepared: one run of everything, and a summary for people."""
 
+import os
+import shlex
 import sys
 import time
 from dataclasses import dataclass
 
 import dagster as dg
+from dotenv import dotenv_values
 
 from stedi_assets.cli.runs import execute, why_it_failed
 from stedi_assets.contracts import TABLES
+from stedi_assets.settings import variables
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.snapshots import current
 
@@ -28,7 +32,7 @@ def build(lake: Lake, began: float) -> int:
         print(f"\nNot built. {why_it_failed(result)}", file=sys.stderr)
         return 1
     _print_summary(lake, _outcomes(result))
-    print(f"\nAll of it took {time.monotonic() - began:.0f} s. To see it in the browser:  .venv/bin/dagster dev")
+    print(f"\nAll of it took {time.monotonic() - began:.0f} s. To see it in the browser:  {_to_see_it()}")
     return 0
 
 
@@ -42,6 +46,13 @@ def _outcomes(result: dg.ExecuteInProcessResult) -> dict[str, _TableOutcome]:
         outcome.passed += check.passed
         outcome.failed += not check.passed
     return outcomes
+
+
+def _to_see_it() -> str:
+    """Return the command that shows this lake: with the settings of this command that .env does not have."""
+    kept = dotenv_values()
+    ours = {n: v for n in variables() if (v := os.environ.get(n)) and kept.get(n) != v and variables()[n].repr}
+    return " ".join([*(f"{name}={shlex.quote(value)}" for name, value in ours.items()), ".venv/bin/dagster dev"])
 
 
 def _print_summary(lake: Lake, outcomes: dict[str, _TableOutcome]) -> None:

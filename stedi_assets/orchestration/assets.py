@@ -36,6 +36,7 @@ from stedi_assets.privacy.consent_dates import is_due
 from stedi_assets.privacy.deliveries import customers_first, land_without_erased
 from stedi_assets.privacy.keys import hmac_pads
 from stedi_assets.storage.errors import LakeError
+from stedi_assets.tables.snapshots import current, newer_input, table_named
 from stedi_assets.tables.staging import RunContext
 from stedi_assets.transforms import curated, people, pseudonyms, suppression, trusted
 
@@ -148,11 +149,25 @@ def _is_full(context: dg.AssetExecutionContext, config: TableConfig) -> bool:
     return config.full_rebuild or context.run.tags.get(FULL_REBUILD) == "true"
 
 
+def _tell_of_stale_inputs(context: dg.AssetExecutionContext, lake: LakeResource, inputs: Sequence[Stored]) -> None:
+    """Warn where a run computes some tables alone, and one that they are made from is behind its own inputs."""
+    chosen = context.job_def.asset_layer.selected_asset_keys
+    for stored in inputs:
+        if stored.table.zone is Zone.LANDING or dg.AssetKey(stored.table.name) in chosen:
+            continue
+        if newer := newer_input(stored.snapshot, lambda name: current(lake.lake, table_named(name))):
+            context.log.warning(
+                f"{stored.table.name} is stale: {newer} has changed since. {context.asset_key.path[-1]} uses it as it "
+                "is. The job update_lakehouse brings all tables up to date."
+            )
+
+
 def _days_to_compute(
     context: dg.AssetExecutionContext, config: TableConfig, lake: LakeResource, inputs: Sequence[Stored]
 ) -> Part:
     table = TABLES[context.asset_key.path[-1]]
     with as_dagster_failures():
+        _tell_of_stale_inputs(context, lake, inputs)
         return lake.days_to_compute(table, inputs, code_version(table), full=_is_full(context, config))
 
 
@@ -252,6 +267,7 @@ def customers_curated(
         # The people here, too, differ on the days on which those of customer_trusted do.
         versions = customer_trusted.snapshot.days
         full = _is_full(context, config)
+        _tell_of_stale_inputs(context, lake, inputs)
         part = lake.whole_or_nothing(table, inputs, code_version(table), full=full, versions=versions)
     if part.is_empty:
         return Computed(None, inputs, part)

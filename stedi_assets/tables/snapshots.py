@@ -166,6 +166,20 @@ def current(lake: Lake, table: Table) -> Snapshot:
     return snapshot
 
 
+def newer_input(snapshot: Snapshot, current: Callable[[str], Snapshot]) -> str | None:
+    """Return the name of a table that a snapshot was made from, directly or not, and that has other rows since.
+
+    `current` returns the current snapshot of a table by its name.
+    """
+    for name in snapshot.inputs:
+        now = current(name)
+        if snapshot.has_other(name, now):
+            return name
+        if newer := newer_input(now, current):
+            return newer
+    return None
+
+
 def named_snapshot(lake: Lake, table: Table, snapshot: int) -> Snapshot:
     """Return a snapshot by its id. Raises `CorruptTableError` if there is none."""
     iceberg = load(lake, table)

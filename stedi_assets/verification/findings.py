@@ -18,6 +18,7 @@ from stedi_assets.tables.snapshots import (
     current,
     data_files,
     dataset,
+    newer_input,
     rows_by_day,
     table_named,
 )
@@ -121,7 +122,7 @@ class Audit:
     @property
     def moved(self) -> str | None:
         """The name of a table that this one was computed from, directly or not, and that has moved since."""
-        return _moved_since(self, self.snapshot)
+        return newer_input(self.snapshot, self.current)
 
     @property
     def _counted(self) -> set[str]:
@@ -333,16 +334,6 @@ def _agrees_with_second_engine(audit: Audit, rule: Rule) -> Finding:
 
 def _materialise(moved: str) -> str:
     return f"{moved} is newer than this table: materialise this table, or run update_lakehouse."
-
-
-def _moved_since(audit: Audit, snapshot: Snapshot) -> str | None:
-    for name in snapshot.inputs:
-        now = audit.current(name)
-        if snapshot.has_other(name, now):
-            return name
-        if moved := _moved_since(audit, now):
-            return moved
-    return None
 
 
 # How rules are evaluated that are not merely counted.

@@ -136,6 +136,21 @@ def test_what_cannot_be_computed_is_an_error_and_no_finding(lake: Lake, spark_re
     assert not any(c.asset_key.path[-1] == table.name for c in result.get_asset_check_evaluations())
 
 
+def test_a_table_that_is_made_alone_says_that_its_upstream_is_stale(lake: Lake, spark_resource: SparkResource) -> None:
+    landed = materialise(lake, spark_resource, tables=dg.AssetSelection.assets("accelerometer_landing"), full=True)
+    assert landed.success
+    alone = dg.AssetSelection.assets("machine_learning_curated")
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = materialise(lake, spark_resource, tables=alone, instance=instance)
+        assert result.success
+        said = [entry.user_message for entry in instance.all_logs(result.run_id) if "is stale" in entry.user_message]
+        assert {words.split(" is stale")[0] for words in said} == {"step_trainer_trusted", "accelerometer_trusted"}
+        assert all("The job update_lakehouse brings all tables up to date." in words for words in said)
+        assert materialise(lake, spark_resource, instance=instance).success
+        result = materialise(lake, spark_resource, tables=alone, instance=instance)
+        assert not any("is stale" in entry.user_message for entry in instance.all_logs(result.run_id))
+
+
 def test_the_second_engine_does_not_judge_by_inputs_that_are_newer(lake: Lake, spark_resource: SparkResource) -> None:
     again = materialise(lake, spark_resource, tables=dg.AssetSelection.assets("accelerometer_landing"))
     assert again.success
