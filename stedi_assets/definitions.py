@@ -42,6 +42,7 @@ def _lake_resource() -> LakeResource:
         "namespace": _settings.namespace,
         "catalog": _settings.catalog_address.uri,
         "purpose": _settings.purpose,
+        "landing": _settings.landing,
         "most_bytes_per_run": _settings.most_gigabytes_per_run * 1_000_000_000,
         "kept_snapshots": _settings.keep_snapshots,
         "kept_for_readers_minutes": _settings.keep_for_readers_minutes,

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Iterator
 from enum import Enum
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -16,11 +17,12 @@ from pydantic import AliasChoices, BeforeValidator, Field, ValidationError, mode
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from stedi_assets.contracts import ConsentRecord, MatchOn, Policy, PublishedTime, Purpose, Readings
+from stedi_assets.contracts import SOURCES, ConsentRecord, MatchOn, Policy, PublishedTime, Purpose, Readings
 from stedi_assets.contracts.rules import Thresholds
 from stedi_assets.spark.maven import MAVEN_CENTRAL, POSSIBLE_REPOSITORIES, is_possible_repository
 from stedi_assets.storage.catalog_address import POSSIBLE_CATALOGS, CatalogAddress, CatalogKind, is_possible_catalog
 from stedi_assets.storage.lake import NAMESPACE, POSSIBLE_LOCATIONS, default_catalog, is_on_s3, is_possible
+from stedi_assets.storage.landing import is_landing, name_of, split_locations
 from stedi_assets.storage.secrets_manager import is_arn_of_secret
 
 DEFAULT_LAKE = "./lake"
@@ -82,6 +84,16 @@ def _location(text: str) -> str:
     return text
 
 
+def _landing(text: str) -> str:
+    locations = split_locations(text)
+    names = sorted(map(name_of, locations))
+    if not locations or not all(map(is_landing, locations)):
+        raise ValueError("Use a folder or s3://bucket/prefix, or several of them, separated by commas.")
+    if any(second.startswith(first) for first, second in pairwise(names)):
+        raise ValueError("Two of these places are the same, or one lies in the other. Name each once.")
+    return text
+
+
 def _name(text: str) -> str:
     if not re.fullmatch("[a-z0-9_]{1,255}", text):
         raise ValueError("Use the letters a to z, digits and _; STEDI_GLUE_DATABASE is the same setting.")
@@ -136,6 +148,7 @@ def _repository(text: str) -> str:
 
 
 _Location = Annotated[str, BeforeValidator(_location)]
+_Landing = Annotated[str, BeforeValidator(_landing)]
 _Repository = Annotated[str, BeforeValidator(_repository)]
 _Name = Annotated[str, BeforeValidator(_name)]
 _Catalog = Annotated[str, BeforeValidator(_catalog)]
@@ -152,6 +165,13 @@ _FromOne = Annotated[int, _at_least(1)]
 def _optional(without: str, description: str, *, secret: bool = False) -> Any:
     """Declare a setting that may be left out; `without` says what holds then. A secret is never shown."""
     return Field(default=None, description=description, repr=not secret, json_schema_extra={"without": without})
+
+
+def _landing_of(source: str) -> Any:
+    return _optional(
+        f"`{source}/landing` below the lake",
+        f"where the raw files of {source} lie: a folder or `s3://bucket/prefix`, or several, separated by commas",
+    )
 
 
 class Settings(BaseSettings):
@@ -171,6 +191,9 @@ class Settings(BaseSettings):
     lake: _Location = Field(
         default=DEFAULT_LAKE, description="a folder, or `s3://bucket/prefix`; any other scheme is refused"
     )
+    customer_landing: _Landing | None = _landing_of("customer")
+    accelerometer_landing: _Landing | None = _landing_of("accelerometer")
+    step_trainer_landing: _Landing | None = _landing_of("step_trainer")
     lake_is_shared: Answer = Field(
         default=Answer.NO, description="`yes`: every machine of the cluster has the folder that `STEDI_LAKE` names"
     )
@@ -309,6 +332,12 @@ class Settings(BaseSettings):
         return CatalogAddress(uri, self.catalog_user, self.catalog_password, self.catalog_warehouse)
 
     @property
+    def landing(self) -> dict[str, list[str]]:
+        """The locations of raw files that do not lie in the lake, by the folder of the lake that they stand for."""
+        set_here = {source.raw_path: getattr(self, f"{name}_landing") for name, source in SOURCES.items()}
+        return {folder: split_locations(found) for folder, found in set_here.items() if found}
+
+    @property
     def spark_settings(self) -> dict[str, str]:
         """Spark's own settings that ours decide."""
         return {"spark.driver.memory": self.spark_memory}
@@ -381,11 +410,21 @@ class Settings(BaseSettings):
             yield "STEDI_ATHENA_WORKGROUP needs a lake on S3 with the catalog of Glue: Athena finds no other tables."
         if self.arrivals_queue and not is_on_s3(self.lake):
             yield f"STEDI_ARRIVALS_QUEUE is for a lake on S3, and STEDI_LAKE={self.lake} is a folder. Leave it out."
+        yield from self._landing_problems()
         yield from self._catalog_problems()
         if self.fresh_warn_hours >= self.fresh_fail_hours:
             yield (
                 f"STEDI_FRESH_WARN_HOURS={self.fresh_warn_hours} is not possible: it must be less than "
                 f"STEDI_FRESH_FAIL_HOURS, which is {self.fresh_fail_hours}."
+            )
+
+    def _landing_problems(self) -> Iterator[str]:
+        here = [place for found in self.landing.values() for place in found if not is_on_s3(place)]
+        others = "STEDI_COMPUTE=glue" if self.compute is Compute.GLUE else self._other_machines
+        if here and others and self.lake_is_shared is Answer.NO:
+            yield (
+                f"{others} has other machines read raw files, and {here[0]} is a folder of this one. Put the files on "
+                "S3, or, where every machine has that folder, set STEDI_LAKE_IS_SHARED=yes."
             )
 
     def _catalog_problems(self) -> Iterator[str]:

@@ -68,6 +68,13 @@ _VARIABLES: dict[str, tuple[str, Mapping[str, str], Callable[[Settings], bool]]]
     "STEDI_ATHENA_WORKGROUP": ("checks", _ON_S3, lambda s: s.athena_workgroup == "checks"),
     "STEDI_SPARK_MASTER": ("local[2]", {}, lambda s: s.spark_master == "local[2]"),
     "STEDI_SPARK_REMOTE": ("sc://127.0.0.1", {}, lambda s: s.spark_remote == "sc://127.0.0.1"),
+    "STEDI_CUSTOMER_LANDING": (
+        "/srv/in, s3://other/customers",
+        {},
+        lambda s: s.landing == {"customer/landing": ["/srv/in", "s3://other/customers"]},
+    ),
+    "STEDI_ACCELEROMETER_LANDING": ("in", {}, lambda s: s.landing == {"accelerometer/landing": ["in"]}),
+    "STEDI_STEP_TRAINER_LANDING": ("s3://b/p/", {}, lambda s: s.landing == {"step_trainer/landing": ["s3://b/p/"]}),
     "STEDI_SPARK_KEEP_WARM": ("no", {}, lambda s: s.spark_keep_warm.value == "no"),
     "STEDI_SPARK_IDLE_MINUTES": ("60", {}, lambda s: s.spark_idle_minutes == 60),
     "STEDI_SPARK_MEMORY": ("4g", {}, lambda s: s.spark_memory == "4g"),
@@ -110,6 +117,9 @@ def test_an_empty_environment_gives_settings_that_work_on_a_laptop() -> None:
     settings = settings_of({})
     assert settings.model_dump() == {
         "lake": "./lake",
+        "customer_landing": None,
+        "accelerometer_landing": None,
+        "step_trainer_landing": None,
         "lake_is_shared": "no",
         "s3_kms_key": None,
         "catalog": None,
@@ -451,3 +461,23 @@ def test_glue_needs_a_lake_on_s3_and_keys_that_are_named(missing: str) -> None:
         settings_of({"STEDI_COMPUTE": "glue", **_ON_GLUE, "STEDI_PSEUDONYM_KEY": "k" * 32})
     with pytest.raises(SettingsError, match="with the catalog of Glue"):
         settings_of({"STEDI_COMPUTE": "glue", **_ON_GLUE, **_IN_POSTGRESQL})
+
+
+@pytest.mark.parametrize("value", [",", "s3://bucket", "s3://bucket/", "ftp://host/in", "in,gs://bucket/in"])
+def test_raw_files_lie_in_folders_or_prefixes(value: str) -> None:
+    with pytest.raises(SettingsError, match="Use a folder or s3://bucket/prefix, or several of them"):
+        settings_of({"STEDI_CUSTOMER_LANDING": value})
+
+
+@pytest.mark.parametrize("value", ["in,in", "/srv/in,/srv/in/more", "s3://bucket/_in,s3://bucket/in", "in,./in"])
+def test_no_raw_file_lies_in_two_places(value: str) -> None:
+    with pytest.raises(SettingsError, match="Two of these places are the same, or one lies in the other"):
+        settings_of({"STEDI_CUSTOMER_LANDING": value})
+
+
+def test_other_machines_cannot_read_raw_files_of_this_one() -> None:
+    beside = {**_ON_S3, "STEDI_SPARK_MASTER": "spark://master:7077"}
+    with pytest.raises(SettingsError, match="has other machines read raw files, and /srv/in is a folder of this one"):
+        settings_of({**beside, "STEDI_CUSTOMER_LANDING": "/srv/in"})
+    assert settings_of({**beside, "STEDI_CUSTOMER_LANDING": "s3://other/in"}).landing
+    assert settings_of({**beside, "STEDI_CUSTOMER_LANDING": "/srv/in", "STEDI_LAKE_IS_SHARED": "yes"}).landing

@@ -11,4 +11,5 @@ def lake_of(settings: Settings) -> Lake:
         kms_key=settings.s3_kms_key,
         namespace=settings.namespace,
         catalog=settings.catalog_address,
+        landing=settings.landing,
     )

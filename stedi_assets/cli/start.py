@@ -20,7 +20,8 @@ def run(settings: Settings, chosen: argparse.Namespace) -> int:
     lake = lake_of(settings)
     lake.storage.require_writable()
     prepare_dagster(Path.cwd())
-    if (chosen.sample_data or settings.lake == DEFAULT_LAKE) and not _has_landing_files(lake):
+    has_own_data = settings.lake != DEFAULT_LAKE or settings.landing
+    if (chosen.sample_data or not has_own_data) and not _has_landing_files(lake):
         print(f"Made sample landing files of {_write_sample(lake):,} customers in {lake.location}")
 
     print(f"Building the tables of {lake.location}. Starting Spark takes some seconds.")
@@ -53,7 +54,7 @@ def _start_spark(settings: Settings) -> None:
 
 
 def _has_landing_files(lake: Lake) -> bool:
-    return any(entry.is_file for source in SOURCES.values() for entry in lake.storage.entries(source.raw_path))
+    return any(entry.is_file for source in SOURCES.values() for entry in lake.raw.entries(source.raw_path))
 
 
 def _write_sample(lake: Lake) -> int:

@@ -221,7 +221,7 @@ def _read(
 ) -> Landing:
     """Read what is planned, and put it together with what stays."""
     before, previous = plan.before, plan.previous
-    found = read_files(spark, lake.storage, source, plan.reading, stage.folder)
+    found = read_files(spark, lake, source, plan.reading, stage.folder)
     accepted = _of_table(found.accepted, source.landing)
     quarantined = _of_table(found.quarantined, source.quarantine)
     files = _forgotten(found.files, previous, forget)
@@ -378,9 +378,9 @@ def _listing(
     key: Callable[[], bytes],
 ) -> Listing:
     known = {file.path: file for file in previous}
-    listing = list_landing_files(lake.storage, source.raw_path, known, settled_before, key=key)
+    listing = list_landing_files(lake.raw, source.raw_path, known, settled_before, key=key)
     if not listing.files and not previous:
-        where = lake.storage.shown(source.raw_path)
+        where = lake.raw.shown(source.raw_path)
         passed_over = (
             f" {len(listing.ignored):,} files there were passed over, for their names have none of the suffixes .json, "
             ".jsonl and .ndjson (each also .gz): rename them."

@@ -6,7 +6,8 @@ Every directory entry is read, ignored, hidden, or reported as a file error. Not
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from stedi_assets.storage.interface import Entry, Storage, is_hidden
+from stedi_assets.storage.interface import Entry, is_hidden
+from stedi_assets.storage.landing import RawFiles
 from stedi_assets.storage.names import alias, masked, no_key
 from stedi_assets.tables.file_reports import FileReport
 
@@ -80,7 +81,7 @@ def find_landing_files(entries: Iterable[Entry]) -> Found:
 
 
 def list_landing_files(
-    storage: Storage,
+    raw: RawFiles,
     folder: str,
     known: Mapping[str, FileReport],
     settled_before: int | None = None,
@@ -93,7 +94,7 @@ def list_landing_files(
     `settled_before`, in epoch milliseconds, are left alone: they may still be being written. `key` returns the secret
     that hides names which could hold personal data.
     """
-    found = find_landing_files(storage.entries(folder))
+    found = find_landing_files(raw.entries(folder))
     read: list[LandingFile] = []
     unsettled: list[str] = []
     for entry in found.entries:
@@ -108,9 +109,9 @@ def list_landing_files(
     return Listing(tuple(read), ignored, hidden, tuple(unsettled), ahead)
 
 
-def changed_since(storage: Storage, folder: str, files: Iterable[LandingFile]) -> frozenset[str]:
+def changed_since(raw: RawFiles, folder: str, files: Iterable[LandingFile]) -> frozenset[str]:
     """Return the names of files that are gone, or whose content may have changed since they were listed."""
-    now = {entry.path: entry.fingerprint for entry in storage.entries(folder) if entry.is_file}
+    now = {entry.path: entry.fingerprint for entry in raw.entries(folder) if entry.is_file}
     return frozenset(file.name for file in files if now.get(file.path) != file.fingerprint)
 
 

@@ -18,14 +18,14 @@ def line_numbers(
 
     `key` returns the secret that hides file names.
     """
-    listed = list_landing_files(lake.storage, source.raw_path, {}, key=key).files
+    listed = list_landing_files(lake.raw, source.raw_path, {}, key=key).files
     path = next((file.path for file in listed if file.name == report.path), None)
     if path is None or not offsets:
         return {}
     lines: dict[int, int] = {}
     wanted, line, position = sorted(offsets), 1, 0
     try:
-        with lake.storage.open(f"{source.raw_path}/{path}") as raw:
+        with lake.raw.open(f"{source.raw_path}/{path}") as raw:
             content = Content(raw)
             while block := content.read(_BLOCK):
                 while wanted and wanted[0] < position + len(block):

@@ -31,5 +31,5 @@ class PortionedListing:
 
 def _entries(lake: Lake) -> Iterator[tuple[str, Entry]]:
     for source in SOURCES.values():
-        for entry in lake.storage.entries(source.raw_path):
+        for entry in lake.raw.entries(source.raw_path):
             yield source.name, entry

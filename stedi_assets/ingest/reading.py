@@ -18,7 +18,8 @@ from stedi_assets.contracts import Source
 from stedi_assets.ingest.gate import REPORT, Piece, Report, columns_of, read_pieces
 from stedi_assets.ingest.landing_files import LandingFile, changed_since
 from stedi_assets.storage.errors import ContractBroken
-from stedi_assets.storage.interface import Storage
+from stedi_assets.storage.lake import Lake
+from stedi_assets.storage.landing import RawFiles
 from stedi_assets.tables.file_reports import FileReport
 from stedi_assets.tables.snapshots import reader_of
 
@@ -43,9 +44,7 @@ class Delivery:
     files: tuple[FileReport, ...]
 
 
-def read_files(
-    spark: SparkSession, storage: Storage, source: Source, files: Sequence[LandingFile], stage: str
-) -> Delivery:
+def read_files(spark: SparkSession, lake: Lake, source: Source, files: Sequence[LandingFile], stage: str) -> Delivery:
     """Read files, validate their records and stage them below `stage`, a folder of the lake.
 
     The records of a file that has changed since it was listed are left out.
@@ -53,15 +52,15 @@ def read_files(
     Raises `ContractBroken` if not every byte of a file is accounted for.
     """
     readable = {file.name: file for file in files if file.error is None}
-    pieces = [piece for file in readable.values() if file.size for piece in _pieces(storage, source, file)]
-    parts = [_read(spark, storage, source, pieces, f"{stage}/validated")] if pieces else []
+    pieces = [piece for file in readable.values() if file.size for piece in _pieces(lake.raw, source, file)]
+    parts = [_read(spark, lake, source, pieces, f"{stage}/validated")] if pieces else []
     if astray := _with_records_across_a_cut(parts):
         whole = [Piece(readable[name].path, name, 0, readable[name].size) for name in sorted(astray)]
-        parts = [_without(parts[0], astray), _read(spark, storage, source, whole, f"{stage}/validated_whole")]
+        parts = [_without(parts[0], astray), _read(spark, lake, source, whole, f"{stage}/validated_whole")]
     found: dict[str, list[Report]] = {}
     for report in (report for _, reports in parts for report in reports):
         found.setdefault(report.name, []).append(report)
-    changed = changed_since(storage, source.raw_path, files)
+    changed = changed_since(lake.raw, source.raw_path, files)
     reports = [
         _changed_meanwhile(file)
         if file.name in changed and not file.error
@@ -111,14 +110,14 @@ _Task = Callable[[Iterable[pa.RecordBatch]], Iterable[pa.RecordBatch]]
 _Part = tuple[DataFrame, list[Report]]
 
 
-def _read(spark: SparkSession, storage: Storage, source: Source, pieces: Sequence[Piece], folder: str) -> _Part:
+def _read(spark: SparkSession, lake: Lake, source: Source, pieces: Sequence[Piece], folder: str) -> _Part:
     """Have tasks read pieces and stage their rows."""
     columns = {name: [getattr(piece, name) for piece in pieces] for name in Piece.__annotations__}
     size = sum(piece.end - piece.start for piece in pieces)
     tasks = min(len(pieces), max(_LEAST_TASKS, size // _BYTES_A_TASK))
     schema = ", ".join(f"`{name}` {kind.value}" for name, kind in columns_of(source).items())
-    read = _in_silence(read_pieces(_opener(storage, source.raw_path), source))
-    url = storage.url(folder)
+    read = _in_silence(read_pieces(_opener(lake.raw, source.raw_path), source))
+    url = lake.storage.url(folder)
     spark.createDataFrame(pa.table(columns)).repartition(tasks).mapInArrow(read, schema).write.parquet(url)
     staged = reader_of(spark).schema(schema).parquet(url)
     # One row per piece: counts and file names, nothing of a record.
@@ -137,28 +136,28 @@ def _in_silence(read: _Task) -> _Task:
     return silent
 
 
-def _opener(storage: Storage, folder: str) -> Callable[[str, int], BinaryIO]:
+def _opener(raw: RawFiles, folder: str) -> Callable[[str, int], BinaryIO]:
     def opened(path: str, start: int) -> BinaryIO:
-        return storage.open(f"{folder}/{path}", start)
+        return raw.open(f"{folder}/{path}", start)
 
     return opened
 
 
-def _pieces(storage: Storage, source: Source, file: LandingFile) -> list[Piece]:
+def _pieces(raw: RawFiles, source: Source, file: LandingFile) -> list[Piece]:
     """Cut a large file at the beginnings of lines."""
     cuts = [0]
     while file.size - cuts[-1] > _LARGEST_PIECE:
-        cut = _next_line(storage, f"{source.raw_path}/{file.path}", cuts[-1] + _LARGEST_PIECE, file.size)
+        cut = _next_line(raw, f"{source.raw_path}/{file.path}", cuts[-1] + _LARGEST_PIECE, file.size)
         if cut is None:
             break
         cuts.append(cut)
     return [Piece(file.path, file.name, start, end) for start, end in zip(cuts, [*cuts[1:], file.size], strict=True)]
 
 
-def _next_line(storage: Storage, path: str, start: int, size: int) -> int | None:
+def _next_line(raw: RawFiles, path: str, start: int, size: int) -> int | None:
     """Return where the next line begins; None if there is none nearby, or the file cannot be read."""
     try:
-        with storage.open(path, start) as content:
+        with raw.open(path, start) as content:
             block = content.read(_BLOCK)
     except OSError:
         return None

@@ -130,10 +130,14 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     kept_snapshots: int = Field(default=2, description="How many snapshots of a table stay.")
     kept_for_readers_minutes: int = Field(default=60, description="How long a replaced snapshot stays at least.")
 
+    landing: dict[str, list[str]] = Field(
+        default={}, description="Where raw files lie that are not in the lake, by the folder that they stand for."
+    )
+
     @cached_property
     def lake(self) -> Lake:
         """Where the tables lie."""
-        return Lake.at(self.location, namespace=self.namespace, catalog=self._catalog_address)
+        return Lake.at(self.location, namespace=self.namespace, catalog=self._catalog_address, landing=self.landing)
 
     @property
     def _catalog_address(self) -> CatalogAddress | None:

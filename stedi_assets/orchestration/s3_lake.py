@@ -28,4 +28,5 @@ class S3LakeResource(LakeResource):
             namespace=self.namespace,
             catalog=self._catalog_address,
             s3=self.s3.get_client,
+            landing=self.landing,
         )

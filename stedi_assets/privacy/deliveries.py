@@ -303,5 +303,5 @@ def _are_waiting(lake: Lake, key: Callable[[], bytes], settled_before: int | Non
     """Whether there are customers' files that customer_landing has not seen as they are now."""
     snapshot = read_snapshot_of(lake, _CUSTOMERS.landing)
     known = {file.path: file for file in (read_file_reports(lake, _CUSTOMERS, snapshot) if snapshot else ())}
-    listing = list_landing_files(lake.storage, _CUSTOMERS.raw_path, known, settled_before, key=key)
+    listing = list_landing_files(lake.raw, _CUSTOMERS.raw_path, known, settled_before, key=key)
     return any(file.name not in known or known[file.name].fingerprint != file.fingerprint for file in listing.files)

@@ -1,14 +1,16 @@
 """Which folder of the lake holds what."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from stedi_assets.storage.catalog_address import CatalogAddress, CatalogKind
 from stedi_assets.storage.errors import LakeError
 from stedi_assets.storage.interface import Storage
+from stedi_assets.storage.landing import LandingElsewhere, RawFiles
 from stedi_assets.storage.local import LocalFolder
 
 NAMESPACE = "stedi"
@@ -28,14 +30,16 @@ _SCHEME = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*:/")
 
 @dataclass(frozen=True)
 class Lake:
-    """A lake: tables and raw files in one place, in the folders that the contracts name.
+    """A lake: tables and raw files, in the folders that the contracts name.
 
-    `namespace` is that of its tables in the Iceberg catalog, `catalog`.
+    `namespace` is that of its tables in the Iceberg catalog, `catalog`. `elsewhere` has the raw files of sources that
+    deliver to other places.
     """
 
     storage: Storage
     namespace: str = NAMESPACE
     catalog: CatalogAddress = field(default_factory=CatalogAddress)
+    elsewhere: LandingElsewhere | None = None
 
     @classmethod
     def at(
@@ -46,12 +50,14 @@ class Lake:
         namespace: str = NAMESPACE,
         catalog: CatalogAddress | None = None,
         s3: Callable[[], Any] | None = None,
+        landing: Mapping[str, Sequence[str]] = MappingProxyType({}),
     ) -> "Lake":
         """Return the lake at a folder, made absolute, or at `s3://bucket/prefix`.
 
         On S3, `kms_key` encrypts what is written, and `s3` makes the boto3 client; by default the standard chain does.
         `namespace` is that of the tables in the catalog; in Glue, the database. `catalog` defaults to a file in the
-        folder, and to Glue for a lake on S3.
+        folder, and to Glue for a lake on S3. `landing` are the locations of raw files that do not lie in the lake, by
+        the folder of the lake that they stand for.
 
         Raises `LakeError` if the location cannot be a lake.
         """
@@ -62,17 +68,28 @@ class Lake:
             # Loaded only for lakes on S3: boto3 takes a second.
             from stedi_assets.storage.s3 import S3Bucket, s3_client  # noqa: PLC0415  (loads boto3)
 
-            return cls(S3Bucket.at(location, kms_key, s3 or s3_client), namespace, catalog or default_catalog(location))
+            storage: Storage = S3Bucket.at(location, kms_key, s3 or s3_client)
+            return cls(storage, namespace, catalog or default_catalog(location), _elsewhere(storage, landing))
         root = Path(location).expanduser().absolute()
         if root.exists() and not root.is_dir():
             msg = f"STEDI_LAKE={location} is a file, not a folder. Set STEDI_LAKE to the folder that holds the lake."
             raise LakeError(msg)
-        return cls(LocalFolder(root), namespace, catalog or default_catalog(location))
+        storage = LocalFolder(root)
+        return cls(storage, namespace, catalog or default_catalog(location), _elsewhere(storage, landing))
 
     @property
     def location(self) -> str:
         """The lake's location, for people."""
         return self.storage.location
+
+    @property
+    def raw(self) -> RawFiles:
+        """The raw files."""
+        return self.elsewhere or self.storage
+
+
+def _elsewhere(storage: Storage, landing: Mapping[str, Sequence[str]]) -> LandingElsewhere | None:
+    return LandingElsewhere.of(storage, landing) if landing else None
 
 
 def default_catalog(location: str) -> CatalogAddress:

@@ -89,6 +89,10 @@ def resources(lake: Lake, spark: SparkResource, policy: Policy = DEFAULT, **thre
     """Return the resources of the definitions, for a lake and a policy of the test's."""
     resource = LakeResource(
         location=lake.location,
+        landing={
+            folder: [place.location for place in places]
+            for folder, places in (lake.elsewhere.places if lake.elsewhere else ())
+        },
         namespace=lake.namespace,
         catalog=lake.catalog.uri,
         consent_record=policy.consent_record,
