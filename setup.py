@@ -76,6 +76,8 @@ setup(
             # Read the CloudFormation stack and its policies as AWS would.
             "cfn-lint>=1.30,<2",
             "parliament>=1.6,<2",
+            # Reads what CI runs.
+            "pyyaml>=6,<7",
             "ruff>=0.14,<0.18",
             "mypy>=1.18,<3",
             "types-psutil>=7,<8",
