@@ -1,5 +1,6 @@
-"""The linter and the type checker, in strict mode, find nothing; CI and the hooks run what setup.py declares."""
+"""The linter and the type checker, in strict mode, find nothing; CI, the hooks and the lock keep to setup.py."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -8,7 +9,9 @@ from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
 PROJECT = Path(__file__).parents[1]
 _SETUP = (PROJECT / "setup.py").read_text("utf-8")
@@ -53,3 +56,18 @@ def test_the_hooks_run_a_version_of_ruff_that_setup_allows() -> None:
     assert hooks == {"ruff-check", "ruff-format", "mypy", "detect-secrets", "typos"}
     (allowed,) = re.findall(r'"ruff(.*)"', _SETUP)
     assert repos["https://github.com/astral-sh/ruff-pre-commit"]["rev"].removeprefix("v") in SpecifierSet(allowed)
+
+
+def test_the_lock_pins_what_setup_asks_for_and_names_no_registry() -> None:
+    lock = (PROJECT / "requirements.lock").read_text("utf-8")
+    assert "://" not in lock
+    pins: dict[str, list[str]] = {}
+    for name, pinned in re.findall(r"^([a-z0-9._-]+)(?:\[[a-z,-]+\])?==([^\s;]+)", lock, re.MULTILINE):
+        pins.setdefault(name, []).append(pinned)
+    texts = [node.value for node in ast.walk(ast.parse(_SETUP)) if isinstance(node, ast.Constant)]
+    asked = [Requirement(text) for text in texts if isinstance(text, str) and re.match(r"[a-z0-9-]+(\[.*\])?>=", text)]
+    assert len(asked) > 30
+    for one in asked:
+        found = pins.get(canonicalize_name(one.name), [])
+        assert found, f"{one} is not in requirements.lock: write it again, by the command in its first lines"
+        assert all(version in one.specifier for version in found), f"{one}: {found}"
