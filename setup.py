@@ -41,8 +41,8 @@ setup(
         "pandas>=2.2,<4",
         # The second engine, which counts broken rules and recomputes the tables.
         "duckdb>=1.5,<3",
-        # Draws the pictures of the ML table.
-        "matplotlib>=3.9,<4",
+        # Draws the pictures of the ML table; from this release on without deprecated calls of pyparsing.
+        "matplotlib>=3.10.7,<4",
         # Tells whether a run has a process still.
         "psutil>=5.9,<8",
         # Reads the settings from the environment, checks them, and knows what each means.
@@ -76,6 +76,10 @@ setup(
             # Read the CloudFormation stack and its policies as AWS would.
             "cfn-lint>=1.30,<2",
             "parliament>=1.6,<2",
+            # parliament imports its pkg_resources, which Python 3.12 brings no more, nor setuptools 82.
+            "setuptools>=77,<82",
+            # Reads what CI runs.
+            "pyyaml>=6,<7",
             "ruff>=0.14,<0.18",
             "mypy>=1.18,<3",
             "types-psutil>=7,<8",

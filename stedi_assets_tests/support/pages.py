@@ -1,4 +1,4 @@
-"""The project's pages, for tests: the README, and what it links to below `docs`."""
+"""The project's pages, for tests: the README and those beside it, and what it links to below `docs`."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,12 @@ PROJECT = Path(__file__).parents[2]
 _PAGES = ("own-data", "looking", "new-files", "checks", "privacy", "maintenance", "catalog")
 HOW_TO = ("README.md", *(f"docs/{name}.md" for name in _PAGES))
 ON_S3 = "docs/s3.md"
-ALL = ("README.md", *sorted(path.relative_to(PROJECT).as_posix() for path in (PROJECT / "docs").rglob("*.md")))
+_BESIDE = ("CHANGELOG.md", "CONTRIBUTING.md")
+ALL = (
+    "README.md",
+    *_BESIDE,
+    *sorted(path.relative_to(PROJECT).as_posix() for path in (PROJECT / "docs").rglob("*.md")),
+)
 
 
 def page(name: str) -> str:
