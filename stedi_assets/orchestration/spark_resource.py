@@ -1,5 +1,7 @@
 """The Spark resource: dagster-pyspark's, with this project's session."""
 
+from itertools import chain
+
 import dagster as dg
 from dagster._core.storage.tags import GRPC_INFO_TAG
 from dagster_pyspark import LazyPySparkResource
@@ -60,6 +62,7 @@ class SparkResource(LazyPySparkResource):
 
     @property
     def _may_be_warm(self) -> bool:
-        """Whether a server may do the work: on this machine, of a local lake, with its log off, which has no reader."""
-        is_local = self.master.startswith("local") and not is_on_s3(self.lake)
+        """Whether a server may do the work: on this machine, without keys to S3, and with its log off."""
+        places = [self.lake, *chain.from_iterable(read_settings().landing.values())]
+        is_local = self.master.startswith("local") and not any(map(is_on_s3, places))
         return self._is_launched and self.warm_minutes > 0 and is_local and self.log_level == "off"

@@ -84,6 +84,7 @@ def _mark_used(*archives: Path) -> None:
 def _drop_unused(folder: Path) -> None:
     """Remove archives that no run has used for long, such as those of virtual environments that are gone."""
     oldest = time.time() - _DAYS_KEPT * 24 * 3600
-    for archive in folder.glob("*.jsa"):
+    # Drafts, too, of processes that were killed.
+    for archive in folder.glob("*.jsa*"):
         if archive.stat().st_mtime < oldest:
             archive.unlink(missing_ok=True)

@@ -1,0 +1,56 @@
+"""Which runs share a warm Spark: those that are launched, where lake and Spark are on this machine."""
+
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster._core.storage.tags import GRPC_INFO_TAG
+
+from stedi_assets.orchestration import spark_resource
+from stedi_assets.orchestration.spark_resource import SparkResource
+
+LAUNCHED = {GRPC_INFO_TAG: "{}"}
+FIELDS: dict[str, Any] = {"lake": "lake", "warm_minutes": 15}
+
+
+@pytest.mark.parametrize(
+    ("tags", "fields", "settings", "is_warm"),
+    [
+        (LAUNCHED, {}, {}, True),
+        # As a command executes it.
+        ({}, {}, {}, False),
+        (LAUNCHED, {"warm_minutes": 0}, {}, False),
+        (LAUNCHED, {"master": "local[2]"}, {}, True),
+        (LAUNCHED, {"master": "spark://master:7077"}, {}, False),
+        (LAUNCHED, {"lake": "s3://bucket/lake"}, {}, False),
+        # Its own log is for whoever reads the run's output.
+        (LAUNCHED, {"log_level": "warn"}, {}, False),
+        (LAUNCHED, {}, {"STEDI_SPARK_REMOTE": "sc://127.0.0.1"}, False),
+        (LAUNCHED, {}, {"STEDI_CUSTOMER_LANDING": "/srv/in"}, True),
+        # The server has no identity at AWS.
+        (LAUNCHED, {}, {"STEDI_CUSTOMER_LANDING": "/srv/in,s3://bucket/in"}, False),
+    ],
+)
+def test_launched_runs_on_this_machine_share_a_spark(
+    tags: dict[str, str],
+    fields: dict[str, Any],
+    settings: dict[str, str],
+    is_warm: bool,  # noqa: FBT001  (a parameter of the table above)
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(spark_resource, "warm_session", lambda *_: "warm")
+    monkeypatch.setattr(spark_resource, "spark_session", lambda *_, **__: "its own")
+    found: list[object] = []
+
+    @dg.op
+    def ask(spark: SparkResource) -> None:
+        found.append(spark.spark_session)
+
+    @dg.job(resource_defs={"spark": SparkResource(**{**FIELDS, **fields})}, tags=tags)
+    def asking() -> None:
+        ask()
+
+    assert asking.execute_in_process().success
+    assert found == ["warm" if is_warm else "its own"]
