@@ -59,6 +59,8 @@ setup(
             "pytest>=8.4,<10",
             # Runs the files of the suite in two processes.
             "pytest-xdist>=3.8,<4",
+            # Dagster's newer command line, which the project is set up for as well.
+            "dagster-dg-cli>=1.13.27,<1.14",
             # As the extra `postgresql`.
             "psycopg[binary]>=3.2,<4",
             # Drives the browser that the machine has.

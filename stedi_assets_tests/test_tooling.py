@@ -1,6 +1,8 @@
 """The linter and the type checker, in strict mode, find nothing; CI, the hooks and the lock keep to setup.py."""
 
 import ast
+import json
+import os
 import re
 import subprocess
 import sys
@@ -12,6 +14,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
+
+from stedi_assets.contracts import TABLES
 
 PROJECT = Path(__file__).parents[1]
 _SETUP = (PROJECT / "setup.py").read_text("utf-8")
@@ -71,3 +75,10 @@ def test_the_lock_pins_what_setup_asks_for_and_names_no_registry() -> None:
         found = pins.get(canonicalize_name(one.name), [])
         assert found, f"{one} is not in requirements.lock: write it again, by the command in its first lines"
         assert all(version in one.specifier for version in found), f"{one}: {found}"
+
+
+def test_dagsters_newer_command_line_finds_the_definitions(tmp_path: Path) -> None:
+    command = [str(Path(sys.executable).parent / "dg"), "list", "defs", "--json"]
+    environment = {**os.environ, "STEDI_LAKE": str(tmp_path)}
+    said = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=True)
+    assert {asset["asset_key"] for asset in json.loads(said.stdout)["assets"]} >= {*TABLES}
