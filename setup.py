@@ -85,6 +85,7 @@ setup(
             "ruff>=0.14,<0.18",
             "mypy>=1.18,<3",
             "types-psutil>=7,<8",
+            "types-grpcio>=1,<2",
         ],
     },
 )

@@ -83,7 +83,7 @@ def test_ci_runs_the_test_command_word_for_word() -> None:
 
 def test_every_command_of_the_readme_runs(tmp_path: Path) -> None:
     """In the order of the page, in a folder of their own; what installs has run, or this test would not."""
-    assert run("".join(map(page, HOW_TO)), tmp_path, own_environment()) == 12
+    assert run("".join(map(page, HOW_TO)), tmp_path, own_environment()) == 13
     assert current(local_lake(tmp_path / "mylake"), TABLES["machine_learning_curated"]).rows
 
 

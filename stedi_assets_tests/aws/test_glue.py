@@ -216,6 +216,7 @@ raise SystemExit(1)
 """
 
 
+@pytest.mark.matrix
 def test_of_a_job_that_dies_later_no_line_arrives_that_could_quote_a_record(on_glue: OnGlue) -> None:
     on_glue.jobs.command = [sys.executable, "-c", BEGINS]
     said = why(on_glue.run())
@@ -244,7 +245,10 @@ def test_of_an_error_of_which_nobody_knows_what_it_quotes_only_the_step_is_told(
 SLEEPS = [sys.executable, "-c", "import time; time.sleep(600)"]
 
 
-@pytest.mark.parametrize(("how", "state"), [({"expires": True}, "EXPIRED"), ({"seconds": 0.1}, "TIMEOUT")])
+@pytest.mark.parametrize(
+    ("how", "state"),
+    [({"expires": True}, "EXPIRED"), pytest.param({"seconds": 0.1}, "TIMEOUT", marks=pytest.mark.matrix)],
+)
 def test_a_job_that_expires_or_times_out_ends(on_glue: OnGlue, how: dict[str, Any], state: str) -> None:
     on_glue.jobs.command = SLEEPS
     for name, value in how.items():

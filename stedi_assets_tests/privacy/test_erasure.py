@@ -24,7 +24,7 @@ from stedi_assets.privacy.erasure import Receipt
 from stedi_assets.privacy.known_keys import suppression_check
 from stedi_assets.privacy.suppression import change_suppressed, person_hash, read_suppressed
 from stedi_assets.storage.errors import LakeError
-from stedi_assets.storage.lake import Lake
+from stedi_assets.storage.lake import CHECKS, Lake
 from stedi_assets.tables.catalog import forget
 from stedi_assets.tables.file_reports import read_file_reports
 from stedi_assets.tables.snapshots import current
@@ -122,9 +122,9 @@ def erase(lake: Lake, spark: SparkResource, person: str, home: Path, **config: b
 
 
 def content_of(lake: Lake) -> dict[str, bytes]:
-    """Return every file of a lake, but for that in which SQLite's readers say that they are there."""
+    """Return every file of a lake, except check results, and the file that SQLite's readers use."""
     files = (path for path in root_of(lake).rglob("*") if path.is_file() and not path.name.endswith("-shm"))
-    return {str(path): path.read_bytes() for path in files}
+    return {str(path): path.read_bytes() for path in files if path.parent.name != CHECKS}
 
 
 def people_on_the_list(lake: Lake) -> set[str]:

@@ -526,6 +526,7 @@ print(spark.table("lake.tests.numbers").count())
 """
 
 
+@pytest.mark.matrix
 def test_spark_writes_an_iceberg_table_with_its_catalog_in_sqlite(tmp_path: Path) -> None:
     """With the jars as they were fetched, from wherever this machine has them."""
     command = [sys.executable, "-c", _ICEBERG_TABLE, read_settings().maven, str(tmp_path)]

@@ -170,6 +170,7 @@ def test_a_server_ends_with_a_run_that_is_killed_for_its_queries_may_go_on(lake:
     assert has_ended(last)
 
 
+@pytest.mark.matrix
 def test_a_server_is_replaced_when_settings_change_or_it_has_served_many_runs(lake: Path) -> None:
     with run_of(lake) as run:
         assert run.server
@@ -198,8 +199,8 @@ def test_a_retired_server_ends_with_the_run_that_uses_it(lake: Path) -> None:
 
 
 def test_a_server_ends_when_it_has_been_idle(lake: Path) -> None:
-    with run_of(lake, minutes=0.05) as run:
-        time.sleep(6)
+    with run_of(lake, minutes=0.02) as run:
+        time.sleep(3)
         assert is_locked(folder(lake) / warm.RUNNING)
     until(lambda: not is_locked(folder(lake) / warm.RUNNING))
     assert run.server
