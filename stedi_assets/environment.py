@@ -18,7 +18,7 @@ from stedi_assets.settings import SettingsError
 
 # Beside this file, for people who run Dagster without this command.
 _DAGSTER_YAML = Path(__file__).with_name("dagster.yaml")
-# The user is told if these are overruled.
+# The user is told if these are overridden.
 _OURS = ("STEDI_", "DAGSTER_", "AWS_")
 
 
@@ -36,12 +36,12 @@ def read_env_file(folder: Path) -> None:
         msg = f"{file} is not UTF-8. Save it as UTF-8."
         raise SettingsError(msg) from None
     except ValueError:
-        msg = f"{file} has a NUL in a value, or a = in a name. Take it out, and save the file as UTF-8."
+        msg = f"{file} has a NUL in a value, or a = in a name. Remove it, and save the file as UTF-8."
         raise SettingsError(msg) from None
     if told := [name for name in overruled if name.startswith(_OURS)]:
         print(
-            f"{file} overrules the environment, here as in Dagster, and says something else of {', '.join(told)}. To "
-            "use what the environment says, take the line out of the file.",
+            f"{file} overrides the environment, as in Dagster, and has another value of {', '.join(told)}. To use the "
+            "environment's, remove the line from the file.",
             file=sys.stderr,
         )
 
@@ -61,7 +61,7 @@ def prepare_dagster(folder: Path) -> None:
         if not (named.is_absolute() and named.is_dir()):
             msg = (
                 f"DAGSTER_HOME={named} is not possible. Use the absolute path of a folder that exists, or unset it, "
-                "in .env too: then .dagster is made here."
+                "in .env too: then .dagster is created here."
             )
             raise SettingsError(msg)
         return
@@ -86,12 +86,12 @@ def _add_dagster_home(file: Path, home: str) -> None:
             with file.open("ab") as opened:
                 opened.write(added)
             return
-        reason = "the line would not be read as meant. A quote in the file may be left open"
+        reason = "the line would not be read as meant. A quote in the file may be unclosed"
     except UnicodeEncodeError:
         reason = "its path is not UTF-8"
     except OSError as error:
         reason = str(error.strerror)
-    msg = f"DAGSTER_HOME={home} could not be added to {file}: {reason}. Mend that, or set DAGSTER_HOME yourself."
+    msg = f"DAGSTER_HOME={home} could not be added to {file}: {reason}. Fix that, or set DAGSTER_HOME yourself."
     raise SettingsError(msg)
 
 

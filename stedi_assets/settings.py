@@ -90,7 +90,7 @@ def _landing(text: str) -> str:
     if not locations or not all(map(is_landing, locations)):
         raise ValueError("Use a folder or s3://bucket/prefix, or several of them, separated by commas.")
     if any(second.startswith(first) for first, second in pairwise(names)):
-        raise ValueError("Two of these places are the same, or one lies in the other. Name each once.")
+        raise ValueError("Two of these locations are the same, or one is inside the other. Name each once.")
     return text
 
 
@@ -207,10 +207,10 @@ class Settings(BaseSettings):
         "`https://` address of an Iceberg REST catalog",
         json_schema_extra={"without": "`sqlite`, a file in the lake; on S3 `glue`"},
     )
-    catalog_user: str | None = _optional("none", "who connects to PostgreSQL; of a REST catalog the client's id")
+    catalog_user: str | None = _optional("none", "the user for PostgreSQL; for a REST catalog, the client's id")
     catalog_password: str | None = _optional(
         "none",
-        "the password of PostgreSQL; of a REST catalog the client's secret, or without a user a token",
+        "the password for PostgreSQL; for a REST catalog, the client's secret, or a token if there is no user",
         secret=True,
     )
     catalog_warehouse: str | None = _optional("the server's own", "what a REST catalog calls the lake")
@@ -218,7 +218,7 @@ class Settings(BaseSettings):
         default=NAMESPACE,
         validation_alias=AliasChoices(f"{_PREFIX}NAMESPACE", f"{_PREFIX}GLUE_DATABASE"),
         description="the Iceberg namespace of the tables; with a lake on S3, the AWS Glue database "
-        "(`STEDI_GLUE_DATABASE` says the same)",
+        "(also set by `STEDI_GLUE_DATABASE`)",
     )
     consent_record: ConsentRecord = Field(
         default=ConsentRecord.LATEST, description="`latest`; `any`: the latest consenting record, whatever came after"
@@ -228,48 +228,48 @@ class Settings(BaseSettings):
     )
     match_on: MatchOn = Field(
         default=MatchOn.CUSTOMER_AND_TIMESTAMP,
-        description="`customer_and_timestamp`; `timestamp`: on the instant alone, mixes people",
+        description="`customer_and_timestamp`; `timestamp`: by the instant alone, which mixes people",
     )
     published_time: PublishedTime = Field(
         default=PublishedTime.MILLISECOND,
-        description="`millisecond`, `second`, `minute`, `hour`, `day`: how close the ML table's instants are",
+        description="`millisecond`, `second`, `minute`, `hour`, `day`: how exact the ML table's instants are",
     )
     purpose: Purpose = Field(
         default=Purpose.PRODUCTION,
-        description="`production`; `comparison`: needed for `any` and `timestamp`; a lake keeps its first",
+        description="`production`; `comparison`: needed for `any` and `timestamp`; a lake keeps the first that it gets",
     )
     pseudonym_key: str | None = _optional(
-        "made once in `$XDG_CONFIG_HOME/stedi/pseudonym.key`", "a secret of at least 32 bytes", secret=True
+        "created once in `$XDG_CONFIG_HOME/stedi/pseudonym.key`", "a secret of at least 32 bytes", secret=True
     )
     suppression_key: str | None = _optional(
-        "made once in `$XDG_CONFIG_HOME/stedi/suppression.key`",
+        "created once in `$XDG_CONFIG_HOME/stedi/suppression.key`",
         "a secret of at least 32 bytes that never changes",
         secret=True,
     )
     compute: Compute = Field(
         default=Compute.LOCAL,
-        description="`local`: the process of the run itself, with the Spark of `STEDI_SPARK_MASTER`; `glue`: a job of "
-        "AWS Glue",
+        description="`local`: the process of the run itself, with the Spark of `STEDI_SPARK_MASTER`; `glue`: an AWS "
+        "Glue job",
     )
     glue_job: str = Field(default="stedi-lakehouse", description="the name of that job")
     athena_workgroup: str | None = _optional(
         "none: Athena checks nothing",
-        "the Amazon Athena workgroup in which every table is recomputed and compared, too",
+        "the Amazon Athena workgroup in which every table is also recomputed and compared",
     )
     spark_master: str = Field(default=_LOCAL_MASTER, description="any Spark master")
     spark_remote: _Remote | None = _optional(
         "none: `STEDI_SPARK_MASTER`",
-        "the address of a Spark Connect server, `sc://host:port`, which does the work; a token may stand in it",
+        "the address of a Spark Connect server, `sc://host:port`, which does the work; it may contain a token",
         secret=True,
     )
     spark_keep_warm: Answer = Field(
         default=Answer.YES,
-        description="`yes`, `no`: whether runs that are launched, from the UI or by a sensor, share a Spark that stays "
-        "for the next one, where lake and Spark are on this machine",
+        description="`yes`, `no`: whether runs launched from the UI or by a sensor share a Spark that stays up for the "
+        "next one, if lake and Spark are on this machine",
     )
-    spark_idle_minutes: _FromOne = Field(default=15, description="how long that Spark stays without a run")
+    spark_idle_minutes: _FromOne = Field(default=15, description="how long that Spark stays up without a run")
     spark_memory: _Memory = Field(
-        default="1g", description="how much memory Spark's Java takes at the most where the run is, such as `4g`"
+        default="1g", description="the most memory that Spark's Java takes on the machine of the run, such as `4g`"
     )
     spark_log: SparkLog = Field(
         default=SparkLog.OFF,
@@ -278,22 +278,22 @@ class Settings(BaseSettings):
     maven: _Repository = Field(
         default=MAVEN_CENTRAL,
         repr=False,
-        description="the Maven repository that Spark's jars are fetched from, such as a mirror; a user and a password "
-        "may stand in it",
+        description="the Maven repository that Spark's jars are fetched from, such as a mirror; it may contain a "
+        "user and a password",
     )
     most_gigabytes_per_run: _FromOne = Field(
         default=20,
-        description="how much of a backlog of readings one run takes, as the files lie; the sensor requests the next "
-        "run for the rest",
+        description="how much of a backlog of readings one run takes, by the files' size as stored; the sensor "
+        "requests the next run for the rest",
     )
-    keep_snapshots: _FromOne = Field(default=2, description="how many snapshots of a table stay")
-    keep_for_readers_minutes: _FromNone = Field(default=60, description="how long a replaced snapshot stays at least")
+    keep_snapshots: _FromOne = Field(default=2, description="how many snapshots of a table are kept")
+    keep_for_readers_minutes: _FromNone = Field(default=60, description="how long a replaced snapshot is kept at least")
     warn_quarantine_rate: _Share = Field(
-        default=_DEFAULTS.quarantine_rate, description="the share of records in quarantine from which on a check warns"
+        default=_DEFAULTS.quarantine_rate, description="the share of quarantined records at which a check warns"
     )
     warn_unattributed_share: _Share = Field(
         default=_DEFAULTS.unattributed_share,
-        description="the share of device readings that are nobody's from which on a check warns",
+        description="the share of device readings that belong to nobody at which a check warns",
     )
     warn_people_leaving_unread: _Share = Field(
         default=_DEFAULTS.people_leaving_unread,
@@ -301,24 +301,22 @@ class Settings(BaseSettings):
         "a check fails",
     )
     warn_row_count_change: _Share = Field(
-        default=_DEFAULTS.row_count_change, description="by which share a row count may differ from the last one"
+        default=_DEFAULTS.row_count_change, description="by what share a row count may differ from the last one"
     )
     sensor_seconds: _FromOne = Field(
-        default=30, description="how often new landing files are looked for; Dagster does so every 5 s at the most"
+        default=30, description="how often the sensor looks for new landing files; Dagster allows every 5 s at most"
     )
     settled_seconds: _FromNone = Field(
-        default=10, description="how long a local file must not have changed before it is taken"
+        default=10, description="how long a local file must be unchanged before it is read"
     )
-    sensor_attempts: _FromOne = Field(default=5, description="how often the same files are tried, but for customers'")
+    sensor_attempts: _FromOne = Field(default=5, description="how often the same files are tried, except customers'")
     sensor_pause_seconds: _FromNone = Field(
         default=60, description="the pause before the second attempt; doubled before each further one"
     )
     arrivals_queue: _Queue | None = _optional(
-        "none: every look lists the folders", "the URL of the Amazon SQS queue that S3 tells of new objects"
+        "none: every look lists the folders", "the URL of the Amazon SQS queue that S3 notifies of new objects"
     )
-    alerts_sns_topic: _Topic | None = _optional(
-        "none: the log", "the ARN of the Amazon SNS topic by which people are told"
-    )
+    alerts_sns_topic: _Topic | None = _optional("none: the log", "the ARN of the Amazon SNS topic that alerts go to")
     dagster_url: _Url = Field(
         default="http://localhost:3000", description="where people open Dagster in a browser; messages link to it"
     )
@@ -391,8 +389,8 @@ class Settings(BaseSettings):
         others = self._other_machines
         if others and not is_on_s3(self.lake) and self.lake_is_shared is Answer.NO:
             yield (
-                f"{others} has other machines write, and STEDI_LAKE={self.lake} is a "
-                "folder of this one. Use a lake on S3; or, where every machine has that folder, set "
+                f"{others} makes other machines write, and STEDI_LAKE={self.lake} is a "
+                "folder on this one. Use a lake on S3; or, if every machine has that folder, set "
                 "STEDI_LAKE_IS_SHARED=yes, and STEDI_CATALOG to one in PostgreSQL or behind a REST server."
             )
         if self.spark_remote and self.compute is Compute.GLUE:
@@ -423,8 +421,8 @@ class Settings(BaseSettings):
         others = "STEDI_COMPUTE=glue" if self.compute is Compute.GLUE else self._other_machines
         if here and others and self.lake_is_shared is Answer.NO:
             yield (
-                f"{others} has other machines read raw files, and {here[0]} is a folder of this one. Put the files on "
-                "S3, or, where every machine has that folder, set STEDI_LAKE_IS_SHARED=yes."
+                f"{others} makes other machines read raw files, and {here[0]} is a folder on this one. Put the files "
+                "on S3, or, if every machine has that folder, set STEDI_LAKE_IS_SHARED=yes."
             )
 
     def _catalog_problems(self) -> Iterator[str]:
@@ -434,8 +432,8 @@ class Settings(BaseSettings):
             yield f"STEDI_CATALOG=sqlite is a file, and STEDI_LAKE={self.lake} is on S3. Leave it out, or set {others}."
         if kind is CatalogKind.SQLITE and self.lake_is_shared is Answer.YES:
             yield (
-                "STEDI_LAKE_IS_SHARED=yes has several machines write, and the catalog is a SQLite file, which does not "
-                f"bear that. Set {others}."
+                "STEDI_LAKE_IS_SHARED=yes lets several machines write, and the catalog is a SQLite file, which does "
+                f"not support that. Set {others}."
             )
         if kind is CatalogKind.GLUE and not is_on_s3(self.lake):
             yield (
@@ -465,7 +463,7 @@ def variables() -> dict[str, FieldInfo]:
 
 
 def settings_of_a_job() -> dict[str, str]:
-    """Return the variables that are set here, for a job that computes elsewhere. Neither a key nor a password is there.
+    """Return the variables that are set here, for a job that computes elsewhere, without keys and passwords.
 
     A setting that names a secret by its ARN is no secret.
     """
@@ -475,7 +473,7 @@ def settings_of_a_job() -> dict[str, str]:
 
 
 def _refusal(where: tuple[int | str, ...], value: object, context: dict[str, Any]) -> str:
-    """Say in one sentence which variable cannot be used, and in another what is possible."""
+    """Say in one sentence which variable cannot be used, and in another which values are possible."""
     if not where:
         return str(context["error"])
     name = str(where[0])
@@ -522,32 +520,32 @@ Environment variables, or lines of `.env` (see `.env.example`). An unknown value
 |---|---|---|
 {table}
 
-Java: a `JAVA_HOME` or `java` on the PATH of version 17 or 21 is used; otherwise the one that pip installed along.
+Java: a `JAVA_HOME` or `java` on the PATH of version 17 or 21 is used; otherwise the one that pip installed.
 A Java that is started here, for a local master, takes nothing from another Spark or Hadoop: `SPARK_…`, `PYSPARK_…`,
-`HADOOP_…` and `YARN_…` are not read. `JAVA_TOOL_OPTIONS` and its kin are. On a cluster, or in a session that is there
-already, all stays as it is set.
+`HADOOP_…` and `YARN_…` are not read. `JAVA_TOOL_OPTIONS` and the like are. On a cluster, or in a session that exists
+already, everything stays as it is set.
 
 ## One environment
 
 Every command of `stedi`, and `dagster dev`, `dagster job execute`, `dagster asset materialize` and the like, read the
-`.env` of the folder where they are started, and no other. **It overrules the environment**: so Dagster does it, and
-`stedi` does the same. Where the two disagree about a variable whose name begins with `STEDI_`, `DAGSTER_` or `AWS_`,
-`stedi` says which value is used. To use the environment's, take the line out of the file; or write
-`STEDI_LAKE=${{STEDI_LAKE:-./lake}}`, which is the environment's value where it has one, else `./lake`.
+`.env` of the folder where they are started, and no other. **It overrides the environment**, as in Dagster. If the two
+disagree about a variable whose name begins with `STEDI_`, `DAGSTER_` or `AWS_`, `stedi` says which value is used. To
+use the environment's, remove the line from the file; or write `STEDI_LAKE=${{STEDI_LAKE:-./lake}}`, which is the
+environment's value if it has one, else `./lake`.
 
 The file is UTF-8, and read by python-dotenv: `export NAME=value`, values in single or double quotes, ` # comments` and
 `${{NAME}}`, also in quotes. A line that cannot be read is named by its number, and left out.
 
-`DAGSTER_HOME` is where Dagster keeps its runs: the absolute path of a folder that exists. Where it is not set,
-`stedi start` makes `.dagster` and adds the line to `.env`. `dagster asset list` alone reads no `.env`.
+`DAGSTER_HOME` is where Dagster keeps its runs: the absolute path of a folder that exists. If it is not set,
+`stedi start` creates `.dagster` and adds the line to `.env`. Only `dagster asset list` reads no `.env`.
 
 `.venv/bin/python -m stedi_assets.settings` writes this page and `.env.example` from the class `Settings`.
 """
 
 _EXAMPLE = """\
-# Read by every command of `stedi` and of `dagster`; it overrules the environment. Every setting has a default;
+# Read by every command of `stedi` and of `dagster`; it overrides the environment. Every setting has a default;
 # docs/settings.md says what each means.
-# The absolute path of a folder that exists. Where it is not set, `stedi start` makes one and adds a line here.
+# The absolute path of a folder that exists. If it is not set, `stedi start` creates one and adds a line here.
 # DAGSTER_HOME=
 {variables}
 """

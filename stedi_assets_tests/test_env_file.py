@@ -123,8 +123,8 @@ def test_a_command_reads_it_and_says_once_what_it_overrules_without_a_value(tmp_
     expected = person_hash("ada@example.com", b"the suppression key # of x tests")
     assert expected in done.stdout, done.stderr
     assert done.stderr == (
-        f"{tmp_path}/.env overrules the environment, here as in Dagster, and says something else of "
-        "STEDI_SUPPRESSION_KEY, AWS_PROFILE. To use what the environment says, take the line out of the file.\n"
+        f"{tmp_path}/.env overrides the environment, as in Dagster, and has another value of "
+        "STEDI_SUPPRESSION_KEY, AWS_PROFILE. To use the environment's, remove the line from the file.\n"
     )
 
 
@@ -231,8 +231,8 @@ def test_a_home_of_any_name_is_read_back_by_dagster(name: str, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("a blank", b"X='\n", "would not be read as meant. A quote in the file may be left open."),
-        ("it's", b"X='", "would not be read as meant. A quote in the file may be left open."),
+        ("a blank", b"X='\n", "would not be read as meant. A quote in the file may be unclosed."),
+        ("it's", b"X='", "would not be read as meant. A quote in the file may be unclosed."),
         ("carriage\rreturn", b"X=1\n", "would not be read as meant"),
         ("no \udcff text", b"X=1\n", "its path is not UTF-8"),
     ],
@@ -259,7 +259,7 @@ def test_a_file_that_may_not_be_written_gives_one_message() -> None:
             prepare_dagster(folder)
         assert re.fullmatch(
             r"DAGSTER_HOME=.*/\.dagster could not be added to .*/\.env: Permission denied\. "
-            r"Mend that, or set DAGSTER_HOME yourself\.",
+            r"Fix that, or set DAGSTER_HOME yourself\.",
             str(told.value),
         )
         assert (folder / ".env").read_text() == "X=1\n"

@@ -919,7 +919,7 @@ def test_without_the_right_to_delete_versions_nobody_leaves_unnoticed(
         for failed in (withdrawn, erased):
             said = why(failed)
             assert "older files of it could not be removed: S3 denies DeleteObjectVersion" in said, said
-            assert "Give the run the right to remove them, all versions included" in said
+            assert "Give the run permission to remove them, all versions included" in said
     assert "customer_trusted" in tables_with_ada(place)
     # With the right, the same again is enough.
     assert place.materialise().success

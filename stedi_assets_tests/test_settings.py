@@ -252,10 +252,10 @@ def test_a_warning_that_comes_after_the_failure_is_refused(value: str) -> None:
 
 @pytest.mark.parametrize("master", ["spark://master.internal:7077", "yarn", "k8s://https://cluster.internal"])
 def test_a_folder_of_this_machine_is_refused_on_a_cluster(master: str) -> None:
-    with pytest.raises(SettingsError, match=r"STEDI_LAKE=/data is a folder of this one\. Use a lake on S3"):
+    with pytest.raises(SettingsError, match=r"STEDI_LAKE=/data is a folder on this one\. Use a lake on S3"):
         settings_of({"STEDI_SPARK_MASTER": master, "STEDI_LAKE": "/data"})
     shared = {"STEDI_SPARK_MASTER": master, "STEDI_LAKE": "/data", "STEDI_LAKE_IS_SHARED": "yes"}
-    with pytest.raises(SettingsError, match=r"a SQLite file, which does not bear that\. Set STEDI_CATALOG to"):
+    with pytest.raises(SettingsError, match=r"a SQLite file, which does not support that\. Set STEDI_CATALOG to"):
         settings_of(shared)
     assert settings_of({**shared, **_IN_POSTGRESQL}).spark_master == master
     assert settings_of({"STEDI_SPARK_MASTER": master, **_ON_S3}).spark_master == master
@@ -286,7 +286,7 @@ def test_what_is_no_spark_connect_server_is_refused_and_not_shown(value: str) ->
 
 def test_a_spark_connect_server_elsewhere_does_not_write_to_a_folder_here() -> None:
     elsewhere = {"STEDI_SPARK_REMOTE": "sc://spark.internal:15002/;token=secret"}
-    with pytest.raises(SettingsError, match="STEDI_SPARK_REMOTE has other machines write, and STEDI_LAKE") as refused:
+    with pytest.raises(SettingsError, match="STEDI_SPARK_REMOTE makes other machines write, and STEDI_LAKE") as refused:
         settings_of(elsewhere)
     assert "secret" not in str(refused.value)
     assert settings_of({**elsewhere, **_ON_S3}).spark_remote
@@ -471,13 +471,13 @@ def test_raw_files_lie_in_folders_or_prefixes(value: str) -> None:
 
 @pytest.mark.parametrize("value", ["in,in", "/srv/in,/srv/in/more", "s3://bucket/_in,s3://bucket/in", "in,./in"])
 def test_no_raw_file_lies_in_two_places(value: str) -> None:
-    with pytest.raises(SettingsError, match="Two of these places are the same, or one lies in the other"):
+    with pytest.raises(SettingsError, match="Two of these locations are the same, or one is inside the other"):
         settings_of({"STEDI_CUSTOMER_LANDING": value})
 
 
 def test_other_machines_cannot_read_raw_files_of_this_one() -> None:
     beside = {**_ON_S3, "STEDI_SPARK_MASTER": "spark://master:7077"}
-    with pytest.raises(SettingsError, match="has other machines read raw files, and /srv/in is a folder of this one"):
+    with pytest.raises(SettingsError, match="makes other machines read raw files, and /srv/in is a folder on this one"):
         settings_of({**beside, "STEDI_CUSTOMER_LANDING": "/srv/in"})
     assert settings_of({**beside, "STEDI_CUSTOMER_LANDING": "s3://other/in"}).landing
     assert settings_of({**beside, "STEDI_CUSTOMER_LANDING": "/srv/in", "STEDI_LAKE_IS_SHARED": "yes"}).landing

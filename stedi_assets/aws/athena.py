@@ -1,6 +1,6 @@
 """A client of Amazon Athena: runs a query in a workgroup, waits for it, and returns its rows.
 
-An error says which query, and Athena's own kind of it, but never Athena's message: that can quote a value.
+An error names the query and Athena's own category of error, but never Athena's message, which can quote a value.
 """
 
 import time
@@ -23,9 +23,9 @@ _WHOSE = {1: "an error of Athena's own", 2: "an error in the query or the tables
 _NEXT = {
     "AccessDeniedException": "Let Dagster's role call athena:StartQueryExecution, GetQueryExecution, GetQueryResults "
     "and StopQueryExecution on the workgroup, read the tables, and write the workgroup's results.",
-    "InvalidRequestException": "See that STEDI_ATHENA_WORKGROUP names a workgroup of this account and region, that it "
-    "is enabled, and that it says where results go.",
-    "TooManyRequestsException": "Athena is asked too often, or runs as many queries as it may: try again later.",
+    "InvalidRequestException": "Check that STEDI_ATHENA_WORKGROUP names a workgroup of this account and region, that "
+    "it is enabled, and that it says where results go.",
+    "TooManyRequestsException": "Athena gets too many requests, or already runs as many queries as it may: try later.",
 }
 
 
@@ -89,7 +89,7 @@ class Athena:
         if time.monotonic() > until:
             msg = (
                 f"Athena has not answered the query {query} in the workgroup {self.workgroup} for {self.patience:,.0f} "
-                "s, so that it was stopped. See the Athena console for why it takes so long."
+                "s, so it was stopped. See the Athena console for why it takes so long."
             )
             raise AthenaFailed(msg)
 

@@ -1,4 +1,4 @@
-"""Whether Amazon Athena finds in a published table what it makes itself of the tables that this one is made from."""
+"""Whether Amazon Athena finds in a published table what it computes itself from the inputs of that table."""
 
 from dataclasses import dataclass
 

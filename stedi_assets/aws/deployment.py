@@ -1,4 +1,4 @@
-"""Deploys what a lake on AWS needs, and takes it away: one stack, and in its bucket the wheel and the job's script."""
+"""Deploys what a lake on AWS needs, and removes it: one stack, and in its bucket the wheel and the job's script."""
 
 import hashlib
 import os
@@ -36,7 +36,7 @@ def deploy(stack: Stack, given: Mapping[str, str], confirm: Callable[[], bool]) 
         found = stack.find()
         bucket = {**parameters_of(found), **given}.get("Bucket")
         if bucket is None:
-            msg = f"There is no stack {stack.name} yet. Name the bucket that it is to make with --bucket."
+            msg = f"There is no stack {stack.name} yet. Name the bucket to create with --bucket."
             raise DeploymentFailed(msg)
         _require_same_places(stack, parameters_of(found), given)
         artifacts = _artifacts(Path(folder))
@@ -58,27 +58,27 @@ def deploy(stack: Stack, given: Mapping[str, str], confirm: Callable[[], bool]) 
 
 
 def destroy(stack: Stack, delete_data: str | None) -> None:
-    """Take away a stack, with its bucket, database and keys.
+    """Remove a stack, with its bucket, database and keys.
 
     `delete_data` is the name of the bucket, if what lies in it may go. Raises `DeploymentFailed`.
     """
-    with as_failure(f"take away the stack {stack.name}"):
+    with as_failure(f"remove the stack {stack.name}"):
         found = stack.require()
         parameters = parameters_of(found)
         bucket = parameters["Bucket"]
         if delete_data != bucket and any(not key.startswith(_DEPLOYED) for key, _ in _versions(bucket)):
             named = f"{delete_data} is not its name. " if delete_data else ""
             msg = (
-                f"The bucket {bucket} of the stack {stack.name} holds data. {named}Nothing was taken away. To delete "
-                f"all of it for good, say so by the bucket's name: --delete-data {bucket}."
+                f"The bucket {bucket} of the stack {stack.name} holds data. {named}Nothing was removed. To delete "
+                f"all of it for good, confirm with the bucket's name: --delete-data {bucket}."
             )
             raise DeploymentFailed(msg)
         values = [output["OutputValue"] for output in found["Outputs"]]
-        # First, so that whoever may not delete objects has a stack still, and can do this again.
+        # First, so that someone who may not delete objects still has the stack, and can do this again.
         deleted = _empty(bucket)
         stack.delete()
-        # The rest a stack leaves when it is deleted, so that nobody loses data by a click in the console. A run that
-        # was under way may have written again.
+        # A stack that is deleted leaves the rest, so that nobody loses data by a click in the console. A run that was
+        # under way may have written again.
         deleted += _empty(bucket)
         stack.say(f"{bucket}: {deleted:,} versions of objects are deleted")
         with _unless_gone():
@@ -88,7 +88,7 @@ def destroy(stack: Stack, delete_data: str | None) -> None:
         for secret in (value for value in values if ":secretsmanager:" in value):
             client = boto3.client("secretsmanager")
             client.delete_secret(SecretId=secret, RecoveryWindowInDays=_DAYS_TO_RECOVER)
-            stack.say(f"{secret}: is deleted in {_DAYS_TO_RECOVER} days, and can be restored until then")
+            stack.say(f"{secret}: will be deleted in {_DAYS_TO_RECOVER} days, and can be restored until then")
 
 
 def _require_same_places(stack: Stack, before: Mapping[str, str], given: Mapping[str, str]) -> None:
@@ -104,7 +104,7 @@ def _require_same_places(stack: Stack, before: Mapping[str, str], given: Mapping
 
 @contextmanager
 def _unless_gone() -> Iterator[None]:
-    """Take no notice if what is to be deleted is gone already."""
+    """Ignore it if what is to be deleted is gone already."""
     try:
         yield
     except ClientError as error:

@@ -1,4 +1,4 @@
-"""The script of the AWS Glue job: makes tables and runs checks as a run of Dagster's asks for it.
+"""The script of the AWS Glue job: makes tables and runs checks as a run of Dagster asks for it.
 
 Glue starts it with `spark-submit`. In its own process it runs the assets and checks that a local run has, and sends
 what happens to the other Dagster while it happens, by Dagster Pipes through S3.
@@ -34,7 +34,7 @@ _KINDS = {
 
 
 def main() -> None:
-    """Do what the run asks for. Ends with 1 if that failed, which has been told by then."""
+    """Do what the run asks for. Exits with 1 if that failed, which has been reported by then."""
     s3 = boto3.client("s3")
     with open_dagster_pipes(
         context_loader=PipesS3ContextLoader(client=s3),
@@ -67,7 +67,7 @@ def _run(pipes: PipesContext) -> bool:
 
 
 def _tell(pipes: PipesContext, entry: dg.EventLogEntry) -> None:
-    """Tell the other Dagster of an event that it would have seen itself."""
+    """Report an event to the other Dagster that it would have seen itself in a local run."""
     event = entry.dagster_event
     if event is None:
         tell = pipes.log.warning if int(entry.level) >= logging.WARNING else pipes.log.info
@@ -91,7 +91,7 @@ def _tell(pipes: PipesContext, entry: dg.EventLogEntry) -> None:
         )
     elif event.is_step_failure:
         failure = event.step_failure_data.user_failure_data
-        # Of an error that is not ours not even the message: it can quote a record.
+        # Of an error that is not ours, not even the message is sent: it can quote a record.
         why = failure.description if failure else f"it stopped with an unknown error. {_LOG}"
         pipes.report_custom_message({"failed": event.step_key, "why": why})
 

@@ -25,17 +25,17 @@ RUN_ARGUMENT = "--dagster_run_id"
 _LOG_LINES = 40
 _NEXT = {
     "ConcurrentRunsExceededException": "Another run of the job is under way: wait until it has ended.",
-    "EntityNotFoundException": "See that STEDI_GLUE_JOB names a job of this account and region.",
+    "EntityNotFoundException": "Check that STEDI_GLUE_JOB names a job of this account and region.",
     "AccessDeniedException": "Let Dagster's role call glue:StartJobRun, GetJobRun, GetJobRuns and BatchStopJobRun.",
 }
 
 
 class GlueRunFailed(Exception):
-    """A run of the Glue job did not do what it was to do. The message says what, where, why and what next."""
+    """A run of the Glue job did not do what it should. The message says what, where, why and what next."""
 
 
 class GlueRuns(PipesGlueClient):
-    """Runs a Glue job for one run of Dagster's. What the two tell each other lies below `prefix` of a bucket."""
+    """Runs a Glue job for one run of Dagster's. Their messages to each other are below `prefix` of a bucket."""
 
     def __init__(self, job: str, bucket: str, prefix: str, seconds: float = 5) -> None:
         """`seconds` is how often Glue and the bucket are asked."""
@@ -72,7 +72,7 @@ class GlueRuns(PipesGlueClient):
                         passed_on, told = len(results), _tell(session.get_custom_messages(), told, custom)
                         time.sleep(self._seconds)
                 except BaseException:
-                    # Whoever terminates the run of Dagster's, or closes this, ends that of Glue.
+                    # Terminating the run in Dagster, or closing this, ends the run in Glue.
                     self._stop(context, [run])
                     raise
             has_begun = session.message_handler.received_opened_message
@@ -106,7 +106,7 @@ class GlueRuns(PipesGlueClient):
             raise GlueRunFailed(msg) from None
 
     def _stop_earlier(self, context: dg.AssetExecutionContext) -> None:
-        """Stop what an earlier try of this run of Dagster's has left running: two would publish the same tables."""
+        """Stop what an earlier try of this Dagster run left running: two would publish the same tables."""
         pages = self._client.get_paginator("get_job_runs").paginate(JobName=self._job)
         with self._as_failure("list the runs of"):
             runs = [run for page in pages for run in page["JobRuns"] if run["JobRunState"] not in _ENDED]

@@ -1,4 +1,4 @@
-"""What of a lake on AWS is there as it should be: bucket, database, keys, job, workgroup, queue and topic."""
+"""Which parts of a lake on AWS are there as they should be: bucket, database, keys, job, workgroup, queue, topic."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -65,16 +65,16 @@ def _asked(part: str, ask: Callable[[], str | None]) -> Inspected:
     except ClientError as error:
         code = error.response["Error"]["Code"]
         if code in _NOT_THERE:
-            return Inspected(part, "is not there: `stedi aws deploy` makes it")
+            return Inspected(part, "does not exist: `stedi aws deploy` creates it")
         if code in _DENIED:
             return Inspected(part, f"cannot be seen: these credentials may not call {error.operation_name}")
         return Inspected(part, f"cannot be seen: {error.operation_name} was refused with {code}")
     except BotoCoreError as error:
-        return Inspected(part, f"cannot be seen: {type(error).__name__}. See your credentials and AWS_DEFAULT_REGION")
+        return Inspected(part, f"cannot be seen: {type(error).__name__}. Check your credentials and AWS_DEFAULT_REGION")
 
 
 def _none_of(ask: Callable[..., object], **asked: str) -> None:
-    """Find no fault with what is there at all."""
+    """Find no fault with anything that exists."""
     ask(**asked)
 
 
@@ -123,4 +123,4 @@ def _workgroup(workgroup: dict[str, Any]) -> str | None:
 def _notifications(answer: dict[str, Any], queue: str) -> str | None:
     name = queue.rsplit("/", 1)[-1]
     told = [each for each in answer.get("QueueConfigurations", ()) if each["QueueArn"].endswith(f":{name}")]
-    return None if told else "do not reach the queue: the bucket does not tell it of new objects"
+    return None if told else "do not reach the queue: the bucket does not notify it of new objects"

@@ -28,7 +28,7 @@ def as_failure(what: str) -> Iterator[None]:
         if isinstance(error, ClientError):
             said = error.response["Error"]
             why = f"{error.operation_name} was refused with {said['Code']}: {said.get('Message', '')}"
-        msg = f"Could not {what}: {why.rstrip('.')}. See your credentials and AWS_DEFAULT_REGION; then do it again."
+        msg = f"Could not {what}: {why.rstrip('.')}. Check your credentials and AWS_DEFAULT_REGION; then try again."
         raise DeploymentFailed(msg) from None
 
 
@@ -59,7 +59,7 @@ class Stack:
         found = self.find()
         if found is None:
             region = boto3.Session().region_name
-            msg = f"There is no stack {self.name} in {region}. See AWS_DEFAULT_REGION, or name another with --stack."
+            msg = f"There is no stack {self.name} in {region}. Check AWS_DEFAULT_REGION, or name another with --stack."
             raise DeploymentFailed(msg)
         return found
 
@@ -124,7 +124,7 @@ class Stack:
         try:
             (found,) = self._client.describe_stacks(StackName=self.name)["Stacks"]
         except ClientError as error:
-            # So AWS says that there is none by this name.
+            # This is how AWS says that there is no stack of this name.
             if error.response["Error"]["Code"] == "ValidationError":
                 return None
             raise
@@ -159,7 +159,7 @@ class Stack:
                     why = why or f"{resource}: {event.get('ResourceStatusReason', 'no reason is given')}"
             found = self._described()
             state = found["StackStatus"] if found else "DELETE_COMPLETE"
-            # Until something happens, the state is that of before: CloudFormation has only taken note of the request.
+            # Until something happens, the state is the old one: CloudFormation has only accepted the request.
             has_ended = found is None or (has_begun and not state.endswith("IN_PROGRESS"))
             if has_ended and state in wanted:
                 return

@@ -7,26 +7,26 @@ from stedi_assets.contracts import SOURCES
 COMMANDS = {
     "start": "Prepare Dagster, make sample data if there are none, and build all tables.",
     "status": "Show each table's rows, age, last check results and snapshot. Spark is not started.",
-    "check": "Hold what is stored against every check, and print the results. Nothing is rebuilt.",
-    "quarantine": "Show which records could not be accepted: of which files, why, and where they stand.",
-    "path": "Print the metadata file of a table, which Iceberg's readers are given.",
-    "hash-person": "Read an e-mail from standard input, and print the run config that erases its person, by a keyed "
-    "hash.",
+    "check": "Run every check on the stored tables, and print the results. Nothing is rebuilt.",
+    "quarantine": "Show which records could not be accepted: in which files, where, and why.",
+    "path": "Print the path of a table's current metadata file, for Iceberg's readers.",
+    "hash-person": "Read an e-mail address from standard input, and print the run config that erases this person, "
+    "by a keyed hash.",
     "repair": "Go back to the newest whole snapshot of each table that is damaged, or that the catalog does not know.",
-    "rotate-key": "Make the pseudonym key in force the lake's, and remove the ML table that was made with the old key.",
-    "upgrade": "Take over a lake whose tables were made before they were Iceberg tables, and remove its old tables.",
+    "rotate-key": "Switch the lake to the current pseudonym key, and remove the ML table made with the old one.",
+    "upgrade": "Upgrade a lake from before its tables were Iceberg tables, and remove the old tables.",
     "relocate": "Update the paths in the tables of a lake that was moved, copied or restored.",
-    "purge": "Remove every snapshot that is not current, at once, and what killed runs left behind.",
-    "fetch-jars": "Fetch the jars that Spark needs, 134 MB, from the Maven repository that STEDI_MAVEN names, once; "
+    "purge": "Remove at once every snapshot that is not current, and what killed runs left behind.",
+    "fetch-jars": "Fetch the jars that Spark needs (134 MB, once) from the Maven repository in STEDI_MAVEN, and "
     "check those that are there.",
     "aws": "Deploy what a lake on AWS needs, remove it, or check it.",
 }
 STACK_PARAMETERS = {
-    "bucket": "the bucket that the stack makes; needed the first time",
+    "bucket": "the bucket to create; required the first time",
     "database": "the Glue database of the tables (stedi)",
     "kms_key": "the ARN of the KMS key that encrypts the lake (S3's own keys)",
-    "principal": "the ARN of who may take the roles (whoever the account lets)",
-    "alerts_to": "an e-mail address for alerts (nobody's)",
+    "principal": "the ARN of who may assume the roles (anyone the account allows)",
+    "alerts_to": "an e-mail address for alerts (none)",
     "workers": "how many G.1X workers a run of the job has (2)",
     "with_crawler": "yes: a crawler on the raw files (no)",
 }
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser, command: str) -> None:
 
 def _start(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--sample-data", action="store_true", help="make sample landing files also in a lake that STEDI_LAKE names"
+        "--sample-data", action="store_true", help="also make sample landing files in a lake that STEDI_LAKE names"
     )
 
 
@@ -56,7 +56,7 @@ def _status(parser: argparse.ArgumentParser) -> None:
 
 def _quarantine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source", choices=[*SOURCES], help="only this source")
-    parser.add_argument("--file", help="the records of this file, each with its place")
+    parser.add_argument("--file", help="the records of this file, each with its position")
     parser.add_argument("--most", type=int, default=_PLACES, help=f"how many records of a source to show ({_PLACES})")
     parser.add_argument("--raw", action="store_true", help="print the records themselves: they can hold personal data")
 
@@ -70,12 +70,12 @@ def _aws(parser: argparse.ArgumentParser) -> None:
     deploy = actions.add_parser("deploy", help="create the stack, or update it; what changes is shown first")
     for name, what in STACK_PARAMETERS.items():
         deploy.add_argument(f"--{name.replace('_', '-')}", help=what)
-    deploy.add_argument("--yes", action="store_true", help="do not ask before anything changes")
+    deploy.add_argument("--yes", action="store_true", help="make the changes without asking")
     destroy = actions.add_parser("destroy", help="remove the stack, with its bucket, database and keys")
-    destroy.add_argument("--delete-data", metavar="BUCKET", help="the bucket's name: its contents may be deleted")
+    destroy.add_argument("--delete-data", metavar="BUCKET", help="the bucket's name, to delete its contents too")
     for each in (deploy, destroy):
         each.add_argument("--stack", default="stedi", help="the stack's name (stedi)")
-    actions.add_parser("check", help="say what exists of all that the settings name, and what is missing")
+    actions.add_parser("check", help="say which of the resources in the settings exist, and which are missing")
 
 
 _ARGUMENTS_OF = {"start": _start, "status": _status, "quarantine": _quarantine, "path": _path, "aws": _aws}

@@ -1,4 +1,4 @@
-"""`stedi aws`: deploy what a lake on AWS needs, take it away, or say what is missing."""
+"""`stedi aws`: deploy what a lake on AWS needs, remove it, or say what is missing."""
 
 import argparse
 import sys
@@ -38,7 +38,7 @@ def _is_confirmed() -> bool:
 
 def _destroy(_: Settings, chosen: argparse.Namespace) -> int:
     destroy(Stack(chosen.stack), chosen.delete_data)
-    print("Taken away.")
+    print("Removed.")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What `stedi start` does once everything is prepared: one run of everything, and a summary for people."""
+"""What `stedi start` does once everything is prepared: one run that builds everything, and a summary."""
 
 import os
 import shlex
@@ -49,7 +49,7 @@ def _outcomes(result: dg.ExecuteInProcessResult) -> dict[str, _TableOutcome]:
 
 
 def _to_see_it() -> str:
-    """Return the command that shows this lake: with the settings of this command that .env does not have."""
+    """Return the command that shows this lake, with the current settings that .env does not have."""
     kept = dotenv_values()
     ours = {n: v for n in variables() if (v := os.environ.get(n)) and kept.get(n) != v and variables()[n].repr}
     return " ".join([*(f"{name}={shlex.quote(value)}" for name, value in ours.items()), ".venv/bin/dagster dev"])

@@ -1,4 +1,4 @@
-"""`stedi check`: every check on what is stored, as the job check_lakehouse makes them, and only its results."""
+"""`stedi check`: run every check on what is stored, as the job check_lakehouse does, and print only the results."""
 
 import argparse
 import sys

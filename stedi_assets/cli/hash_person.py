@@ -12,10 +12,10 @@ from stedi_assets.settings import Settings
 
 
 def run(settings: Settings, _: argparse.Namespace) -> int:
-    """Read an e-mail from standard input, and print the run config that erases its person, by a keyed hash."""
+    """Read an e-mail address from standard input, and print the run config that erases this person, by a keyed hash."""
     lake = lake_of(settings)
     key = require_suppression_key(lake, suppression_key(settings.suppression_key, lake))
-    # Better to report now than at the erasure that the list is gone, or was made with another key.
+    # If the list is gone or was made with another key, report it now rather than at the erasure.
     read_suppressed(lake, lambda: key)
     email = getpass("E-mail: ") if sys.stdin.isatty() else sys.stdin.readline()
     print(f'ops: {{erase_from_lake: {{config: {{person: "{person_hash(email, key)}"}}}}}}')

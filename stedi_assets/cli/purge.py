@@ -9,7 +9,7 @@ from stedi_assets.tables.publishing import drop_old
 
 
 def run(settings: Settings, _: argparse.Namespace) -> int:
-    """Remove every snapshot that is not current, at once, and what dead runs have left."""
+    """Remove at once every snapshot that is not current, and what killed runs left behind."""
     lake = lake_of(settings)
     for table in TABLES.values():
         print(f"{table.name}: {drop_old(lake, table)} snapshots removed")

@@ -1,4 +1,4 @@
-"""`stedi quarantine`: which records could not be accepted, of which files, why, and where they stand in them."""
+"""`stedi quarantine`: which records could not be accepted, in which files, where, and why."""
 
 import argparse
 import sys
@@ -21,8 +21,8 @@ from stedi_assets.tables.snapshots import Snapshot, read_snapshot_of
 def run(settings: Settings, chosen: argparse.Namespace) -> int:
     """Print the files in trouble, or the places of their records; with --raw the records themselves.
 
-    Places go to standard error where the records go to standard output. Return the exit code: 1 if a file that was
-    named is not there.
+    If records go to standard output, places go to standard error. Return the exit code: 1 if a named file has not
+    landed.
     """
     lake = lake_of(settings)
     found = False
@@ -58,7 +58,7 @@ def _print_files(lake: Lake, source: Source, snapshot: Snapshot, files: Sequence
         print(f"  {file.path}: {counted(file.records, 'record')}, {trouble_of(file)}{why}")
     _print_advice({reason for file in troubled for reason in reasons.get(file.path, ())})
     if kept:
-        print("  Where they stand: stedi quarantine --file FILE. The records themselves, with personal data: --raw.")
+        print("  Where they are: stedi quarantine --file FILE. The records themselves, with personal data: --raw.")
 
 
 def _print_places(

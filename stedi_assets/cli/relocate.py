@@ -14,7 +14,7 @@ def run(settings: Settings, _: argparse.Namespace) -> int:
     for done in moved:
         print(f"{done.table.name} lies in {lake.storage.shown(done.table.path)}")
     if not all(done.is_known for done in moved):
-        print("The catalog does not know some of them: run `stedi repair`, which registers what may stand.")
+        print("The catalog does not know some of them: run `stedi repair`, which registers those that break no rule.")
     if not moved:
-        print(f"The tables of {lake.location} lie where they say, or there are none.")
+        print(f"The tables of {lake.location} already name their files where they lie, or there are none.")
     return 0

@@ -22,6 +22,6 @@ def run(settings: Settings, _: argparse.Namespace) -> int:
         if found.snapshot:
             print(f"  repaired: {found.table.name} is {found.snapshot.id} again, {found.snapshot.rows:,} rows")
         else:
-            print(f"  no whole snapshot of {found.table.name} may stand again: materialise it")
+            print(f"  no snapshot of {found.table.name} can be restored: materialise it")
     print(f"{len(done)} damaged tables in {lake.location}")
     return 0 if all(found.snapshot for found in done) else 1

@@ -9,10 +9,10 @@ from stedi_assets.settings import Settings
 
 
 def run(settings: Settings, _: argparse.Namespace) -> int:
-    """Make the pseudonym key in force the lake's, and remove the ML table of the old one, which is to be made again."""
+    """Switch the lake to the current pseudonym key, and remove the old key's ML table, which has to be rebuilt."""
     lake = lake_of(settings)
     removed = rotate_pseudonym_key(lake, pseudonym_key(settings.pseudonym_key, lake))
-    print(f"The pseudonym key of {lake.location} is the one in force now. Every subject gets a new id.")
-    print(f"machine_learning_curated: {removed} snapshots of the old key removed. To make it again:")
+    print(f"{lake.location} now uses the current pseudonym key. Every subject gets a new id.")
+    print(f"machine_learning_curated: removed {removed} snapshots made with the old key. To rebuild it:")
     print("  .venv/bin/dagster job execute -m stedi_assets.definitions -j rebuild_lakehouse")
     return 0

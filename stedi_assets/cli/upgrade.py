@@ -8,11 +8,11 @@ from stedi_assets.settings import Settings
 
 
 def run(settings: Settings, _: argparse.Namespace) -> int:
-    """Take over a lake whose tables were made before they were Iceberg tables, and remove its old tables."""
+    """Upgrade a lake from before its tables were Iceberg tables, and remove the old tables."""
     lake = lake_of(settings)
     if not (removed := upgrade(lake)):
         print(f"The tables of {lake.location} are Iceberg tables already, or there are none.")
         return 0
-    print(f"{removed} tables of the old layout were taken over and removed from {lake.location}. To make them anew:")
+    print(f"{removed} tables of the old layout were taken over and removed from {lake.location}. To rebuild them:")
     print("  .venv/bin/dagster job execute -m stedi_assets.definitions -j rebuild_lakehouse")
     return 0

@@ -44,8 +44,8 @@ class Column:
     """A column. `form` is how a landing file writes it; only landing columns have one.
 
     `personal_data` is its kind of data, in the terms of the Fides taxonomy: `user…` is a person's, `system…` is not.
-    `made_from` are the columns of the table's inputs that it is made from, as `table.column`; if there are none, it is
-    made from that of the same name in the first input that has one. `unit` is the unit of its numbers.
+    `made_from` names the input columns that it is made from, as `table.column`; if empty, it is made from the column of
+    the same name in the first input that has one. `unit` is the unit of its numbers.
     """
 
     name: str
@@ -63,8 +63,8 @@ class Table:
     """A table of the lake: what a row is, its columns, and the key that no two rows share (empty: rows may repeat).
 
     `path` is the table's folder below the lake. `inputs` are the tables it is computed from. `policy_applies` says
-    whether the policy switches decide its rows, which they do everywhere but in the landing zone. A table that others
-    are given `has_data_card`. A table of readings is partitioned by the UTC day of the column `instant`.
+    whether the policy switches decide its rows, which they do everywhere but in the landing zone. A table that is given
+    to others has a data card (`has_data_card`). A table of readings is partitioned by the UTC day of column `instant`.
     """
 
     name: str

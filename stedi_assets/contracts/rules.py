@@ -56,7 +56,7 @@ class Thresholds:
     row_count_change: float = 0.5
 
 
-REBUILD = "Run rebuild_lakehouse; if it stays, look for the change to the transform that lets such rows through."
+REBUILD = "Run rebuild_lakehouse; if it still fails, look for the change to the transform that lets such rows through."
 _TAMPERED = "Somebody has changed the stored files: materialise the table again, and find out who."
 _WITHDRAWN = "Run rebuild_lakehouse at once: until then, data of people who no longer consent are stored here."
 
@@ -70,13 +70,13 @@ AS_PUBLISHED = Rule(
 )
 ROW_COUNT_CHANGE = Rule(
     "row_count_change",
-    "The number of rows is not far from that of the snapshot before.",
-    "See whether the source delivered what it should; if so, the next snapshot will be measured by this one.",
+    "The number of rows is close to that of the previous snapshot.",
+    "Check whether the source delivered what it should; if so, the next snapshot is compared with this one.",
     Severity.WARN,
 )
 POLICY_IS_DEFAULT = Rule(
     "policy_is_default",
-    "The table was made under the default policy, which uses nobody's data without consent and mixes nobody.",
+    "The table was made under the default policy, which uses no data without consent and mixes no people.",
     "Use this lake for comparisons only, or unset STEDI_CONSENT_RECORD, STEDI_READINGS and STEDI_MATCH_ON.",
     Severity.WARN,
 )
@@ -93,14 +93,14 @@ FILES_READABLE = Rule(
 )
 ROWS_ACCOUNTED_FOR = Rule(
     "rows_accounted_for",
-    "Of every file, each record was accepted or quarantined, each byte belongs to a record or stands between two, and "
+    "In every file, each record was accepted or quarantined, and each byte belongs to a record or stands between two; "
     "the stored tables hold those records.",
     _TAMPERED,
 )
 FILES_WHOLE = Rule(
     "files_whole",
     "No file ends within a record.",
-    "The named files were cut off, so that records are missing behind: have them delivered again.",
+    "The named files were cut off, so records are missing at the end: have them delivered again.",
     Severity.WARN,
 )
 FEW_PEOPLE_LEAVE_UNREAD = Rule(
@@ -115,7 +115,7 @@ NOT_EMPTY = Rule(
 QUARANTINE_RATE = Rule(
     "quarantine_rate",
     "The share of records in quarantine is below STEDI_WARN_QUARANTINE_RATE.",
-    "`stedi quarantine` says which records of which files, why, and where: tell the files' owners.",
+    "`stedi quarantine` says which records, in which files, where, and why: tell the files' owners.",
     Severity.WARN,
 )
 UNKNOWN_FIELDS = Rule(
@@ -132,7 +132,7 @@ IGNORED_FILES = Rule(
 )
 QUARANTINED_PEOPLE_KNOWN = Rule(
     "quarantined_people_known",
-    "Of every customer record in quarantine, the e-mail can be read, so that it counts against its person.",
+    "The e-mail of every quarantined customer record can be read, so the record counts against its person.",
     "Any of these records may be a withdrawal: have them delivered again.",
     Severity.WARN,
     violations_sql='SELECT 1 FROM customer_quarantine WHERE cardinality("_people") = 0',
@@ -140,7 +140,7 @@ QUARANTINED_PEOPLE_KNOWN = Rule(
 UNATTRIBUTED_SHARE = Rule(
     "unattributed_share",
     "The share of device readings that belong to nobody is below STEDI_WARN_UNATTRIBUTED_SHARE.",
-    "See whether customers, phone and device readings of the same days have all been delivered.",
+    "Check whether customers, phone and device readings of the same days have all been delivered.",
     Severity.WARN,
     violations_sql="""SELECT readings."sensorReadingTime" AS instant FROM step_trainer_landing AS readings
         WHERE NOT EXISTS (
@@ -154,13 +154,13 @@ NO_MORE_ROWS_THAN_LANDING = Rule(
 
 EVERY_ROW_CONSENTS = Rule(
     "every_row_consents",
-    "Every person's consent to research had been reached when the table was made.",
+    "Every person's consent to research was in force when the table was made.",
     _WITHDRAWN,
     row_predicate="`shareWithResearchAsOfDate` <= {as_of} AND coalesce(`lastUpdateDate` <= {as_of}, TRUE)",
 )
 NO_WITHDRAWN_PEOPLE = Rule(
     "no_withdrawn_people",
-    "No person has a record without consent that is as new as the one here, or has no date.",
+    "No person has a record without consent that is at least as new as the one here, or that has no date.",
     _WITHDRAWN,
     violations_sql="""SELECT 1 FROM stored WHERE EXISTS (
         SELECT 1 FROM customer_records
@@ -177,7 +177,7 @@ PEOPLE_HAVE_READINGS = Rule(
 )
 ROWS_OF_CUSTOMER_TRUSTED = Rule(
     "rows_of_customer_trusted",
-    "Every row stands in customer_trusted, the same in all columns.",
+    "Every row is in customer_trusted, the same in all columns.",
     REBUILD,
     violations_sql="SELECT * FROM stored EXCEPT ALL SELECT * FROM customer_trusted",
 )
@@ -199,22 +199,22 @@ VALUES_ARE_FINITE = Rule(
 )
 VALUES_IN_RANGE = Rule(
     "values_in_range",
-    f"Every acceleration lies within {_MOST_ACCELERATION} either way, which is the sensors' range in g.",
+    f"Every acceleration is between -{_MOST_ACCELERATION} and {_MOST_ACCELERATION}, the sensors' range in g.",
     "Ask the source which unit its readings have, or which phones are broken.",
     Severity.WARN,
     row_predicate=f"greatest(abs(x), abs(y), abs(z)) <= {_MOST_ACCELERATION}",
 )
 DISTANCES_IN_RANGE = Rule(
     "distances_in_range",
-    f"Every distance is more than 0 and at most {_MOST_DISTANCE:,}, which is the sensors' reach in millimetres.",
+    f"Every distance is more than 0 and at most {_MOST_DISTANCE:,}, the sensors' reach in millimetres.",
     "Ask the source which unit its readings have, or which devices are broken.",
     Severity.WARN,
     row_predicate=f"`distanceFromObject` > 0 AND `distanceFromObject` <= {_MOST_DISTANCE}",
 )
 INSTANTS_PLAUSIBLE = Rule(
     "instants_plausible",
-    "Every reading is of this century, and not from after the table was made.",
-    "Have the clocks of the phones looked at.",
+    "Every reading is from this century, and no later than when the table was made.",
+    "Have the phones' clocks checked.",
     Severity.WARN,
     row_predicate=f"`timestamp` >= {FIRST_INSTANT} AND `timestamp` <= {{as_of}}",
 )
@@ -235,7 +235,7 @@ NO_IDENTIFIERS = Rule(
 )
 PAIRS_ARE_OF_ONE_PERSON = Rule(
     "pairs_are_of_one_person",
-    "Both readings of every row are stored, of the same person and the same instant.",
+    "Both readings of every row are stored, for the same person and the same instant.",
     REBUILD,
     violations_sql="""WITH phones AS (
             SELECT subject_id, "timestamp" - "timestamp" % run.instant AS instant, x, y, z
@@ -261,8 +261,8 @@ def every_file_gives_records(severity: Severity) -> Rule:
     """Return the rule that at least one record was accepted from every file that holds any."""
     return Rule(
         "every_file_gives_records",
-        "Of every file that holds records, at least one was accepted.",
-        "`stedi quarantine` says why, and where the records stand: tell the named files' owners.",
+        "At least one record was accepted from every file that holds any.",
+        "`stedi quarantine` says why, and where the records are: tell the named files' owners.",
         severity,
     )
 
@@ -286,7 +286,7 @@ def consent_is_current(
     """Return the rule that a table holds only people who are in customer_trusted now; `column` names the person."""
     violations_sql = f"""SELECT 1 FROM stored
         WHERE "{column}" IS NULL OR "{column}" NOT IN (SELECT {person} FROM {people})"""
-    description = "Nobody is here who is not in customer_trusted now."
+    description = "Everybody here is in customer_trusted now."
     return Rule(
         "consent_is_current", description, _WITHDRAWN, violations_sql=violations_sql, skipped_under=skipped_under
     )

@@ -16,18 +16,18 @@ _OPERATIONS = "system.operations"
 _SOURCE_FILE = Column(
     "_source_file",
     Type.STRING,
-    "Path of the raw file below the source's landing folder; an alias where it could hold somebody's data",
+    "Path of the raw file below the source's landing folder; an alias if that could hold personal data",
     True,
     _OPERATIONS,
 )
-_PERSON = Column("_person", Type.STRING, "Key of the person: the e-mail as e-mails are compared", True, EMAIL)
+_PERSON = Column("_person", Type.STRING, "Key of the person: the e-mail in the form used for comparison", True, EMAIL)
 _KEY_OF_DEVICE = Column(
-    "_device", Type.STRING, "Key of the device: the serial number as serial numbers are compared", True, _DEVICE
+    "_device", Type.STRING, "Key of the device: the serial number in the form used for comparison", True, _DEVICE
 )
 _SUPERSEDED = Column(
     "_superseded",
     Type.BOOLEAN,
-    "Whether the file that held the record has been replaced: what it says of consent still counts",
+    "Whether the file that held the record has been replaced: what it says about consent still counts",
     True,
     _OPERATIONS,
 )
@@ -41,14 +41,14 @@ _EVIDENCE = (
     Column(
         "_updated",
         Type.BIGINT,
-        "Its lastUpdateDate, in epoch milliseconds; null where that is in doubt",
+        "Its lastUpdateDate, in epoch milliseconds; null if that is in doubt",
         personal_data="user.account.date",
         unit="epoch milliseconds",
     ),
     Column(
         "_mentions",
         Type.STRINGS,
-        "Keys of everybody it may name anywhere, for erasure; null where that may be anybody",
+        "Keys of everybody it may name anywhere, for erasure; null if that may be anybody",
         personal_data=EMAIL,
     ),
 )
@@ -57,16 +57,16 @@ _EVIDENCE = (
 # What became of a raw file. No column holds its records; its name is an alias if it could hold personal data.
 _FILES = (
     Column("path", Type.STRING, "Path below the source's landing folder, or an alias", True, _OPERATIONS),
-    Column("size", Type.BIGINT, "Size as the file lies", True, _OPERATIONS, unit="bytes"),
-    Column("fingerprint", Type.STRING, "Changes whenever the file may have", True, _OPERATIONS),
+    Column("size", Type.BIGINT, "Size of the file as stored", True, _OPERATIONS, unit="bytes"),
+    Column("fingerprint", Type.STRING, "Changes whenever the file may have changed", True, _OPERATIONS),
     Column("bytes", Type.BIGINT, "Length of its content, unpacked", True, _OPERATIONS, unit="bytes"),
-    Column("digest", Type.STRING, "Of the file as it lies: a renamed file is known again", True, _OPERATIONS),
+    Column("digest", Type.STRING, "Hash of the file as stored: a renamed file is recognised", True, _OPERATIONS),
     Column("records", Type.BIGINT, "Records found in it", True, _OPERATIONS),
     Column("accepted", Type.BIGINT, "Records in the landing table", True, _OPERATIONS),
     Column("accepted_bytes", Type.BIGINT, "Length of the accepted records", True, _OPERATIONS, unit="bytes"),
     Column("quarantined", Type.BIGINT, "Records in the quarantine", True, _OPERATIONS),
     Column("quarantined_bytes", Type.BIGINT, "Length of the quarantined records", True, _OPERATIONS, unit="bytes"),
-    Column("suppressed", Type.BIGINT, "Records left out, for they are of people who were erased", True, _OPERATIONS),
+    Column("suppressed", Type.BIGINT, "Records left out because their people were erased", True, _OPERATIONS),
     Column("separator_bytes", Type.BIGINT, "Length of what stands between records", True, _OPERATIONS, unit="bytes"),
     Column("gzip", Type.BOOLEAN, "Whether it is packed by gzip", True, _OPERATIONS),
     Column("cut_off", Type.BOOLEAN, "Whether its last record is broken off", True, _OPERATIONS),
@@ -88,7 +88,7 @@ def _instant(name: str, description: str, *, reading: bool = False, share: bool 
 
 CUSTOMER = (
     Column("customerName", Type.STRING, "Full name", personal_data="user.name", form=Form.TEXT_OR_NUMBER),
-    Column("email", Type.STRING, "E-mail address; it names the person", True, EMAIL, Form.EMAIL),
+    Column("email", Type.STRING, "E-mail address; it identifies the person", True, EMAIL, Form.EMAIL),
     Column("phone", Type.STRING, "Phone number", personal_data="user.contact.phone", form=Form.TEXT_OR_NUMBER),
     Column(
         "birthDay",
@@ -100,7 +100,7 @@ CUSTOMER = (
     Column("serialNumber", Type.STRING, "Serial number of the step trainer", True, _DEVICE, Form.SERIAL_NUMBER),
     _instant("registrationDate", "When the customer registered"),
     _instant("lastUpdateDate", "When this record was last changed"),
-    _instant("shareWithResearchAsOfDate", "Since when research may use the data; null is no consent", share=True),
+    _instant("shareWithResearchAsOfDate", "Since when research may use the data; null means no consent", share=True),
     _instant("shareWithPublicAsOfDate", "Since when the public may see the data; not used here", share=True),
     _instant("shareWithFriendsAsOfDate", "Since when friends may see the data; not used here", share=True),
 )

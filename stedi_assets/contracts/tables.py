@@ -45,8 +45,8 @@ _accelerometer_trusted = Table(
     key=("user", "timestamp", "x", "y", "z"),
     instant="timestamp",
     inputs=("customer_trusted", "accelerometer_landing"),
-    description="The phone readings of the people in customer_trusted. Exact repeats of a whole row stand once; "
-    "different readings of one person at one instant are real and all stay.",
+    description="The phone readings of the people in customer_trusted. Exact repeats of a row are kept once; "
+    "different readings of one person at one instant are real, and all are kept.",
     own_rules=(
         rules.consent_is_current("user"),
         rules.VALUES_ARE_FINITE,
@@ -96,9 +96,9 @@ _step_trainer_trusted = Table(
     key=("sensorReadingTime", "serialNumber", "distanceFromObject"),
     instant="sensorReadingTime",
     inputs=("customers_curated", "step_trainer_landing", "customer_landing", "accelerometer_landing"),
-    description="The device readings that belong to exactly one person of customers_curated: of all who hold the "
-    "serial number, the one whose phone logged a reading at the same instant. Where none or several did, the "
-    "reading is nobody's and is left out. Exact repeats stand once.",
+    description="The device readings that belong to exactly one person of customers_curated: among all holders of "
+    "the serial number, the one whose phone logged a reading at the same instant. If none or several did, the "
+    "reading belongs to nobody and is left out. Exact repeats are kept once.",
     own_rules=(
         rules.consent_is_current("user", skipped_under=MatchOn.TIMESTAMP),
         rules.ATTRIBUTED_TO_ONE_PERSON,

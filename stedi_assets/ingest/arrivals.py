@@ -61,7 +61,7 @@ def published_tables(lake: Lake) -> dict[str, Snapshot]:
 
 
 def tables_behind(published: Mapping[str, Snapshot]) -> dict[str, str]:
-    """Return the tables that were not made from their inputs' rows as they are now, each with a mark of those.
+    """Return the tables that were not made from their inputs' rows as they are now, each with its inputs' `content`.
 
     A table that lacks an input cannot be made yet, and is left out.
     """

@@ -117,4 +117,4 @@ def _require_text(head: bytes) -> None:
         raise FileError("it is UTF-16 or UTF-32; the sources deliver UTF-8")
     kind = next((kind for begins, kind in _PACKED.items() if head.startswith(begins)), None)
     if kind:
-        raise FileError(f"it is a {kind} file; have it delivered as JSON, plain or in gzip")
+        raise FileError(f"it is a {kind} file; have it delivered as JSON, plain or gzipped")

@@ -15,8 +15,8 @@ _NAME = rb'"[^"\\]{0,200}"\s*:\s*'
 _SCALAR = rb'(?:"[^"\\]{0,1000}"|[\w.+-]{1,40})\s*,\s*'
 _BEGINS = re.compile(rb"\{\s*(?:" + _NAME + _SCALAR + rb"){0,50}" + _NAME + rb"\[\s*\{")
 _SPACE = re.compile(r"[ \t\n\r]*")
-_TWO_PARTS = "its records stand in an envelope of several parts; have them delivered one a line"
-_TOO_LARGE = "its records stand in an envelope of more than 16 MB; have them delivered one a line"
+_TWO_PARTS = "its records stand in an envelope of several parts; have them delivered one per line"
+_TOO_LARGE = "its records stand in an envelope of more than 16 MB; have them delivered one per line"
 _PARSER = json.JSONDecoder(parse_int=str, parse_float=str)
 
 

@@ -130,7 +130,7 @@ def land(
 
 @dataclass(frozen=True)
 class _Plan:
-    """What a delivery is to be read of: the listed files that are `reading`.
+    """What to read for a delivery: the listed files that are `reading`.
 
     `before` is the table's snapshot, and `previous` the reports of its files: the rows of those `kept` stay, the rows
     of those `removed` go. `full`: everything is read.
@@ -145,11 +145,11 @@ class _Plan:
     full: bool
 
     def in_a_bite(self, source: Source, most_bytes: int) -> "_Plan":
-        """Return the plan to read files of so many bytes at the most, or one; the rest is left for a later run.
+        """Return the plan to read at most so many bytes of files, or one file; the rest is left for a later run.
 
-        Everything is read if it is to be from scratch, if files are gone, which might have other names now, and of
+        Everything is read at once in a full run, if files are gone, which may have other names now, and for
         customers: any of their files may hold a withdrawal. Files that have not changed and are read again do not wait:
-        the next run would not know that they are to be.
+        the next run would not know that it has to read them.
         """
         there = {file.name for file in self.listing.files}
         if self.full or not source.landing.instant or any(file.path not in there for file in self.removed):
@@ -269,7 +269,7 @@ def _is_whole(lake: Lake, source: Source, before: Snapshot) -> bool:
 
 
 def _unchanged(plan: _Plan, before: Snapshot, stage: Stage, began: float) -> Landing:
-    """Return a delivery that has brought nothing, and taken nothing away."""
+    """Return a delivery that adds nothing and removes nothing."""
     return Landing(
         None,
         None,
@@ -298,8 +298,8 @@ def require_all_files(source: Source, landing: Landing) -> None:
         more = ", …" if len(landing.gone) > _NAMES_SHOWN else ""
         msg = (
             f"{source.landing.name} was not published: {len(landing.gone):,} files it was made from are gone or "
-            f"unreadable in {source.raw_path}: {first}{more}. Bring them back, or say that their records may go "
-            f'with the run config ops: {{{source.landing.name}: {{config: {{forget_files: ["…"]}}}}}}.'
+            f"unreadable in {source.raw_path}: {first}{more}. Bring them back, or let their records be forgotten "
+            f'by the run config ops: {{{source.landing.name}: {{config: {{forget_files: ["…"]}}}}}}.'
         )
         raise VanishedFiles(msg)
 
@@ -382,8 +382,8 @@ def _listing(
     if not listing.files and not previous:
         where = lake.raw.shown(source.raw_path)
         passed_over = (
-            f" {len(listing.ignored):,} files there were passed over, for their names have none of the suffixes .json, "
-            ".jsonl and .ndjson (each also .gz): rename them."
+            f" {len(listing.ignored):,} files there were passed over, because their names have none of the suffixes "
+            ".json, .jsonl and .ndjson (each also .gz): rename them."
             if listing.ignored
             else ""
         )

@@ -119,7 +119,7 @@ def _as_listed(entry: Entry, key: Callable[[], bytes]) -> LandingFile:
     try:
         entry.path.encode()
     except UnicodeEncodeError:
-        error: str | None = entry.error or "its name is no UTF-8; have it renamed"
+        error: str | None = entry.error or "its name is not UTF-8; have it renamed"
     else:
         error = entry.error
     return LandingFile(entry.path, alias(entry.path, key), entry.size, entry.fingerprint, error)

@@ -1,4 +1,4 @@
-"""In which line of a raw file a record stands. People look for lines; the tables know bytes."""
+"""Which line of a raw file a record is on. People look for lines; the tables store bytes."""
 
 from collections.abc import Callable, Collection
 

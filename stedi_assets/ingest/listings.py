@@ -21,7 +21,7 @@ class PortionedListing:
         self._left = _entries(lake)
 
     def list_further(self, most_files: int) -> bool:
-        """List so many further files, and return whether there may be more."""
+        """List up to so many more files, and return whether there may be more."""
         before = self.count
         for name, entry in islice(self._left, most_files):
             self.found[name].append(entry)

@@ -219,6 +219,6 @@ def _file_report(source: Source, file: LandingFile, pieces: Sequence[Report]) ->
             counted.records,
             1,
             f"The records and separators of {file.name} do not add up to its size. "
-            "This is a defect of the software, not of the file: please report it.",
+            "This is a bug in the software, not a fault of the file: please report it.",
         )
     return counted

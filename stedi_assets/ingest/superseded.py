@@ -1,4 +1,4 @@
-"""Customers' records that outlive their files: replacing a file does not unsay what a person's records once said.
+"""Customers' records that outlive their files: replacing a file does not take back what a person's records said.
 
 When a customers' file is replaced, its records stay in customer_landing, marked as superseded, and count for consent
 and for who holds a device. Only a later record, an erasure, or `forget_files` by name changes that.

@@ -54,14 +54,14 @@ class Notifier(dg.ConfigurableResource):  # type: ignore[type-arg]
                 Message=message,
             )
         except AwsCallFailed as error:
-            msg = f"Nobody was told by {topic}: Amazon SNS cannot be used ({error})."
+            msg = f"Nobody was notified through {topic}: Amazon SNS cannot be used ({error})."
             raise MessageNotSent(msg) from None
 
 
 @dg.run_failure_sensor(
     name="run_failed",
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Tells people of each run that failed: which steps and checks, why, and what to do.",
+    description="Notifies people of each failed run: which steps and checks failed, why, and what to do.",
 )
 def run_failed(context: dg.RunFailureSensorContext, notifier: Notifier) -> None:
     """Notify people of a failed run. The message of an unknown error is left out: it could quote a record.
@@ -80,8 +80,8 @@ def run_failed(context: dg.RunFailureSensorContext, notifier: Notifier) -> None:
     run_status=dg.DagsterRunStatus.SUCCESS,
     name="check_failed",
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Tells people of the checks that failed in runs that went on all the same: those that warn, when they "
-    "begin to. Of checks that block, run_failed tells.",
+    description="Notifies people of checks that begin to warn, in runs that succeed. Checks that block are reported by "
+    "run_failed.",
 )
 def check_failed(context: dg.RunStatusSensorContext, notifier: Notifier) -> None:
     """Notify people of checks that warned in a successful run, but not the time before. Unsent messages: as above."""
@@ -115,7 +115,7 @@ def _failed_checks(context: dg.RunStatusSensorContext, *, new_ones_alone: bool =
 
 
 def _failed_before(context: dg.RunStatusSensorContext, check: dg.AssetCheckKey) -> bool:
-    """Whether a check failed the last time that it was in a run before this one."""
+    """Whether a check failed in the last run before this one that included it."""
     history = context.instance.event_log_storage.get_asset_check_execution_history(check, limit=_RUNS_BETWEEN)
     run_ids = [record.run_id for record in history]
     this = run_ids.index(context.dagster_run.run_id) if context.dagster_run.run_id in run_ids else len(history)

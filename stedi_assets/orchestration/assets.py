@@ -1,4 +1,4 @@
-"""The eight assets. Each is named after its table, and only says which transform makes it from which inputs."""
+"""The eight assets. Each is named after its table, and only says which transform computes it from which inputs."""
 
 import hashlib
 import inspect
@@ -124,15 +124,15 @@ def _require_instant_of_the_past(as_of: int) -> None:
     """Raise `LakeError` if `as_of` is in the future, or is not an instant in epoch milliseconds."""
     if not FIRST_INSTANT <= as_of < END_OF_INSTANTS:
         msg = (
-            f"as_of: {as_of} is not in epoch milliseconds, as 1700000000000 is, which has 13 digits. Seconds and "
-            "microseconds are not taken. Nothing was published."
+            f"as_of: {as_of} is not in epoch milliseconds, which have 13 digits, such as 1700000000000. Seconds and "
+            "microseconds are not accepted. Nothing was published."
         )
         raise LakeError(msg)
-    # Exact to the millisecond, whatever other clocks say: a caller who means now leaves it out.
+    # Exact to the millisecond, whatever other clocks say: a caller who means "now" leaves it out.
     if as_of > (now := int(time.time() * 1000)):
         msg = (
             f"as_of: {as_of} is later than now, which is {now}: consents that have not come into force yet would "
-            "count. Set an instant of the past, or leave it out for the start of the run. Nothing was published."
+            "count. Set an instant in the past, or leave it out for the start of the run. Nothing was published."
         )
         raise LakeError(msg)
 
@@ -150,7 +150,7 @@ def _is_full(context: dg.AssetExecutionContext, config: TableConfig) -> bool:
 
 
 def _tell_of_stale_inputs(context: dg.AssetExecutionContext, lake: LakeResource, inputs: Sequence[Stored]) -> None:
-    """Warn where a run computes some tables alone, and one that they are made from is behind its own inputs."""
+    """Warn if a run computes only some tables, and one of their inputs is behind its own inputs."""
     chosen = context.job_def.asset_layer.selected_asset_keys
     for stored in inputs:
         if stored.table.zone is Zone.LANDING or dg.AssetKey(stored.table.name) in chosen:
@@ -177,7 +177,7 @@ def _landing_asset(source: Source) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, config: LandingConfig, lake: LakeResource, spark: SparkResource
     ) -> Landing:
         with as_dagster_failures():
-            # Under another key than the lake's, nothing is begun.
+            # With a key other than the lake's, nothing begins.
             lake.pseudonym_key()
             if source is not SOURCES["customer"]:
                 customers_first(

@@ -1,6 +1,6 @@
 """With STEDI_ATHENA_WORKGROUP: a further check of each table, by Amazon Athena.
 
-It stops nothing: Athena may be away, and then the check warns.
+It blocks nothing: if Athena is not available, the check warns.
 """
 
 import dagster as dg
@@ -18,7 +18,7 @@ _DOLLARS_PER_TERABYTE, _TERABYTE, _LEAST_BYTES = 5, 1_000_000_000_000, 10_000_00
 _DESCRIPTION = "Amazon Athena finds as many rows as were published, and recomputes the same ones."
 _WHAT_TO_DO = (
     "Athena and this table disagree. Run check_lakehouse: if agrees_with_second_engine fails too, run "
-    "rebuild_lakehouse; otherwise see that Athena reads this lake's tables (docs/athena.md)."
+    "rebuild_lakehouse; otherwise check that Athena reads this lake's tables (docs/athena.md)."
 )
 
 

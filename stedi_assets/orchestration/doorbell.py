@@ -1,4 +1,4 @@
-"""The doorbell: an Amazon SQS queue that S3 tells of new objects, so that a look lists the folders only if it rang.
+"""The doorbell: an Amazon SQS queue that S3 notifies of new objects, so that a look lists the folders only if it rang.
 
 A message only says that it is worth looking; what there is to do is read from the lake. A message stays in the queue
 until a look that began after it was received has found nothing left to do, so a look or a run that dies loses nothing.
@@ -21,7 +21,7 @@ _SECONDS_HIDDEN = 300
 
 
 class Doorbell(dg.ConfigurableResource):  # type: ignore[type-arg]  # Dagster's own subclasses give none
-    """Says whether S3 has told of objects since everything had landed."""
+    """Says whether S3 has reported objects since everything landed."""
 
     queue: str | None = Field(default=None, description="The URL of the queue; without one, every look lists.")
 
@@ -33,7 +33,7 @@ class Doorbell(dg.ConfigurableResource):  # type: ignore[type-arg]  # Dagster's 
                 "receive_message",
                 MaxNumberOfMessages=_MOST_PER_REQUEST,
                 VisibilityTimeout=_SECONDS_HIDDEN,
-                # Without waiting, SQS asks only some of its servers, and a message can seem not to be there.
+                # Without waiting, SQS asks only some of its servers, and can miss a message.
                 WaitTimeSeconds=1,
             )
             found = [message["ReceiptHandle"] for message in answer.get("Messages", ())]
@@ -43,11 +43,11 @@ class Doorbell(dg.ConfigurableResource):  # type: ignore[type-arg]  # Dagster's 
         return receipts
 
     def silence(self, receipts: Sequence[str]) -> None:
-        """Remove messages: everything has landed that they told of. Raises `AwsCallFailed`."""
+        """Remove messages: everything that they reported has landed. Raises `AwsCallFailed`."""
         self._in_batches("delete_message_batch", receipts)
 
     def ring_again(self, receipts: Sequence[str]) -> None:
-        """Have messages ring at the next look, too. Raises `AwsCallFailed`."""
+        """Have messages ring again at the next look. Raises `AwsCallFailed`."""
         self._in_batches("change_message_visibility_batch", receipts, VisibilityTimeout=0)
 
     def _in_batches(self, operation: str, receipts: Sequence[str], **each: int) -> None:
@@ -64,7 +64,7 @@ class Doorbell(dg.ConfigurableResource):  # type: ignore[type-arg]  # Dagster's 
         except AwsCallFailed as error:
             msg = (
                 f"Amazon SQS cannot be used ({error}): {self.queue}. Until it can, every look lists the landing "
-                "folders. See that STEDI_ARRIVALS_QUEUE names the queue, and that Dagster's role may call "
+                "folders. Check that STEDI_ARRIVALS_QUEUE names the queue, and that Dagster's role may call "
                 "sqs:ReceiveMessage, sqs:DeleteMessage and sqs:ChangeMessageVisibility."
             )
             raise AwsCallFailed(msg) from None

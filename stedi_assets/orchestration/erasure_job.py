@@ -20,7 +20,7 @@ class ErasureConfig(dg.Config):
 
     person: str = Field(description="The 64 hex digits that `stedi hash-person` prints. Never an e-mail.")
     expect_nobody: bool = Field(
-        default=False, description="Keep the person out also where nobody by that hash is in the lake."
+        default=False, description="Keep the person out even if nobody with that hash is in the lake."
     )
 
 
@@ -46,8 +46,8 @@ def erase_from_lake(
     if receipt.raw_files:
         first, more = receipt.raw_files[:_NAMES_SHOWN], len(receipt.raw_files) - _NAMES_SHOWN
         also = f" and {more:,} more, which the receipt names" if more > 0 else ""
-        context.log.warning(f"Raw files that hold the person still, for their owner to clean: {', '.join(first)}{also}")
-    context.log.info(f"The receipt, without a word of whom: {receipt.path}")
+        context.log.warning(f"Raw files that still hold the person, for their owner to clean: {', '.join(first)}{also}")
+    context.log.info(f"The receipt, which does not say who it was: {receipt.path}")
     context.add_output_metadata({**receipt.removed, "raw files to clean": len(receipt.raw_files)})
 
 
@@ -56,7 +56,7 @@ def _in_words(receipt: Receipt) -> str:
         return "Erased: " + ", ".join(f"{rows:,} of {table}" for table, rows in receipt.removed.items())
     if receipt.erased_before:
         return "Erased already: nothing of the person was left."
-    return "Nobody by that hash is in a current table. No old snapshot is left, and the person is kept out from now on."
+    return "Nobody with that hash is in a current table. No old snapshot is left; the person is kept out from now on."
 
 
 @dg.job(description="Erase one person, by the keyed hash that `stedi hash-person` prints.")

@@ -13,17 +13,17 @@ from stedi_assets.storage.errors import CommitConflictError, LakeError
 from stedi_assets.storage.names import masked
 from stedi_assets.verification.engine import SecondEngineFailed
 
-_TABLES_STAY = "The published tables stay as they were. Mend that and run again."
+_TABLES_STAY = "The published tables stay as they were. Fix that and run again."
 # As often as other runs are likely to publish the same table meanwhile.
 _RETRIES = 5
-_JAVA_ENDED = f"Spark stopped: Java has ended, maybe for want of memory: set STEDI_SPARK_MEMORY. {_TABLES_STAY}"
-_SERVER_ENDED = f"Spark's warm server has ended, maybe for want of memory: set STEDI_SPARK_MEMORY. {_TABLES_STAY}"
+_JAVA_ENDED = f"Spark stopped: Java has ended, maybe out of memory: set STEDI_SPARK_MEMORY. {_TABLES_STAY}"
+_SERVER_ENDED = f"Spark's warm server has ended, maybe out of memory: set STEDI_SPARK_MEMORY. {_TABLES_STAY}"
 _REFUSALS = {
     "No space left on device": "the disk is full, that of the lake or of the temporary folder (TMPDIR)",
     "Disk quota exceeded": "the disk quota is used up",
     "Permission denied": "it has no permission to write to the lake or to its temporary folder",
     "OutOfMemoryError": "Java ran out of memory; STEDI_SPARK_MEMORY gives it more",
-    "INVALID_DRIVER_MEMORY": "Java is told to do with less memory than Spark begins with",
+    "INVALID_DRIVER_MEMORY": "Java may use less memory than Spark needs to start",
 }
 
 
@@ -31,8 +31,8 @@ _REFUSALS = {
 def as_dagster_failures() -> Iterator[None]:
     """Turn an error into a `dagster.Failure` with a message for people.
 
-    A step that has lost to another run begins again, from what that run has published. An error of the lake, of Java or
-    of the second engine would only come again, so Dagster does not retry it. An error of Spark may be retried.
+    A step that has lost to another run starts over, from what that run has published. An error of the lake, of Java or
+    of the second engine would only occur again, so Dagster does not retry it. An error of Spark may be retried.
     """
     try:
         yield
@@ -59,7 +59,7 @@ def _in_short(error: Exception) -> str:
     try:
         whole = str(error)
     except (OSError, Py4JNetworkError):
-        # Java itself is asked for the words.
+        # The text comes from Java itself.
         return _JAVA_ENDED
     refused = next((words for sign, words in _REFUSALS.items() if sign in whole), None)
     if refused:

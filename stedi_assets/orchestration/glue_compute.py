@@ -20,7 +20,7 @@ _RULES = {(table.name, rule.name): rule for table in TABLES.values() for rule in
 
 
 class GlueResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # Dagster's own subclasses give none
-    """The Glue job, and where its runs and Dagster's tell each other what happens."""
+    """The Glue job, and where its runs and Dagster's exchange messages."""
 
     job: str = Field(description="The name of the AWS Glue job.")
     lake: str = Field(description="The lake, s3://bucket/prefix.")
@@ -47,7 +47,7 @@ class GlueConfig(dg.Config):
 
 def _specs() -> list[dg.AssetSpec]:
     specs = [spec for asset in ASSETS for spec in asset.specs]
-    # A blocking check that fails leaves out what follows.
+    # If a blocking check fails, what follows is skipped.
     return [spec.replace_attributes(skippable=True) for spec in specs]
 
 
@@ -89,7 +89,7 @@ def _order(context: dg.AssetExecutionContext, config: GlueConfig) -> dict[str, A
 
 
 def _described(result: PipesExecutionResult) -> PipesExecutionResult:
-    """Say of a check what it says in a local run; Pipes carries no descriptions."""
+    """Give a check's result the description that it has in a local run; Pipes carries none."""
     if not isinstance(result, dg.AssetCheckResult) or result.asset_key is None:
         return result
     rule = _RULES[result.asset_key.path[-1], str(result.check_name)]

@@ -117,21 +117,21 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The lake, the policy that its tables are made under, and its purpose."""
 
     location: str = Field(description="The folder of the lake, or s3://bucket/prefix.")
-    namespace: str = Field(default=NAMESPACE, description="That of the tables in the Iceberg catalog.")
-    catalog: str | None = Field(default=None, description="The Iceberg catalog, as STEDI_CATALOG says it.")
+    namespace: str = Field(default=NAMESPACE, description="The namespace of the tables in the Iceberg catalog.")
+    catalog: str | None = Field(default=None, description="The Iceberg catalog, as in STEDI_CATALOG.")
     consent_record: ConsentRecord = Field(default=ConsentRecord.LATEST)
     readings: Readings = Field(default=Readings.ALL)
     match_on: MatchOn = Field(default=MatchOn.CUSTOMER_AND_TIMESTAMP)
     published_time: PublishedTime = Field(default=PublishedTime.MILLISECOND)
     purpose: Purpose = Field(default=Purpose.PRODUCTION)
     most_bytes_per_run: int | None = Field(
-        default=None, description="Of how many bytes of a source's new files are read in one run."
+        default=None, description="How many bytes of a source's new files one run reads."
     )
-    kept_snapshots: int = Field(default=2, description="How many snapshots of a table stay.")
-    kept_for_readers_minutes: int = Field(default=60, description="How long a replaced snapshot stays at least.")
+    kept_snapshots: int = Field(default=2, description="How many snapshots of a table are kept.")
+    kept_for_readers_minutes: int = Field(default=60, description="How long a replaced snapshot is kept at least.")
 
     landing: dict[str, list[str]] = Field(
-        default={}, description="Where raw files lie that are not in the lake, by the folder that they stand for."
+        default={}, description="Where the raw files outside the lake are, by the folder that they stand for."
     )
 
     @cached_property
@@ -185,10 +185,10 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         return stored(table, snapshot, self.lake, lambda: spark.spark_session)
 
     def days_to_compute(self, table: Table, inputs: Sequence[Stored], code: str, *, full: bool) -> Part:
-        """Return which days of a table of readings are stale, or that it is to be computed whole.
+        """Return the stale days of a table of readings, or the whole table.
 
-        `code` is the version of the code that computes it. Whole if `full`, or if readings meet by their instant alone:
-        then any day can follow from any other.
+        `code` is the version of the code that computes it. It is whole if `full`, or if readings are matched by instant
+        alone: then any day can depend on any other.
         """
         days = {stored.table.name: stored.snapshot.days for stored in inputs}
         versions = versions_from(days, table, self._made_under(code))
@@ -207,7 +207,7 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         versions: Mapping[str, str],
         may_differ: Callable[[Snapshot], bool] = lambda _: False,
     ) -> Part:
-        """Return that a table of people is to be computed whole, or that it is as it would be.
+        """Return a whole table of people to compute, or nothing if it is up to date.
 
         `versions` are those of its days. `may_differ` gets its snapshot, and says whether there is another reason.
         """

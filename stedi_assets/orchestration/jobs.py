@@ -8,18 +8,18 @@ from stedi_assets.orchestration.assets import FULL_REBUILD
 rebuild_lakehouse = dg.define_asset_job(
     "rebuild_lakehouse",
     selection=dg.AssetSelection.assets(*TABLES),
-    description="Make all eight tables from scratch, out of every landing file, with their checks.",
+    description="Compute all eight tables from scratch, from every landing file, and run their checks.",
     tags={FULL_REBUILD: "true"},
 )
 update_lakehouse = dg.define_asset_job(
     "update_lakehouse",
     selection=dg.AssetSelection.assets(*TABLES),
-    description="Land new and changed files, and compute the days that they touch, with their checks.",
+    description="Land new and changed files, compute the days that they touch, and run the checks.",
 )
 check_lakehouse = dg.define_asset_job(
     "check_lakehouse",
     selection=dg.AssetSelection.all_asset_checks(),
-    description="Hold what is stored against every check; nothing is rebuilt.",
+    description="Run every check on the stored tables; nothing is rebuilt.",
 )
 
 daily_check = dg.ScheduleDefinition(
@@ -27,5 +27,5 @@ daily_check = dg.ScheduleDefinition(
     job=check_lakehouse,
     cron_schedule="0 6 * * *",
     default_status=dg.DefaultScheduleStatus.STOPPED,
-    description="Holds what is stored against every check, every morning at six (UTC). Off until it is turned on.",
+    description="Runs every check on the stored tables, every morning at six (UTC). Off until it is turned on.",
 )

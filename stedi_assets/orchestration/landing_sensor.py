@@ -68,8 +68,8 @@ def new_landing_files_sensor(every_seconds: int) -> dg.SensorDefinition:
         job=update_lakehouse,
         minimum_interval_seconds=every_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Watches the landing folders, and has made anew whatever depends on files that are new, replaced "
-        "or late. Of files that are gone it tells people, and forgets none by itself.",
+        description="Watches the landing folders, and requests runs that compute whatever depends on new, replaced or "
+        "late files. It notifies people of files that are gone, and forgets none by itself.",
     )
     def new_landing_files(
         context: dg.SensorEvaluationContext,
@@ -212,13 +212,13 @@ def _together(due: Sequence[_Need]) -> Sequence[_Need]:
 
 def _why_not(left: Mapping[str, float | None], arrivals: Collection[Arrivals]) -> str:
     words = [
-        f"{name}: tried too often, and not again by itself."
+        f"{name}: out of attempts, and not tried again by itself."
         if seconds is None
         else f"{name}: the next attempt is in {seconds:,.0f} s."
         for name, seconds in left.items()
     ]
     if not left:
-        words.append("Every table is made of what is there.")
+        words.append("Every table is up to date.")
     if unsettled := sum(found.unsettled for found in arrivals):
         words.append(f"{unsettled:,} files may still be written.")
     words += [dated_ahead_in_words(found) for found in arrivals if found.dated_ahead]
@@ -228,13 +228,13 @@ def _why_not(left: Mapping[str, float | None], arrivals: Collection[Arrivals]) -
 def _notify_of_failures(need: _Need, watch: WatchResource, notified: Notified) -> None:
     if need.failed >= watch.attempts:
         what_now = (
-            "As they may hold a withdrawal, they are tried again all the same."
+            "They may hold a withdrawal, so they are tried again anyway."
             if need.may_withdraw
             else "They are not tried again until something changes."
         )
         message = (
-            f"{need.failed:,} runs for {need.name} failed, one after the other. {what_now} "
-            f"Mend what the last run says, and materialise {', '.join(need.moved)} with all that is downstream."
+            f"{need.failed:,} runs for {need.name} failed in a row. {what_now} "
+            f"Fix what the last run reports, and materialise {', '.join(need.moved)} with everything downstream."
         )
         # After five, ten, twenty, …
         times = (need.failed // watch.attempts).bit_length()

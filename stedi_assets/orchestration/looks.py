@@ -1,4 +1,4 @@
-"""What a look of the sensor lists: the landing folders, the next portion of them, or nothing, as no doorbell rang."""
+"""What a look of the sensor lists: the landing folders, the next portion of them, or nothing if no doorbell rang."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from stedi_assets.tables.snapshots import Snapshot
 
 # S3 lists so many keys in less than half a minute, a thousand per request. Dagster gives a look a minute.
 _MOST_FILES_PER_LOOK = 100_000
-# All the same: whoever had S3 ring may have left a folder out.
+# List anyway after this long: the setup of S3's notifications may have left a folder out.
 _SECONDS_WITHOUT_A_LISTING = 3600
 _LISTED, _DOORBELL = "listed", "doorbell"
 
@@ -27,7 +27,7 @@ class _Begun:
     receipts: Sequence[str]
 
 
-# By the lake's location. A process that ends loses them, and the next one begins anew.
+# By the lake's location. A process that ends loses them, and the next one starts over.
 _UNDER_WAY: dict[str, _Begun] = {}
 
 
@@ -47,13 +47,13 @@ def look(lake: Lake, published: Mapping[str, Snapshot], doorbell: Doorbell, noti
     """List what is to be listed at this look. `published` are the tables as they are published now."""
     begun = _UNDER_WAY.pop(lake.location, None)
     if begun is None and (receipts := _rung(doorbell, notified)) is None:
-        return Look(None, "Nothing has arrived since everything had landed.")
+        return Look(None, "Nothing has arrived since everything landed.")
     # Compared with tables that were published meanwhile, files that came meanwhile would seem to be gone.
     if begun is None or begun.published != published:
         begun = _Begun(PortionedListing(lake), published, begun.receipts if begun else receipts or ())
     if begun.listing.list_further(_MOST_FILES_PER_LOOK):
         _UNDER_WAY[lake.location] = begun
-        return Look(None, f"{begun.listing.count:,} landing files are listed so far. The next look goes on.")
+        return Look(None, f"{begun.listing.count:,} landing files are listed so far. The next look continues.")
     return Look(begun.listing.found, "", begun.receipts)
 
 

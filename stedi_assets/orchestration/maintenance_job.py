@@ -16,7 +16,7 @@ from stedi_assets.tables.staging import RunContext
 _DONE = [field.name for field in fields(Maintained) if field.name != "table"]
 
 
-@dg.op(description="Compact the data files of every table, expire old snapshots, and remove what dead runs have left.")
+@dg.op(description="Compact every table's data files, expire old snapshots, and remove what dead runs left behind.")
 def maintain_tables(context: dg.OpExecutionContext, lake: LakeResource, spark: SparkResource) -> None:
     """Maintain every published table, and report what was done, in numbers."""
     run = RunContext(context.run_id, lake.purpose)
@@ -29,7 +29,7 @@ def maintain_tables(context: dg.OpExecutionContext, lake: LakeResource, spark: S
                 done += maintain(lambda: spark.spark_session, lake.lake, table, run, lake.retention)
             except CommitConflictError:
                 context.log.warning(
-                    f"{table.name} was published by another run meanwhile; the next maintenance takes it"
+                    f"{table.name} was published by another run meanwhile; the next maintenance run includes it"
                 )
     records = [
         dg.TableRecord({"table": each.table.name, **{name: getattr(each, name) for name in _DONE}}) for each in done
@@ -37,12 +37,12 @@ def maintain_tables(context: dg.OpExecutionContext, lake: LakeResource, spark: S
     totals = {name.replace("_", " "): sum(getattr(each, name) for each in done) for name in _DONE}
     context.log.info(
         f"{len(done)} tables: {totals['files before']:,} data files became {totals['files now']:,}; "
-        f"{totals['expired']:,} snapshots expired; {totals['orphans']:,} files removed that no snapshot named"
+        f"{totals['expired']:,} snapshots expired; {totals['orphans']:,} files that no snapshot named were removed"
     )
     context.add_output_metadata({**totals, **({"tables": dg.MetadataValue.table(records)} if records else {})})
 
 
-@dg.job(description="Compact small files, expire old snapshots and remove orphans. No row changes.")
+@dg.job(description="Compact small files, expire old snapshots and remove orphans. No rows change.")
 def maintain_lakehouse() -> None:
     """Maintain all tables."""
     maintain_tables()

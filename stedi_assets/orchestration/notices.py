@@ -29,7 +29,7 @@ def read_cursor(cursor: str | None) -> Mapping[str, str]:
 
 @dataclass
 class Notified:
-    """What people are notified of, each once: a digest of what it was, by what it is about.
+    """What people are notified of, once each: a digest of the message's state, by what it is about.
 
     Likewise `observations`: what Dagster is told of raw files.
     """
@@ -69,9 +69,9 @@ def notify_of_a_long_run(record: dg.RunRecord, now: float, notified: Notified) -
     if hours >= 1:
         message = (
             f"Run {run.run_id} of {run.job_name} was requested {hours:,.0f} hours ago, and whatever arrives waits for "
-            "it, withdrawals too. If it has no process any more, terminate it in Dagster's UI."
+            "it, withdrawals too. If its process is gone, terminate it in Dagster's UI."
         )
-        notified.once("long run", run.run_id, "A run has been under way for long", message)
+        notified.once("long run", run.run_id, "A run has been in progress for hours", message)
 
 
 def notify_of_gone_files(found: Arrivals, notified: Notified) -> None:
@@ -80,7 +80,7 @@ def notify_of_gone_files(found: Arrivals, notified: Notified) -> None:
         name, landing = found.source.name, found.source.landing.name
         message = (
             f"{len(found.gone):,} files that {landing} was made from are gone: {names_in_words(found.gone)}. Their "
-            "records stay in the tables. Bring them back, or say that they may go with the run config "
+            "records stay in the tables. Bring them back, or let them be forgotten by the run config "
             f'ops: {{{landing}: {{config: {{forget_files: ["…"]}}}}}}.'
         )
         notified.once(f"gone {name}", "\n".join(found.gone), f"Landing files of {name} are gone", message)
@@ -89,7 +89,7 @@ def notify_of_gone_files(found: Arrivals, notified: Notified) -> None:
 def notify_of_files_dated_ahead(found: Arrivals, notified: Notified) -> None:
     """Tell of files that are dated in the future."""
     if found.dated_ahead:
-        # A machine with a wrong clock dates every file so: people are notified once.
+        # A machine with a wrong clock dates every file like this: people are notified once.
         subject = f"Landing files of {found.source.name} are dated in the future"
         notified.once(f"dated ahead {found.source.name}", "", subject, dated_ahead_in_words(found))
 

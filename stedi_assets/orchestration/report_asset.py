@@ -23,7 +23,7 @@ _ENOUGH = 20
     kinds={"matplotlib", "duckdb"},
     owners=[OWNER],
     description="Pictures of machine_learning_curated as it is published now: who is in it and why the others are not, "
-    "what the sensors saw, how much there is of each subject, from when. Counts only, nothing of one person.",
+    "what the sensors measured, how many rows each subject has, and from when. Counts only, nothing of one person.",
 )
 def machine_learning_report(lake: LakeResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Draw the pictures, keep them with the snapshot, and show them."""
@@ -38,7 +38,7 @@ def machine_learning_report(lake: LakeResource) -> dg.MaterializeResult:  # type
     shown: dict[str, Any] = {name: _shown(name, png) for name, png in pictures.items()}
     if subjects < _ENOUGH:
         # Dagster keeps metadata for ever, and a picture of few people can show one of them.
-        shown = {"pictures": f"they are of fewer than {_ENOUGH} subjects, and lie with the snapshot alone"}
+        shown = {"pictures": f"not shown, with fewer than {_ENOUGH} subjects; they are kept with the snapshot only"}
     return dg.MaterializeResult(
         metadata={
             "snapshot": str(numbers.snapshot),

@@ -22,7 +22,7 @@ class SparkResource(LazyPySparkResource):
     master: str = Field(default="local[*]", description="The Spark master.")
     log_level: str = Field(default="off", description="How much of Spark's own log reaches the terminal.")
     spark_config: dict[str, str] = Field(default_factory=dict, description="Further Spark settings, by name.")
-    lake: str = Field(default="", description="Where the lake lies. If that is on S3, Spark is told the way.")
+    lake: str = Field(default="", description="The lake's location. For one on S3, Spark gets the settings of S3A.")
     catalog: CatalogKind = Field(default=CatalogKind.SQLITE, description="What kind of Iceberg catalog the lake has.")
     s3_kms_key: str | None = Field(default=None, description="The KMS key that encrypts what is written to S3.")
     warm_minutes: int = Field(
@@ -56,7 +56,7 @@ class SparkResource(LazyPySparkResource):
         )
 
     def forget_rows(self) -> None:
-        """Have the lake's warm server end: it may have rows at hand, in memory and in shuffle files."""
+        """End the lake's warm server: it may hold rows, in memory and in shuffle files."""
         if not is_on_s3(self.lake):
             retire(self.lake)
 

@@ -193,7 +193,7 @@ def _changed_companions(
     """Yield the companions that a delivery changes, each with its rows, and with no days at all if they are added."""
     held = named.get(source.quarantine.name)
     days = frozenset[str]() if landing.adds_quarantined else None
-    # Nothing is added to what is there, or nothing takes the place of nothing.
+    # Nothing is added to what is there, or nothing replaces nothing.
     if held is None or landing.quarantined is not None or (days is None and held.rows):
         yield source.quarantine, landing.quarantined, days
     if not landing.is_unchanged:
@@ -295,7 +295,7 @@ def in_words(withdrawn: Withdrawn) -> str:
     """Return in words how many people have left."""
     if not withdrawn.left:
         return "Nobody withdrew"
-    unread = f"; {withdrawn.unread:,} of them for records that cannot be read" if withdrawn.unread else ""
+    unread = f"; {withdrawn.unread:,} of them because of records that cannot be read" if withdrawn.unread else ""
     return f"{withdrawn.left:,} people withdrew: removed from every trusted and curated table{unread}"
 
 

@@ -1,6 +1,6 @@
 """Erasure: one person, known only by a keyed hash, leaves every table, the quarantine and all old snapshots.
 
-The first step checks that the person is there at all: a hash that is nobody's here is a mistake, and that of a mistyped
+The first step checks that the person is there at all: a hash that matches nobody is a mistake, and that of a mistyped
 e-mail may be another person's. Then the person is put on the list of erased people, so that no later run lets the
 person in again, whatever happens next. Only then is anything removed. The raw files belong to the sources: those that
 hold the person are named for their owner to clean.
@@ -61,9 +61,9 @@ def erase(
     """Remove a person from everything but the raw files, and keep the person out from now on.
 
     `person` is the keyed hash that `stedi hash-person` prints; `key` returns the suppression key. With `expect_nobody`,
-    a person who is not in the lake is kept out too. Doing it twice does no harm, and finishes what a dead run has left.
+    a person who is not in the lake is kept out too. Doing it twice does no harm, and finishes what a dead run began.
 
-    Raises `NobodyFound` if nobody by that hash is in the lake or was erased before; then nothing is changed. Raises
+    Raises `NobodyFound` if nobody with that hash is in the lake or was erased before; then nothing is changed. Raises
     `LakeError` if `person` is no such hash, or the list of erased people or a table cannot be used, and
     `CommitConflictError` if another run publishes a table meanwhile.
     """
@@ -73,12 +73,13 @@ def erase(
     _require_readable_tables(lake)
     before = read_suppressed(lake, key)
     erased_before = before is not None and person in before.people
-    # An erased person need not be found again: this run removes what a dead run has left.
+    # An erased person need not be found again: this run removes what a dead run left behind.
     if not (erased_before or expect_nobody or _is_there(spark, lake, SuppressionList({person: Erased(0)}, key()))):
         msg = (
-            f"Nobody by that hash is in {lake.location}: nothing was removed, and nobody was put on the list of erased "
-            "people. The e-mail may be mistyped, or written otherwise than the sources do; or `stedi hash-person` had "
-            "another suppression key. To keep a person out who has not come yet, add expect_nobody: true to the config."
+            f"Nobody with that hash is in {lake.location}: nothing was removed, and nobody was put on the list of "
+            "erased people. The e-mail may be mistyped, or written differently from the sources; or `stedi "
+            "hash-person` had another suppression key. To keep out a person who is not here yet, add expect_nobody: "
+            "true to the config."
         )
         raise NobodyFound(msg)
     now = datetime.now(timezone.utc)
@@ -132,7 +133,7 @@ def _is_there(spark: SparkSession, lake: Lake, erased: SuppressionList) -> bool:
                     if rows and kept(stored, source).count() < rows:
                         return True
                 except CorruptTableError:
-                    # Nobody knows who is in what is left of it.
+                    # Nobody can tell who is in what is left of it.
                     return True
     return False
 

@@ -68,7 +68,7 @@ def _key(name: str, configured: str | None, lake: Lake) -> bytes:
     try:
         path = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser() / "stedi" / f"{name}.key"
     except RuntimeError:
-        msg = f"Where this user's home is cannot be found out, and so not the {name} key. Set {variable} or HOME."
+        msg = f"This user's home cannot be found, and so neither can the {name} key. Set {variable} or HOME."
         raise LakeError(msg) from None
     if path.resolve().is_relative_to(Path(lake.location).resolve()):
         msg = f"The {name} key {path} would lie below the lake {lake.location}. Set {variable} or XDG_CONFIG_HOME."
@@ -78,7 +78,7 @@ def _key(name: str, configured: str | None, lake: Lake) -> bytes:
             _make(path)
         key = path.read_bytes()
     except OSError as error:
-        msg = f"The {name} key {path} cannot be read or made: {error.strerror}. Set {variable} instead."
+        msg = f"The {name} key {path} cannot be read or created: {error.strerror}. Set {variable} instead."
         raise LakeError(msg) from error
     if len(key) < LEAST_BYTES:
         msg = f"The {name} key {path} has {len(key)} bytes; at least {LEAST_BYTES} are needed. Restore the old one."

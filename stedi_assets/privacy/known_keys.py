@@ -49,9 +49,9 @@ def require_pseudonym_key(lake: Lake, key: bytes) -> bytes:
         if not _is_the_lakes(lake, known, key):
             msg = (
                 f"The pseudonym key is not the one that the subjects of {lake.location} were made with: every "
-                "subject_id would be another. Set STEDI_PSEUDONYM_KEY to that one, or restore its file, "
+                "subject_id would change. Set STEDI_PSEUDONYM_KEY to that one, or restore its file, "
                 "$XDG_CONFIG_HOME/stedi/pseudonym.key. To rotate it on purpose, run `stedi rotate-key` with the new "
-                "one in force."
+                "one set."
             )
             raise WrongKey(msg)
         return {**known, _PSEUDONYM: _check_value(_PSEUDONYM, key)}
@@ -188,7 +188,7 @@ def _read(lake: Lake) -> tuple[dict[str, str], str | None]:
     if not isinstance(known, dict) or not all(isinstance(value, str) and value.isascii() for value in known.values()):
         msg = (
             f"The check values of the lake's keys, {lake.storage.shown(KEYS)}, are damaged. Restore them from a "
-            "backup; or remove the file, and the keys are held against the tables once more."
+            "backup; or remove the file, and the keys are checked against the tables again."
         )
         raise LakeError(msg)
     return known, stored.version

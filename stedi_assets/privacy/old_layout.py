@@ -116,8 +116,8 @@ def _content(lake: Lake, path: str) -> bytes:
 
 def _damaged(lake: Lake, path: str) -> CorruptTableError:
     msg = (
-        f"{lake.storage.shown(path)} is damaged or gone. It says what customers took back in files that were replaced "
-        "since: nothing was changed. Restore it, and run `stedi upgrade` again."
+        f"{lake.storage.shown(path)} is damaged or gone. It records what customers withdrew in files that were "
+        "replaced since: nothing was changed. Restore it, and run `stedi upgrade` again."
     )
     return CorruptTableError(msg)
 

@@ -60,7 +60,7 @@ def _damage(lake: Lake, table: Table) -> str | None:
             _require_whole(lake, table, snapshot)
             for companion in companions_of(table):
                 if current(lake, companion).id != snapshot.inputs[companion.name]:
-                    return f"{companion.name} is another than {table.name} was published with"
+                    return f"{companion.name} is not the one that {table.name} was published with"
     except CorruptTableError as error:
         return str(error)
     return None

@@ -135,7 +135,7 @@ def _read(lake: Lake) -> tuple[Small, dict[str, Erased], str] | None:
         msg = (
             f"The list of erased people, {path}, {what}: the receipts in {lake.storage.shown(RECEIPTS)} know of "
             f"{erased:,}, and it names {len(people):,}. Without it people who were erased would be let in again, so "
-            f"that nothing is landed or erased. Restore the newest {SUPPRESSED} from a backup; there is no other way."
+            f"nothing is landed or erased. Restore the newest {SUPPRESSED} from a backup; there is no other way."
         )
         raise LakeError(msg)
     return (stored, people, check) if stored is not None else None

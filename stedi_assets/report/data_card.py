@@ -1,4 +1,4 @@
-"""The data card of a table that others are given: what its users have to know about each snapshot.
+"""The data card of a table that is given to others: what its users have to know about each snapshot.
 
 Counts only, nothing of one person. What cannot be found out is left open.
 """
@@ -44,7 +44,7 @@ def _card(lake: Lake, table: Table, snapshot: Snapshot) -> str:
         _permission(policy),
         f"It is **pseudonymised, not anonymous**: an instant to the {policy.published_time.value} can single somebody "
         "out, so it stays personal data. Do not publish it, do not join it with anything that names people, and do not "
-        "keep copies: who withdraws consent leaves the next snapshot.",
+        "keep copies: people who withdraw consent are not in the next snapshot.",
         "",
         "## Columns",
         "",

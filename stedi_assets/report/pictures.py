@@ -37,7 +37,7 @@ def keep_pictures(lake: Lake, snapshot: int, pictures: Mapping[str, bytes]) -> N
     if current(lake, ML).id != snapshot:
         # They may show people who have left since.
         lake.storage.delete_permanently(folder)
-        msg = f"{ML.name} was published anew while the pictures were drawn. Materialise the report again."
+        msg = f"{ML.name} was published again while the pictures were drawn. Materialise the report again."
         raise CommitConflictError(msg)
 
 

@@ -42,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="AMOUNT is a number of times (3) or a share (0.03 or 3%). Kinds of --broken: "
         + ", ".join(["all", *BROKEN_KINDS]),
     )
-    parser.add_argument("lake", metavar="LAKE", help="local folder of the lake; made when it does not exist")
+    parser.add_argument("lake", metavar="LAKE", help="local folder of the lake; created if it does not exist")
     parser.add_argument("--customers", type=int, default=defaults.customers, metavar="N", help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=defaults.seed, metavar="N", help="default: %(default)s")
     for name, what in (
@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         "--every",
         type=_seconds,
         metavar="5s",
-        help="have the files arrive one after the other, with such a pause between",
+        help="have the files arrive one after the other, with this pause between them",
     )
     parser.add_argument("--truth", metavar="FOLDER", help="where to write the truth, outside of the lake")
     return parser
@@ -87,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _seconds(text: str) -> float:
     if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?s?", text):
-        msg = f"{text!r} is no time such as 5s or 0.5s"
+        msg = f"{text!r} is not a time such as 5s or 0.5s"
         raise argparse.ArgumentTypeError(msg)
     return float(text.removesuffix("s"))
 

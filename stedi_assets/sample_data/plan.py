@@ -113,7 +113,7 @@ def _broken_counts(options: SampleOptions) -> dict[str, dict[str, int]]:
     amounts = dict(options.broken)
     everything = amounts.pop("all", 0)
     if unknown := sorted(amounts.keys() - BROKEN_KINDS):
-        msg = f"broken: there is no kind {', '.join(unknown)}; there are {', '.join(BROKEN_KINDS)}"
+        msg = f"broken: there is no kind {', '.join(unknown)}; the kinds are {', '.join(BROKEN_KINDS)}"
         raise SampleRefused(msg)
     records = {
         "customer": options.customers,

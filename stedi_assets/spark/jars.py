@@ -76,7 +76,7 @@ def class_path(maven: str, *, on_s3: bool, on_postgresql: bool = False) -> str:
     wanted = _needed(on_s3=on_s3, on_postgresql=on_postgresql)
     folder = _folder_with(wanted, maven)
     if os.pathsep in str(folder):
-        msg = f"{folder} cannot stand on a class path, for it has a {os.pathsep}. Set XDG_CACHE_HOME to another folder."
+        msg = f"{folder} cannot be on a class path: it has a {os.pathsep}. Set XDG_CACHE_HOME to another folder."
         raise LakeError(msg)
     return os.pathsep.join(str(folder / jar.file) for jar in wanted)
 
@@ -124,8 +124,8 @@ def require_same_hadoop() -> None:
     found = [jar.stem.removeprefix("hadoop-client-api-") for jar in jars.glob("hadoop-client-api-*.jar")]
     if found != [_HADOOP]:
         msg = (
-            f"pyspark {pyspark.__version__} brings Hadoop {' and '.join(found) or 'in no version'}, and the way to S3 "
-            f"is of Hadoop {_HADOOP}: they must be the same. Install the pyspark that this project asks for: pip "
+            f"pyspark {pyspark.__version__} brings Hadoop {' and '.join(found) or 'in no version'}, and S3A is of "
+            f"Hadoop {_HADOOP}: they must be the same. Install the pyspark that this project asks for: pip "
             "install 'pyspark>=4.1.1,<4.2'."
         )
         raise LakeError(msg)

@@ -63,7 +63,7 @@ def in_short(said: str, most_lines: int = _MOST_LINES) -> str:
     lines = [told.sub(r"\1", line) for line in map(str.strip, said.splitlines()) if line.strip("#")]
     shown = ["".join(letter for letter in line[:_MOST_LETTERS] if letter.isprintable()) for line in lines[:most_lines]]
     more = ["…"] if len(lines) > most_lines else []
-    return "\n".join(f"  {line}" for line in [*shown, *more]) or "  nothing, as where the system ends it"
+    return "\n".join(f"  {line}" for line in [*shown, *more]) or "  nothing, as when the system kills it"
 
 
 def _candidates() -> Iterator[Path]:

@@ -96,7 +96,7 @@ def fetch(artifacts: Sequence[Artifact], repository: str, folder: Path) -> None:
         raise LakeError(msg) from None
     except OSError as error:
         msg = (
-            f"{wanted} could not be written to {folder}: {error.strerror}. Make room, or set XDG_CACHE_HOME to a "
+            f"{wanted} could not be written to {folder}: {error.strerror}. Free some space, or set XDG_CACHE_HOME to a "
             "folder that can be written to."
         )
         raise LakeError(msg) from None
@@ -124,7 +124,7 @@ class _Source:
         self._by = f" by the proxy {_without_credential(through)}" if through else ""
         if "://" in through and not through.startswith(("http://", "https://")):
             # It would be used as if it were an HTTP proxy.
-            raise _Failed(f"there is no way{self._by}, which is none of HTTP", passes=False)
+            raise _Failed(f"there is no way{self._by}, which is not an HTTP proxy", passes=False)
         self._opener = urllib.request.build_opener(
             urllib.request.ProxyHandler(proxies), urllib.request.HTTPSHandler(context=_trust(told))
         )
@@ -155,7 +155,7 @@ class _Source:
                 break
         if digest.hexdigest() != artifact.sha256:
             raise _Failed(
-                f"what comes{self._by} is something else, as a page of a proxy would be: {draft.tell():,} bytes with "
+                f"what arrives{self._by} is something else, such as a proxy's own page: {draft.tell():,} bytes with "
                 f"the SHA-256 digest {digest.hexdigest()}, not {artifact.size:,} with {artifact.sha256}",
                 passes=False,
             )
@@ -189,7 +189,7 @@ def _in_words(error: Exception) -> tuple[str, bool]:  # noqa: PLR0911  (one for 
         case ssl.SSLCertVerificationError():
             return f"the certificate is not trusted ({reason.verify_message})", False
         case ssl.SSLError():
-            return f"no encrypted connection comes about ({reason.reason or 'it is cut'})", True
+            return f"no encrypted connection can be made ({reason.reason or 'it is cut'})", True
         case socket.gaierror():
             return "the name is not known to this machine's DNS", True
         case TimeoutError():

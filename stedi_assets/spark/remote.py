@@ -34,7 +34,7 @@ def remote_session(address: str, settings: Mapping[str, str]) -> SparkSession:
         raise LakeError(msg) from None
     except (OSError, PySparkException) as error:
         # Its words can hold the address with its token.
-        msg = f"The Spark Connect server at {where} cannot be used ({type(error).__name__}). See that it runs."
+        msg = f"The Spark Connect server at {where} cannot be used ({type(error).__name__}). Check that it is running."
         raise LakeError(msg) from None
 
 

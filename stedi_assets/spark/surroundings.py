@@ -124,6 +124,6 @@ def _why_java_ended(conf: SparkConf) -> str:
     told = [name for name in _TOLD_TO_JAVA if os.environ.get(name)]
     return (
         f"Java ended before Spark had begun. The Java is {os.environ['JAVA_HOME']}/bin/java"
-        f"{', told by ' + ', '.join(told) if told else ''}. It said:\n{words}\n"
-        "Mend that, or set JAVA_HOME to another Java 17 or 21, and run again."
+        f"{', with the options of ' + ', '.join(told) if told else ''}. It said:\n{words}\n"
+        "Fix that, or set JAVA_HOME to another Java 17 or 21, and run again."
     )

@@ -70,7 +70,7 @@ class Wanted:
 
     @property
     def fingerprint(self) -> str:
-        """It differs for a server that does not fit: with other settings, another Java or another code."""
+        """It differs for a server that does not fit: with other settings, another Java or other code."""
         code = max(path.stat().st_mtime_ns for path in Path(__file__).parents[1].rglob("*.py"))
         java = {name: os.environ.get(name) for name in _ABOUT_JAVA}
         identity = json.dumps([asdict(self), pyspark.__version__, sys.prefix, code, java])
@@ -79,7 +79,7 @@ class Wanted:
 
 @dataclass
 class _Use:
-    """What this process has of a server: its folder there, and a session."""
+    """How this process uses a server: its folder there, and a session."""
 
     server: Path
     run: Scratch
@@ -98,7 +98,7 @@ def warm_session(lake: str, wanted: Wanted, maven: str) -> SparkSession | None:
 
     The server is started if there is none. A process gets the same session each time, until its server has died. There
     can be no server where the user has no cache, where one that does not fit is in use, and where Spark does not start:
-    a Spark of this process's own says why. `maven` is the repository from which missing jars are fetched.
+    this process's own Spark then says why. `maven` is the repository from which missing jars are fetched.
 
     Raises `LakeError` if jars cannot be fetched.
     """
@@ -148,7 +148,7 @@ def folder_of(lake: str) -> Path | None:
 
 
 def retire(lake: str) -> None:
-    """Have the server of a lake end, at once or with the run that uses it, and with it whatever rows it has at hand.
+    """End the server of a lake, at once or with the run that uses it, and with it whatever rows it holds.
 
     This process's use of it ends, too.
     """

@@ -1,8 +1,8 @@
-"""What an error of AWS is called, without its message: that can quote what was asked."""
+"""The code of an AWS error, without its message, which can quote the request."""
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 
 def code_of(error: ClientError | BotoCoreError) -> str:
-    """Return AWS's code of an error; of one that came before AWS could answer, its class."""
+    """Return the code of an AWS error, or the class of one that was raised before AWS could answer."""
     return str(error.response["Error"]["Code"]) if isinstance(error, ClientError) else type(error).__name__

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 POSSIBLE_CATALOGS = (
     "Use sqlite, glue, jdbc:postgresql://host:port/database, or the https:// address of an Iceberg REST catalog; "
-    "http:// on this machine alone. User and password are set by STEDI_CATALOG_USER and STEDI_CATALOG_PASSWORD."
+    "http:// only on this machine. User and password are set by STEDI_CATALOG_USER and STEDI_CATALOG_PASSWORD."
 )
 _POSTGRESQL = "jdbc:postgresql://"
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})

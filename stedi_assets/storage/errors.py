@@ -30,7 +30,7 @@ class NobodyFound(LakeError):
 
 
 class VanishedFiles(LakeError):
-    """Files that the last snapshot was made from are gone or unreadable; the operator must say so to forget them."""
+    """Files that the last snapshot was made from are gone or unreadable; only the operator can have them forgotten."""
 
 
 class CommitConflictError(LakeError):
@@ -38,7 +38,7 @@ class CommitConflictError(LakeError):
 
 
 class CatalogError(LakeError):
-    """The catalog cannot be used, or what it knows does not lie in the lake."""
+    """The catalog cannot be used, or its tables are not in the lake."""
 
 
 class ElsewhereError(CatalogError):

@@ -12,7 +12,7 @@ from stedi_assets.storage.local import LocalFolder
 
 
 class RawFiles(Protocol):
-    """What is needed of the place of raw files. Every `Storage` is one."""
+    """What a place for raw files must offer. Every `Storage` is one."""
 
     def shown(self, path: str) -> str:
         """Return where something lies, for people."""
@@ -45,9 +45,9 @@ class _Place:
 
 @dataclass(frozen=True)
 class LandingElsewhere:
-    """The raw files of a lake some of whose sources deliver elsewhere. `places` are by the folder they stand for.
+    """The raw files of a lake, if some sources deliver elsewhere. `places` are by the folder that they stand for.
 
-    Where a source has several places, the path of a file begins with its place.
+    If a source has several places, the path of a file begins with its place.
     """
 
     lake: Storage
@@ -55,7 +55,7 @@ class LandingElsewhere:
 
     @classmethod
     def of(cls, lake: Storage, locations: Mapping[str, Sequence[str]]) -> "LandingElsewhere":
-        """Return the raw files of a lake, whose folders' `locations` are folders, or `s3://bucket/prefix`."""
+        """Return the raw files of a lake. `locations`, by folder, are folders or `s3://bucket/prefix`."""
         return cls(lake, tuple((folder, _places(found)) for folder, found in sorted(locations.items())))
 
     def shown(self, path: str) -> str:
@@ -92,7 +92,7 @@ def is_landing(location: str) -> bool:
 
 
 def name_of(location: str) -> str:
-    """Return how the paths of a location's files begin where there are several: no part of it is hidden."""
+    """Return the beginning of a location's paths if there are several locations. No part of it is hidden."""
     is_here = "://" not in location
     parts = (str(_folder(location)) if is_here else re.sub("^[a-z0-9]+://", "", location)).split("/")
     return "".join(f"{part.lstrip('._') or 'hidden'}/" for part in parts if part)

@@ -27,7 +27,7 @@ _TRIES = 5
 # Clocks that are set right differ by less.
 _CLOCKS_DIFFER_SECONDS = 60
 _LEAVES = "it is a link that leaves the lake, and is not followed; put the file itself there"
-_DANGLES = "it is a link to what is not there"
+_DANGLES = "it is a link to something that does not exist"
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class LocalFolder:
         try:
             str(self.root).encode()
         except UnicodeEncodeError:
-            msg = f"STEDI_LAKE={str(self.root)!a} is no UTF-8, and no engine could name it. Rename the folder."
+            msg = f"STEDI_LAKE={str(self.root)!a} is not UTF-8, so no engine could name it. Rename the folder."
             raise LakeError(msg) from None
 
     @property

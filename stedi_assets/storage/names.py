@@ -13,7 +13,7 @@ _SUFFIX = re.compile(r"(?i)\.(json|jsonl|ndjson)(\.gz)?\Z")
 
 def no_key() -> bytes:
     """Stand in for a key where none should be needed."""
-    msg = "A key was needed where none was given. This is a defect of the software: please report it."
+    msg = "A key was needed where none was given. This is a bug in the software: please report it."
     raise LakeError(msg)
 
 

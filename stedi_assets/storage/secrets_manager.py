@@ -26,7 +26,7 @@ def read_secret(arn: str) -> bytes:
         found = boto3.client("secretsmanager", region_name=arn.split(":")[3]).get_secret_value(SecretId=arn)
     except (BotoCoreError, ClientError) as error:
         msg = (
-            f"The secret {arn} cannot be read from AWS Secrets Manager: {code_of(error)}. See that it is there, and "
+            f"The secret {arn} cannot be read from AWS Secrets Manager: {code_of(error)}. Check that it exists, and "
             "that this role may call secretsmanager:GetSecretValue on it."
         )
         raise LakeError(msg) from None

@@ -41,7 +41,7 @@ def commit(lake: Lake, table: Table, change: Callable[[IcebergTable], object]) -
                 raise CorruptTableError(msg) from None
         else:
             return iceberg
-    msg = f"{table.name} was not published: other runs change it all the time. Materialise it again."
+    msg = f"{table.name} was not published: other runs keep changing it. Materialise it again."
     raise CommitConflictError(msg)
 
 

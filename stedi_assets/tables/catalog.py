@@ -180,7 +180,7 @@ def _have_database(lake: Lake) -> None:
 
 
 def _have_namespace(lake: Lake, catalog: Catalog) -> None:
-    # Whoever may only use it must not be seen to create it. If several processes try at once, one of them does.
+    # Look first: some may use a namespace but not create one. If several processes try at once, one of them does.
     if not catalog.namespace_exists(lake.namespace):
         with contextlib.suppress(NamespaceAlreadyExistsError):
             catalog.create_namespace(lake.namespace)

@@ -3,7 +3,7 @@
 Every join between readings is on the exact instant. So a day of a table follows from the same day of its inputs, and
 from the people. A landing table gives a day a new version whenever it adds, replaces or removes rows of that day; a
 table of people gives one to each day on which a person who differs has phone readings. A table made from those keeps,
-for each day, a digest of the versions it was computed from. Where that is not the present one, the day is stale.
+for each day, a digest of the versions it was computed from. If that is not the current one, the day is stale.
 
 A day is written as in `2022-06-18`.
 """
@@ -66,7 +66,7 @@ def versions_from(inputs: Mapping[str, Mapping[str, str]], table: Table, made_un
 
 
 def made_under(code: str, policy: Mapping[str, str] | None) -> str:
-    """Return what decides how a table is computed, besides its inputs, in one text."""
+    """Return, in one text, what decides how a table is computed, besides its inputs."""
     return json.dumps([code, policy])
 
 
@@ -76,7 +76,7 @@ def carried_over(versions: Mapping[str, str], then: Mapping[str, str], now: Mapp
 
 
 def stale_days(before: Mapping[str, str], now: Mapping[str, str]) -> Days | None:
-    """Return the days whose version is not the present one; None if a table is better computed whole."""
+    """Return the days whose version is not the current one; None if a table is better computed whole."""
     stale = frozenset(day for day in before.keys() | now.keys() if before.get(day) != now.get(day))
     return None if not before or stale >= now.keys() else few(stale)
 

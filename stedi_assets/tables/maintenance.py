@@ -1,6 +1,6 @@
-"""Maintenance of published tables: many small data files become few, and what nobody needs any more is removed.
+"""Maintenance of published tables: small data files are compacted, and what is no longer needed is removed.
 
-The rows of a table, and what its snapshot says of them, stay the same. So nothing has to be made again after it.
+The rows of a table, and what its snapshot says of them, stay the same. So nothing has to be computed again afterwards.
 """
 
 import time

@@ -82,6 +82,6 @@ def _current_at(lake: Lake, table: Table, instant: datetime) -> int:
 
 def _named(name: str) -> Table:
     if name not in ALL_TABLES:
-        msg = f"No table is called {name}. These are: {', '.join(ALL_TABLES)}."
+        msg = f"No table is called {name}. The tables are: {', '.join(ALL_TABLES)}."
         raise LakeError(msg)
     return ALL_TABLES[name]

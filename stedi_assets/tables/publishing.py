@@ -1,6 +1,6 @@
 """Publishing tables: one commit makes what is staged current, if neither the table nor an input has moved.
 
-The next run that publishes a table removes what a dead run has left: every branch, and every file that existed before
+The next run that publishes a table removes what dead runs left behind: every branch, and every file that existed before
 its commit and that no snapshot names. A living run that is still writing such a file has already lost, because it began
 from the earlier `main`.
 """
@@ -46,7 +46,7 @@ from stedi_assets.tables.staging import Audit, RunContext, Staged, Versions, bra
 
 @dataclass(frozen=True)
 class Published:
-    """A table as it was published. `added` and `removed` are the rows that were written, and those that went."""
+    """A table as it was published. `added` and `removed` are the numbers of rows written and removed."""
 
     table: Table
     snapshot: Snapshot
@@ -86,7 +86,7 @@ def publish(
     `days`, or all if that is None. `before` is the table's snapshot and `inputs` those of its inputs, as they were when
     the step began. `audit` counts violations of the table's rules in what was written. `versions` gives those of the
     table's days, `made_from` is a digest of what it is computed from, `people` the content of customer_trusted that
-    `audit` holds it against. `before_commit` gets the new snapshot before it
+    `audit` compares it with. `before_commit` gets the new snapshot before it
     is current, and returns whether every older snapshot must go.
 
     Raises `ContractBroken` if a rule is violated, `CommitConflictError` if the table or an input has moved, and
@@ -151,7 +151,7 @@ def make_current(
     """Make what is staged a table's current snapshot, unless the table or one of its inputs has moved.
 
     `companions` are snapshots of other tables that this one names; they become current with it. Then remove the
-    snapshots that are no longer kept, and what other runs have left.
+    snapshots that are no longer kept, and what other runs left behind.
     """
     table = staged.table
     tables = (table, *companions_of(table))
@@ -184,9 +184,9 @@ def _move_main(lake: Lake, staged: Staged, inputs: Mapping[str, Snapshot]) -> No
 
 
 def mark(lake: Lake, table: Table, before: Snapshot, run: RunContext, *, withdrawn_through: int) -> Snapshot:
-    """Record through which withdrawals a table was checked, in a snapshot of the same rows, and return it.
+    """Record up to which withdrawals a table was checked, in a snapshot of the same rows, and return it.
 
-    Older snapshots, and what other runs have left, are removed: they can contain people who withdrew. Raises
+    Older snapshots, and what other runs left behind, are removed: they can contain people who withdrew. Raises
     `CommitConflictError` if the table has moved.
     """
     there = lake.storage.below(table.path)
@@ -202,7 +202,7 @@ def mark(lake: Lake, table: Table, before: Snapshot, run: RunContext, *, withdra
 
 
 def drop_old(lake: Lake, table: Table) -> int:
-    """Remove at once all but a table's current snapshot, and what writers have left; return how many snapshots.
+    """Remove at once all but a table's current snapshot, and what runs left behind; return how many snapshots.
 
     For a landing table, this includes its companions. A run that is about to publish one of these tables loses. Raises
     `CommitConflictError` if other runs keep changing them.
@@ -219,7 +219,7 @@ def _drop_all_but(lake: Lake, table: Table, kept: Callable[[], set[int]]) -> int
     if load(lake, table):
         return expire(lake, table, kept, there, purge=True, with_branches=True)
     if not any(path.endswith(METADATA) for path in there):
-        # A run has left them that died before it created the table.
+        # A run that died before it created the table left them behind.
         remove(lake, table, there)
     return 0
 

@@ -1,4 +1,4 @@
-"""The quarantine of a source: how many records of which files it holds, why, and where they stand in their files."""
+"""The quarantine of a source: how many records of which files it holds, why, and where they are in their files."""
 
 from collections import Counter
 from collections.abc import Iterator

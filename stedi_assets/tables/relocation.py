@@ -89,8 +89,8 @@ def _rewrite(lake: Lake, table: Table, path: str) -> str | None:
 def _of_another_lake(lake: Lake, table: Table) -> CatalogError:
     msg = (
         f"The catalog of {lake.location}, {lake.catalog.uri}, knows {table.name} in the namespace {lake.namespace} "
-        "as one that lies elsewhere. If that lake is in use still, set STEDI_NAMESPACE to another name for this "
-        "one; if not, drop its tables from the catalog, without their files. Then run `stedi relocate` again."
+        "as one that lies elsewhere. If that lake is still in use, set STEDI_NAMESPACE to another name for this "
+        "one; if not, drop its tables from the catalog, but keep their files. Then run `stedi relocate` again."
     )
     return CatalogError(msg)
 
@@ -151,7 +151,7 @@ class _Moved:
         """Return where a file lies now, from its former location."""
         path = plain(location)
         if not path.startswith(self._before):
-            msg = f"{self._table.name} names files that never lay in the lake. Nothing was changed."
+            msg = f"{self._table.name} names files that were never in the lake. Nothing was changed."
             raise LakeError(msg)
         return self._lake.storage.shown(path.removeprefix(self._before))
 

@@ -184,7 +184,7 @@ def _named_by_snapshot(iceberg: IcebergTable, snapshot: IcebergSnapshot) -> Iter
 def left_behind(lake: Lake, table: Table) -> list[str]:
     """Return the files below a table's folder that can hold rows and that no snapshot names.
 
-    A run that died has left them, or a run is writing them.
+    They were left by a run that died, or a run is writing them.
     """
     iceberg = load(lake, table)
     named = referenced(lake, iceberg, with_old_metadata=False) if iceberg else set[str]()
@@ -200,8 +200,8 @@ def remove(lake: Lake, table: Table, paths: Iterable[str]) -> None:
     except OSError as error:
         msg = (
             f"{table.name} was published, but older files of it could not be removed: {error.strerror} in "
-            f"{lake.storage.shown(table.path)}. People who left may stand in them. Give the run the right to remove "
-            "them, all versions included, and materialise the table again."
+            f"{lake.storage.shown(table.path)}. They may still contain people who left. Give the run permission to "
+            "remove them, all versions included, and materialise the table again."
         )
         raise LakeError(msg) from error
 

@@ -51,7 +51,7 @@ class Snapshot:
     files of a landing table. `days` are versions by day, as in `stedi_assets.tables.days`, and `computed` the days that
     the run computed, None if all. `code` is the version of the code that made it. `content` changes whenever rows may
     have; `made_from` is a digest of what a table was computed from, and `input_contents` are its inputs' `content`, by
-    table. `people` is the content of customer_trusted that the table's audit held it against.
+    table. `people` is the content of customer_trusted that the table's audit compared it with.
     """
 
     rows: int
@@ -113,8 +113,8 @@ def read_snapshot_of(lake: Lake, table: Table) -> Snapshot | None:
     snapshot = published(lake, table, iceberg) if iceberg else None
     if lake.storage.size(f"{table.path}/{OLD_POINTER}") is not None:
         msg = (
-            f"{table.name} in {lake.location} is of the layout before Iceberg. Run `stedi upgrade`, which takes over "
-            "what only the lake knows, such as who withdrew; then run rebuild_lakehouse."
+            f"{table.name} in {lake.location} has the layout from before Iceberg. Run `stedi upgrade`, which takes "
+            "over what only the lake knows, such as who withdrew; then run rebuild_lakehouse."
         )
         raise LakeError(msg)
     return snapshot
@@ -131,7 +131,7 @@ def published(lake: Lake, table: Table, iceberg: IcebergTable) -> Snapshot | Non
     if snapshot is None and (found is None or found.parent_snapshot_id is not None):
         msg = (
             f"The newest snapshot of {table.name} in {lake.location} is gone, or another program has made it: it does "
-            "not say what it was made of. Run `stedi repair` to go back to the newest whole snapshot."
+            "not say what it was made from. Run `stedi repair` to go back to the newest whole snapshot."
         )
         raise CorruptTableError(msg)
     return snapshot
@@ -152,7 +152,8 @@ def as_published(lake: Lake, table: Table, found: IcebergSnapshot) -> Snapshot |
         return Snapshot(**values, id=found.snapshot_id)
     except (ValueError, TypeError) as error:
         msg = (
-            f"What {table.name} in {lake.location} says of its snapshot is damaged. {_REPAIR.format(table=table.name)}"
+            f"The summary of the snapshot of {table.name} in {lake.location} is damaged. "
+            f"{_REPAIR.format(table=table.name)}"
         )
         raise CorruptTableError(msg) from error
 

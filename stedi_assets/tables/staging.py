@@ -181,7 +181,7 @@ def staging(
     `rows` replace those of some `days`, or all if that is None; rows of other days are added. Without `audit`, they are
     fewer rows of `before`, and the rest of its summary is kept, with its inputs if these are None. `versions` gives
     those of the table's days, `made_from` is a digest of what it is computed from, `people` the content of
-    customer_trusted that its audit holds it against. `delivery` is what else is known about the files of a landing
+    customer_trusted that its audit compares it with. `delivery` is what else is known about the files of a landing
     table. Raises as `publish`.
     """
     if isinstance(rows, DataFrame):
@@ -259,8 +259,8 @@ def give_up(
 ) -> NoReturn:
     """Raise the error that explains why a publication failed; remove what it has written, unless it was published.
 
-    `ours` are the snapshots of its branch. It was published if `main` descends from one of them: then only the cleaning
-    up has failed.
+    `ours` are the snapshots of its branch. It was published if `main` descends from one of them: then only the clean-up
+    has failed.
     """
     try:
         iceberg = load(lake, table)

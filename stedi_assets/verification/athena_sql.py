@@ -1,4 +1,4 @@
-"""One query, as Athena and other Trinos run it, that recomputes a table and holds it against the published one.
+"""One query, as Athena and other Trinos run it, that recomputes a table and compares it with the published one.
 
 Its rows hold counts and hashes only, and its text no person, subject or key: Athena keeps both.
 """

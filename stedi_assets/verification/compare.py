@@ -22,7 +22,7 @@ _PUBLISHED = "published"
 
 @dataclass(frozen=True)
 class Comparison:
-    """How far a published table is what DuckDB makes from the same inputs, in rows.
+    """How a published table differs, in rows, from what DuckDB computes from the same inputs.
 
     `missing` are rows that DuckDB finds and the published table lacks, `surplus` the opposite. Repeated rows count as
     often as they occur.

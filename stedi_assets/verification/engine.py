@@ -26,7 +26,7 @@ class SecondEngineFailed(Exception):
         """Name the table and the class of DuckDB's error."""
         super().__init__(
             f"{table} could not be checked by the second engine: DuckDB stopped with {kind}. The published table stays "
-            "as it is. See that the tables it is made of are whole (check_lakehouse), then run again."
+            "as it is. Check that the tables it is made from are whole (check_lakehouse), then run again."
         )
         self.table, self.kind = table, kind
 

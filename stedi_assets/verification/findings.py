@@ -35,7 +35,7 @@ _FIELDS_SHOWN = 20
 class Finding:
     """The finding for one rule. `looked_at` and `failing` are rows, records or files, depending on the rule.
 
-    `remedy` is what to do where the cause is known, and is not the one that the rule has in mind.
+    `remedy` is what to do if the cause is known and is not the one that the rule assumes.
     """
 
     rule: Rule

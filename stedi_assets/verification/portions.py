@@ -1,8 +1,8 @@
 """The days of a table in portions, so that DuckDB looks at a large lake in bounded memory.
 
 A day of a table of readings follows from the same day of its inputs and from the people. So each portion is checked by
-itself, with all people and the readings of the same days. Not if readings meet by their instant alone: then whose
-device a reading is of may depend on any other day.
+itself, with all people and the readings of the same days. Not if readings are matched by instant alone: then
+whose a device reading is may depend on any other day.
 """
 
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The last results of a table's checks, kept in the lake for whoever asks how it stands."""
+"""The last results of a table's checks, kept in the lake for whoever asks about its state."""
 
 import contextlib
 import json

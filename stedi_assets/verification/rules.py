@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import duckdb
 
 STORED = "stored"
-# Whoever withdraws changes what these say of days that a run does not compute.
+# A withdrawal changes what these find on days that a run does not compute.
 _OF_PEOPLE = {"consent_is_current"}
 
 
@@ -36,8 +36,8 @@ def auditor(
     """Return a function that counts the violations of a table's rules in what a run has written, by the rules' names.
 
     Violations of rules that only warn about readings are counted by day. `staged` are snapshots of other tables that
-    are to be read before they are current; `days` are those that were written, all if None. Whether consents are
-    current is counted on all days, unless `before`, the table's snapshot, was held against the same `people`, by their
+    are read before they are current; `days` are those that were written, all if None. Whether consents are
+    current is counted on all days, unless `before`, the table's snapshot, was compared with the same `people`, by their
     content. The function raises `SecondEngineFailed` if DuckDB stops.
     """
     policy = run.policy or Policy()
@@ -112,7 +112,7 @@ def recount(
 ) -> dict[str, int]:
     """Count everything that is counted of a table: `rows`, and by its name the violations of each rule.
 
-    `snapshot` is held against the other tables as they are published now, or as `staged`. With `only`, just the rules
+    `snapshot` is compared with the other tables as they are published now, or as `staged`. With `only`, just the rules
     of those names are counted. Raises `SecondEngineFailed` if DuckDB stops.
     """
     policy = Policy.from_dict(snapshot.policy) if snapshot.policy else Policy()

@@ -114,7 +114,7 @@ def test_a_query_that_does_not_succeed_is_named_and_quotes_nothing(
     [
         ("AccessDeniedException", "athena:StartQueryExecution"),
         ("InvalidRequestException", "STEDI_ATHENA_WORKGROUP"),
-        ("TooManyRequestsException", "try again later"),
+        ("TooManyRequestsException", "try later"),
         ("InternalServerException", "See the Athena console"),
     ],
 )
@@ -137,7 +137,7 @@ def test_a_workgroup_that_is_not_there_is_named(server: AthenaServer) -> None:
 
 def test_a_query_that_takes_too_long_is_stopped(server: AthenaServer) -> None:
     server.states = ("RUNNING",)
-    with pytest.raises(AthenaFailed, match="so that it was stopped"):
+    with pytest.raises(AthenaFailed, match="so it was stopped"):
         Athena(server.workgroup, "stedi", seconds=0.01, patience=0.05).run(SQL)
     assert server.stopped == ["0"]
 

@@ -1,4 +1,4 @@
-"""`stedi aws`: the stack is created, updated, taken away and looked over, on moto's CloudFormation over HTTP.
+"""`stedi aws`: the stack is created, updated, removed and looked over, on moto's CloudFormation over HTTP.
 
 Belongs here, too: that the template and its policies are what AWS takes, and what each role may do.
 """
@@ -164,7 +164,7 @@ def test_a_stack_is_deployed_checked_updated_and_taken_away(
     monkeypatch.delenv("STEDI_ATHENA_WORKGROUP")
     missing = stedi("check")
     assert missing.code == 1
-    assert f"missing  bucket {BUCKET} is not there: `stedi aws deploy` makes it\n" in missing.out
+    assert f"missing  bucket {BUCKET} does not exist: `stedi aws deploy` creates it\n" in missing.out
 
 
 def test_the_check_sees_what_is_not_as_it_should_be(stedi: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,12 +190,12 @@ def test_the_check_sees_what_is_not_as_it_should_be(stedi: Any, monkeypatch: pyt
     assert [line for line in checked.out.splitlines() if not line.startswith("ok")] == [
         "missing  versioning is off: what is overwritten by mistake is lost",
         "missing  encryption is AES256, and STEDI_S3_KMS_KEY asks for aws:kms or another key",
-        "missing  public access is not there: `stedi aws deploy` makes it",
+        "missing  public access does not exist: `stedi aws deploy` creates it",
         "missing  suppression key is about to be deleted: restore it in Secrets Manager",
         "missing  job stedi-lakehouse is of Glue 5.0: Spark 4.1 is that of Glue 6.0",
         "missing  workgroup stedi-lakehouse-checks does not say where results go",
-        "missing  queue of arrivals is not there: `stedi aws deploy` makes it",
-        "missing  notifications do not reach the queue: the bucket does not tell it of new objects",
+        "missing  queue of arrivals does not exist: `stedi aws deploy` creates it",
+        "missing  notifications do not reach the queue: the bucket does not notify it of new objects",
     ]
 
 
@@ -267,7 +267,7 @@ def test_whoever_does_not_say_yes_leaves_no_draft(stedi: Any) -> None:
     ("arguments", "says"),
     [
         (["deploy", "--yes"], "There is no stack stedi yet. Name the bucket"),
-        (["destroy"], "There is no stack stedi in us-east-1. See AWS_DEFAULT_REGION, or name another with --stack."),
+        (["destroy"], "There is no stack stedi in us-east-1. Check AWS_DEFAULT_REGION, or name another with --stack."),
         (["check"], "is a folder: there is nothing on AWS to check."),
     ],
 )
@@ -284,7 +284,7 @@ def test_without_a_region_the_next_step_is_said(stedi: Any, monkeypatch: pytest.
     said = stedi("check")
     assert said.code == 1
     assert said.err.startswith(
-        "Could not look at AWS: You must specify a region. See your credentials and AWS_DEFAULT_"
+        "Could not look at AWS: You must specify a region. Check your credentials and AWS_DEFAULT_"
     )
 
 
@@ -293,9 +293,7 @@ def test_without_credentials_the_next_step_is_said(stedi: Any, monkeypatch: pyte
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     said = stedi("destroy")
     assert said.code == 1
-    assert said.err.startswith(
-        "Could not take away the stack stedi: Unable to locate credentials. See your credentials"
-    )
+    assert said.err.startswith("Could not remove the stack stedi: Unable to locate credentials. Check your credentials")
 
 
 # --- What CloudFormation says -----------------------------------------------------------------------------------------

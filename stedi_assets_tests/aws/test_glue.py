@@ -261,7 +261,7 @@ def test_a_job_that_is_not_there_or_runs_already_is_named(on_glue: OnGlue) -> No
     boto3.client("glue").start_job_run(JobName=on_glue.jobs.job)
     assert "ConcurrentRunsExceededException" in why(on_glue.run())
     on_glue.jobs.job = "another"
-    assert "See that STEDI_GLUE_JOB names a job" in why(on_glue.run())
+    assert "Check that STEDI_GLUE_JOB names a job" in why(on_glue.run())
 
 
 def test_terminating_the_run_stops_the_job(on_glue: OnGlue) -> None:

@@ -192,7 +192,7 @@ def test_what_is_packed_another_way_is_an_error_that_names_it(
     kind: str, raw: bytes, block: int, *, within: bool
 ) -> None:
     error = error_of(gzip.compress(raw) if within else raw, block)
-    assert error == f"it is a {kind} file; have it delivered as JSON, plain or in gzip"
+    assert error == f"it is a {kind} file; have it delivered as JSON, plain or gzipped"
 
 
 @pytest.mark.parametrize("raw", [b"PK", b"BZ", b"{PK\x03\x04", b"\n\x28\xb5\x2f\xfd", b"PAR", b"7zip"])
@@ -202,7 +202,7 @@ def test_only_the_first_bytes_tell_and_all_of_them(raw: bytes) -> None:
 
 def test_gzip_within_gzip_is_an_error() -> None:
     raw = gzip.compress(gzip.compress(_RECORD))
-    assert error_of(raw) == "it is a gzip file; have it delivered as JSON, plain or in gzip"
+    assert error_of(raw) == "it is a gzip file; have it delivered as JSON, plain or gzipped"
 
 
 def test_only_what_begins_like_gzip_is_gzip() -> None:

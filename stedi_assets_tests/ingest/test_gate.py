@@ -28,8 +28,8 @@ from stedi_assets_tests.support.malformed_cases import CASES, MalformedCase, Sou
 GOOD = b'{"user":"a@example.com","timestamp":1655564376361,"x":1,"y":2,"z":3}\n'
 STEP = b'{"sensorReadingTime":1655564444103,"serialNumber":"s-1","distanceFromObject":218}\n'
 CUSTOMER = b'{"email":"ada@example.com","serialNumber":"s-1"}\n'
-TOO_LARGE = "its records stand in an envelope of more than 16 MB; have them delivered one a line"
-TWO_PARTS = "its records stand in an envelope of several parts; have them delivered one a line"
+TOO_LARGE = "its records stand in an envelope of more than 16 MB; have them delivered one per line"
+TWO_PARTS = "its records stand in an envelope of several parts; have them delivered one per line"
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from stedi_assets.tables.file_reports import FileReport
 _RECORD = b'{"user":"ada@example.com","x":1.5}\n'
 _FORBIDDEN = "no permission to read it"
 _LEAVES = "it is a link that leaves the lake, and is not followed; put the file itself there"
-_DANGLES = "it is a link to what is not there"
+_DANGLES = "it is a link to something that does not exist"
 
 _needs_permissions = pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 
@@ -127,7 +127,7 @@ def test_a_name_that_is_no_utf_8_is_an_error(tmp_path: Path) -> None:
     except OSError:
         pytest.skip("this file system has no such names")
     (file,) = listing_of(tmp_path, {}).files
-    assert (file.path, file.error) == (name, "its name is no UTF-8; have it renamed")
+    assert (file.path, file.error) == (name, "its name is not UTF-8; have it renamed")
 
 
 def lake_with_links(top: Path, **links: str) -> Path:

@@ -200,6 +200,6 @@ def test_a_topic_that_is_not_there_is_an_error_and_the_log_has_it(
     topic: tuple[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     other = f"{topic[0]}-2"
-    with pytest.raises(MessageNotSent, match=f"Nobody was told by {other}: Amazon SNS cannot be used"):
+    with pytest.raises(MessageNotSent, match=f"Nobody was notified through {other}: Amazon SNS cannot be used"):
         Notifier(sns_topic=other).tell("Run failed", "why", LOG)
     assert caplog.messages == ["Run failed\nwhy"]

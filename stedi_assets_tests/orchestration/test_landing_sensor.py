@@ -223,12 +223,12 @@ def notified(watched: Watched) -> set[str]:
 
 
 def test_where_nothing_has_arrived_nothing_is_asked_for(watched: Watched) -> None:
-    assert watched.why_not() == "Every table is made of what is there."
+    assert watched.why_not() == "Every table is up to date."
     assert notified(watched) == set()
 
 
 def test_an_empty_lake_waits_for_its_first_files(empty: Watched) -> None:
-    assert empty.why_not() == "Every table is made of what is there."
+    assert empty.why_not() == "Every table is up to date."
 
 
 def test_the_first_delivery_becomes_all_eight_tables(empty: Watched, spark_resource: SparkResource) -> None:
@@ -238,7 +238,7 @@ def test_the_first_delivery_becomes_all_eight_tables(empty: Watched, spark_resou
     result = empty.run(request, spark_resource)
     assert result.success
     assert len(list(result.get_asset_check_evaluations())) == sum(len(table.rules) for table in TABLES.values())
-    assert empty.why_not() == "Every table is made of what is there."
+    assert empty.why_not() == "Every table is up to date."
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_only_what_depends_on_a_file_is_made_anew(watched: Watched, source: str,
     assert watched.run(request, spark_resource).success
     after = {name: current(watched.lake, table).id for name, table in TABLES.items()}
     assert {name for name in TABLES if before[name] != after[name]} == BELOW[source]
-    assert watched.why_not() == "Every table is made of what is there."
+    assert watched.why_not() == "Every table is up to date."
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -277,7 +277,7 @@ def test_nothing_is_made_of_a_table_with_a_failing_check(watched: Watched, spark
     watched.put("accelerometer", "cut.json.gz", gzip.compress(b"{}" * 100)[:-4])
     assert not watched.run(watched.request(), spark_resource).success
     watched.attempts = 1
-    assert watched.why_not().startswith("accelerometer: tried too often, and not again by itself.")
+    assert watched.why_not().startswith("accelerometer: out of attempts, and not tried again by itself.")
     before = current(watched.lake, TABLES["step_trainer_trusted"]).id
     watched.put("step_trainer", "new.json", NEW["step_trainer"])
     request = watched.request()
@@ -296,7 +296,7 @@ def test_new_customers_wait_for_nobody_and_others_for_them(empty: Watched, spark
     request = empty.request()
     assert tables_of(request) == {"customer_landing", "customer_trusted"}
     assert empty.run(request, spark_resource).success
-    assert empty.why_not() == "Every table is made of what is there."
+    assert empty.why_not() == "Every table is up to date."
     empty.put("step_trainer", "one.json", NEW["step_trainer"])
     request = empty.request()
     assert tables_of(request) == {"step_trainer_landing"}
@@ -306,7 +306,7 @@ def test_new_customers_wait_for_nobody_and_others_for_them(empty: Watched, spark
     assert tables_of(request) == BELOW["accelerometer"]
     assert empty.run(request, spark_resource).success
     assert current(empty.lake, TABLES["machine_learning_curated"]).rows == 1
-    assert empty.why_not() == "Every table is made of what is there."
+    assert empty.why_not() == "Every table is up to date."
 
 
 def replaced_same_size(path: Path) -> None:
@@ -371,7 +371,7 @@ def renamed(path: Path) -> None:
 def test_every_kind_of_arrival_is_noticed_once_it_has_settled(watched: Watched, change: Any) -> None:
     change(root_of(watched.lake) / "accelerometer" / "landing" / "one.json")
     watched.settled_seconds = ENDLESS
-    assert watched.why_not() == "Every table is made of what is there. 1 files may still be written."
+    assert watched.why_not() == "Every table is up to date. 1 files may still be written."
     watched.settled_seconds = 0
     request = watched.request()
     assert tables_of(request) == BELOW["accelerometer"]
@@ -381,7 +381,7 @@ def test_every_kind_of_arrival_is_noticed_once_it_has_settled(watched: Watched, 
 @pytest.mark.parametrize("name", [".hidden.json", "_temporary/part.json", "notes.txt", "one.json.part"])
 def test_what_is_not_read_starts_nothing(watched: Watched, name: str) -> None:
     watched.put("accelerometer", name, NEW["accelerometer"])
-    assert watched.why_not() == "Every table is made of what is there."
+    assert watched.why_not() == "Every table is up to date."
 
 
 def test_a_run_takes_the_settled_files_alone(watched: Watched, spark_resource: SparkResource) -> None:
@@ -472,7 +472,7 @@ def test_what_arrives_waits_for_a_maintenance(watched: Watched) -> None:
 def test_a_run_that_only_checks_holds_nothing_up(watched: Watched) -> None:
     checking = job_of(watched.lake, SparkResource(), "check_lakehouse")
     watched.instance.create_run_for_job(checking, status=dg.DagsterRunStatus.STARTED)
-    assert watched.why_not() == "Every table is made of what is there."
+    assert watched.why_not() == "Every table is up to date."
 
 
 # --- What fails -------------------------------------------------------------------------------------------------------
@@ -490,10 +490,10 @@ def test_a_failed_run_is_asked_for_again_a_bounded_number_of_times(watched: Watc
     assert len({*keys}) == 3
     assert Recorder.told == []
     for _ in range(2):
-        assert watched.why_not() == "step_trainer: tried too often, and not again by itself."
+        assert watched.why_not() == "step_trainer: out of attempts, and not tried again by itself."
     ((subject, message),) = Recorder.told
     assert subject == "Runs for step_trainer keep failing"
-    assert message.startswith("3 runs for step_trainer failed, one after the other. They are not tried again until som")
+    assert message.startswith("3 runs for step_trainer failed in a row. They are not tried again until som")
 
 
 def test_what_changes_is_tried_at_once_however_often_it_failed(watched: Watched) -> None:
@@ -579,7 +579,7 @@ def test_what_may_be_a_withdrawal_is_tried_without_end_and_does_not_wait_longer_
         watched.fails(request)
     # After three and after six.
     assert [subject for subject, _ in Recorder.told] == ["Runs for customer keep failing"] * 2
-    assert "As they may hold a withdrawal, they are tried again all the same." in Recorder.told[0][1]
+    assert "They may hold a withdrawal, so they are tried again anyway." in Recorder.told[0][1]
     watched.pause_seconds = 1_000
     assert watched.why_not().startswith("customer: the next attempt is in 1,000 s.")
 
@@ -604,7 +604,7 @@ def test_customers_whose_file_cannot_be_read_are_tried_until_it_can(
         watched.fails(request)
     path.write_bytes(gzip.compress(NEW["customer"]))
     assert watched.run(watched.request(), spark_resource).success
-    assert watched.why_not() == "Every table is made of what is there."
+    assert watched.why_not() == "Every table is up to date."
 
 
 @pytest.mark.matrix
@@ -613,7 +613,7 @@ def test_an_unreadable_file_that_may_be_forgotten_is_tried_no_more(
 ) -> None:
     watched.put("customer", "cut.json.gz", gzip.compress(b"{}" * 100)[:-4])
     assert materialise(watched.lake, spark_resource, forget=("cut.json.gz",)).success
-    assert watched.why_not() == "Every table is made of what is there."
+    assert watched.why_not() == "Every table is up to date."
 
 
 def test_tables_behind_their_inputs_are_made_anew_from_what_has_landed(
@@ -628,7 +628,7 @@ def test_tables_behind_their_inputs_are_made_anew_from_what_has_landed(
     assert checked_by(request) == {"machine_learning_curated", "step_trainer_trusted", "accelerometer_trusted"}
     assert because(request) == "tables behind their inputs: machine_learning_curated"
     assert watched.run(request, spark_resource).success
-    assert watched.why_not() == "Every table is made of what is there."
+    assert watched.why_not() == "Every table is up to date."
 
 
 def test_tables_that_cannot_be_made_anew_are_tried_a_bounded_number_of_times(
@@ -641,7 +641,7 @@ def test_tables_that_cannot_be_made_anew_are_tried_a_bounded_number_of_times(
         request = watched.request()
         assert tables_of(request) == BELOW["customer"] - {"customer_landing"}
         watched.fails(request)
-    assert watched.why_not() == "tables: tried too often, and not again by itself."
+    assert watched.why_not() == "tables: out of attempts, and not tried again by itself."
     assert [subject for subject, _ in Recorder.told] == ["Runs for tables keep failing"]
 
 
@@ -655,7 +655,7 @@ def test_a_withdrawal_in_a_new_file_is_through_after_the_run(watched: Watched, s
         "step_trainer_trusted": 2,
         "machine_learning_curated": 2,
     }
-    assert watched.why_not() == "Every table is made of what is there."
+    assert watched.why_not() == "Every table is up to date."
 
 
 # --- What is gone, and what cannot be seen ----------------------------------------------------------------------------
@@ -665,7 +665,7 @@ def test_a_withdrawal_in_a_new_file_is_through_after_the_run(watched: Watched, s
 def test_of_a_file_that_is_gone_people_are_told_and_it_is_not_forgotten(watched: Watched, source: str) -> None:
     (root_of(watched.lake) / source / "landing" / "one.json").unlink()
     for _ in range(2):
-        assert watched.why_not() == "Every table is made of what is there."
+        assert watched.why_not() == "Every table is up to date."
     ((subject, message),) = Recorder.told
     assert subject == f"Landing files of {source} are gone"
     assert message.startswith(f"1 files that {source}_landing was made from are gone: one.json.")
@@ -717,8 +717,8 @@ def test_very_many_files_are_listed_over_several_looks(
     (root_of(watched.lake) / "accelerometer" / "landing" / "one.json").rename(
         root_of(watched.lake) / "accelerometer" / "landing" / "zzz.json"
     )
-    assert watched.why_not() == "2 landing files are listed so far. The next look goes on."
-    assert watched.why_not() == "4 landing files are listed so far. The next look goes on."
+    assert watched.why_not() == "2 landing files are listed so far. The next look continues."
+    assert watched.why_not() == "4 landing files are listed so far. The next look continues."
     assert watched.run(watched.request(), spark_resource).success
     assert current(watched.lake, TABLES["accelerometer_landing"]).rows == 5
     assert Recorder.told == []
@@ -734,7 +734,7 @@ def test_what_a_run_lands_during_a_long_listing_is_not_taken_for_gone_or_new(
     assert materialise(watched.lake, spark_resource).success
     while "so far" in (why := watched.why_not()):
         pass
-    assert why == "Every table is made of what is there."
+    assert why == "Every table is up to date."
     assert Recorder.told == []
 
 
@@ -780,7 +780,7 @@ def test_a_run_that_takes_for_ever_is_told_of(watched: Watched, monkeypatch: pyt
     for _ in range(2):
         watched.why_not()
     ((subject, message),) = Recorder.told
-    assert subject == "A run has been under way for long"
+    assert subject == "A run has been in progress for hours"
     assert message.startswith(f"Run {run.run_id} of rebuild_lakehouse was requested ")
 
 
@@ -795,7 +795,7 @@ def test_the_tables_to_make_are_those_downstream_in_dagster(table: str) -> None:
 
 # --- The doorbell -----------------------------------------------------------------------------------------------------
 
-SILENCE = "Nothing has arrived since everything had landed."
+SILENCE = "Nothing has arrived since everything landed."
 
 
 @pytest.fixture(scope="module")
@@ -845,7 +845,7 @@ def test_folders_are_listed_when_it_rings_until_everything_has_landed(
     watched: Watched, queue: Queue, spark_resource: SparkResource
 ) -> None:
     watched.doorbell = Doorbell(queue=queue.url)
-    assert watched.why_not() == "Every table is made of what is there."
+    assert watched.why_not() == "Every table is up to date."
     watched.put("step_trainer", "new.json", NEW["step_trainer"])
     assert watched.why_not() == SILENCE
     queue.ring(12)
@@ -855,7 +855,7 @@ def test_folders_are_listed_when_it_rings_until_everything_has_landed(
     request = watched.request()
     assert queue.messages == 12
     assert watched.run(request, spark_resource).success
-    assert watched.why_not() == "Every table is made of what is there."
+    assert watched.why_not() == "Every table is up to date."
     assert queue.messages == 0
     assert watched.why_not() == SILENCE
     assert Recorder.told == []
@@ -897,7 +897,7 @@ def test_a_message_that_comes_during_a_long_listing_rings_for_the_next(
     # It comes before what is listed already.
     watched.put("customer", "a.json", NEW["customer"])
     queue.ring()
-    assert watched.why_not() == "Every table is made of what is there."
+    assert watched.why_not() == "Every table is up to date."
     assert queue.messages == 1
     assert watched.why_not().startswith("2 landing files")
     assert watched.why_not().startswith("4 landing files")
@@ -910,7 +910,7 @@ def test_with_a_queue_that_cannot_be_used_every_look_lists_and_people_are_told_o
 ) -> None:
     watched.doorbell = Doorbell(queue=f"{queue.url}-2")
     for _ in range(2):
-        assert watched.why_not() == "Every table is made of what is there."
+        assert watched.why_not() == "Every table is up to date."
     watched.put("step_trainer", "new.json", NEW["step_trainer"])
     assert watched.request()
     ((subject, message),) = Recorder.told
@@ -921,7 +921,7 @@ def test_with_a_queue_that_cannot_be_used_every_look_lists_and_people_are_told_o
 
 def test_after_a_look_that_failed_the_next_one_lists_although_nothing_rings(watched: Watched, queue: Queue) -> None:
     watched.doorbell = Doorbell(queue=queue.url)
-    assert watched.why_not() == "Every table is made of what is there."
+    assert watched.why_not() == "Every table is up to date."
     queue.ring()
     with unreadable(watched):
         assert "are damaged or gone" in watched.why_not()

@@ -257,7 +257,7 @@ def test_an_erasure_that_finds_nobody_fails_and_changes_nothing(
     found_nobody = erase(built, spark_resource, NOBODY, tmp_path)
     assert not found_nobody.success
     assert re.search(
-        "Nobody by that hash is in .* nothing was removed.* mistyped.* another suppression key.* expect_nobody: true",
+        "Nobody with that hash is in .* nothing was removed.* mistyped.* another suppression key.* expect_nobody: true",
         messages(found_nobody),
     )
     assert NOBODY not in messages(found_nobody)
@@ -268,7 +268,7 @@ def test_somebody_who_has_not_come_yet_is_kept_out_when_that_is_said(
     lake: Lake, spark_resource: SparkResource, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert erase(lake, spark_resource, NOBODY, tmp_path, expect_nobody=True).success
-    assert "Nobody by that hash is in a current table" in capfd.readouterr().err
+    assert "Nobody with that hash is in a current table" in capfd.readouterr().err
     assert people_on_the_list(lake) == {NOBODY}
     # Once on the list, it need not be said again.
     assert erase(lake, spark_resource, NOBODY, tmp_path).success

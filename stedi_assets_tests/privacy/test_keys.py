@@ -169,7 +169,7 @@ def test_where_no_key_can_be_made_the_error_says_what_to_set(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "file"))
-    with pytest.raises(LakeError, match=r"cannot be read or made: .* Set STEDI_PSEUDONYM_KEY instead"):
+    with pytest.raises(LakeError, match=r"cannot be read or created: .* Set STEDI_PSEUDONYM_KEY instead"):
         pseudonym_key(None, lake)
 
 

@@ -223,7 +223,7 @@ def test_a_rotation_is_a_command_of_its_own(
 
     done = rotate(ANOTHER)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "1 snapshots of the old key removed" in done.stdout
+    assert "removed 1 snapshots made with the old key" in done.stdout
     assert ANOTHER.decode() not in done.stdout
     assert read_snapshot_of(built, ML) is None
     assert built.storage.folders(ML.path) == frozenset()

@@ -96,7 +96,7 @@ def test_pictures_of_few_are_not_given_to_dagster(built: Lake, spark_resource: S
     given = {"lake": resources(built, spark_resource)["lake"]}
     result = dg.materialize([machine_learning_report], resources=given)
     (shown,) = result.asset_materializations_for_node("machine_learning_report")
-    assert "of fewer than 20 subjects" in str(shown.metadata["pictures"].value)
+    assert "fewer than 20 subjects" in str(shown.metadata["pictures"].value)
     assert "base64" not in str(shown.metadata)
     folder = pictures_of(built)
     assert {path.name for path in folder.glob("*.png")} == PICTURES
@@ -123,7 +123,7 @@ def test_tables_of_two_moments_are_not_drawn_together(lake: Lake, spark_resource
 
 
 def test_pictures_of_a_snapshot_that_is_current_no_more_are_not_kept(built: Lake) -> None:
-    with pytest.raises(CommitConflictError, match="machine_learning_curated was published anew"):
+    with pytest.raises(CommitConflictError, match="machine_learning_curated was published again"):
         keep_pictures(built, 1, {"funnel": b""})
     assert not (root_of(built) / ML.path / "report" / "1").exists()
 

@@ -45,7 +45,7 @@ def test_what_is_not_an_amount_ends_the_command(text: str, capsys: pytest.Captur
 def test_what_is_not_a_pause_ends_the_command(pause: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main([str(tmp_path / "lake"), f"--every={pause}"])
-    assert "is no time such as 5s or 0.5s" in capsys.readouterr().err
+    assert "is not a time such as 5s or 0.5s" in capsys.readouterr().err
 
 
 def test_the_command_says_what_has_arrived(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

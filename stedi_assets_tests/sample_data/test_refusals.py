@@ -84,7 +84,7 @@ def test_a_used_truth_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFi
         ({"respelled_keys": 1.5}, "respelled_keys=1.5 must be from 0 to 1.0"),
         ({"late_deliveries": -1}, "late_deliveries=-1"),
         ({"repeated_deliveries": float("nan")}, "repeated_deliveries=nan"),
-        ({"broken": {"cutt_off": 1}}, "there is no kind cutt_off; there are glued"),
+        ({"broken": {"cutt_off": 1}}, "there is no kind cutt_off; the kinds are glued"),
         ({"broken": {"glued": 21}}, "42 records of customer are needed that are not late, only 40"),
         ({"broken": {"comma_at_end": 31}, "late_deliveries": 10}, "31 records of customer"),
     ],

@@ -287,7 +287,7 @@ except dagster.Failure as failure:
     [
         ("echo 'Error: the licence of this Java has run out' >&2; exit 1", "the licence of this Java has run out"),
         ("seq 1 1000 >&2; exit 1", "  1\n  2\n"),
-        ("kill -9 $$", "nothing, as where the system ends it"),
+        ("kill -9 $$", "nothing, as when the system kills it"),
     ],
 )
 def test_a_java_that_ends_before_spark_begins_is_quoted_in_one_screen(machine: Machine, ends: str, said: str) -> None:
@@ -329,14 +329,14 @@ for _ in range(2):
 def test_a_java_that_dies_in_a_query_is_said_then_and_later(machine: Machine) -> None:
     done = machine.run(_DEATH, {})
     assert done.stdout.splitlines() == 2 * [
-        "Spark stopped: Java has ended, maybe for want of memory: set STEDI_SPARK_MEMORY. The published tables stay as "
-        "they were. Mend that and run again."
+        "Spark stopped: Java has ended, maybe out of memory: set STEDI_SPARK_MEMORY. The published tables stay as "
+        "they were. Fix that and run again."
     ], done.stderr[-3000:]
 
 
 def test_too_little_memory_for_spark_is_said(machine: Machine) -> None:
     done = machine.run(_MESSAGE, {"_JAVA_OPTIONS": "-Xmx100m"})
-    assert "less memory than Spark begins with" in done.stdout
+    assert "less memory than Spark needs to start" in done.stdout
 
 
 def test_a_scratch_folder_that_spark_would_take_for_several_is_refused(machine: Machine) -> None:

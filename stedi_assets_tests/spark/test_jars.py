@@ -191,7 +191,7 @@ def test_a_proxy_is_used_and_its_password_is_not_shown(
     shutil.rmtree(folder)
     trusted.jar = b"a page of a proxy"
     said = why_not(trusted.address, folder)
-    assert f"what comes by the proxy {on_the_way.address} is something else, as a page of a proxy would be" in said
+    assert f"what arrives by the proxy {on_the_way.address} is something else, such as a proxy's own page" in said
     assert "password" not in said
 
 
@@ -260,7 +260,7 @@ def test_a_jar_that_always_breaks_off_is_not_there(trusted: Repository, folder: 
 def test_a_jar_with_another_digest_is_not_there(trusted: Repository, folder: Path, content: bytes) -> None:
     trusted.jar = content
     said = why_not(trusted.address, folder)
-    assert "something else, as a page of a proxy would be" in said
+    assert "something else, such as a proxy's own page" in said
     assert f"not {len(JAR):,} with {ARTIFACT.sha256}" in said
     assert len(trusted.asked) == 1
 
@@ -279,7 +279,7 @@ def test_a_repository_that_cannot_be_reached_is_said(folder: Path, address: str,
 def test_a_repository_that_speaks_no_tls_is_said(folder: Path) -> None:
     with repository(None) as plain:
         said = why_not(plain.address.replace("http:", "https:"), folder)
-    assert "no encrypted connection comes about" in said
+    assert "no encrypted connection can be made" in said
 
 
 def test_a_kind_of_proxy_that_cannot_be_used_is_said(
@@ -287,7 +287,7 @@ def test_a_kind_of_proxy_that_cannot_be_used_is_said(
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "socks5://someone:secret@127.0.0.1:1080")
     said = why_not(trusted.address, folder)
-    assert ": there is no way by the proxy socks5://127.0.0.1:1080, which is none of HTTP. " in said
+    assert ": there is no way by the proxy socks5://127.0.0.1:1080, which is not an HTTP proxy. " in said
 
 
 def test_a_credential_goes_to_the_repository_and_nowhere_else(
@@ -484,7 +484,7 @@ def test_the_command_fetches_what_has_another_digest_and_says_where_it_is(
 def test_a_cache_that_cannot_stand_on_a_class_path_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "a:b"))
     fill(tmp_path / "a:b" / "stedi", (*ICEBERG, *S3))
-    with pytest.raises(LakeError, match=r"cannot stand on a class path, for it has a :\. Set XDG_CACHE_HOME"):
+    with pytest.raises(LakeError, match=r"cannot be on a class path: it has a :\. Set XDG_CACHE_HOME"):
         class_path(_NOWHERE, on_s3=True)
 
 
@@ -492,7 +492,7 @@ def test_s3a_is_of_the_hadoop_of_pyspark(cache: Path, monkeypatch: pytest.Monkey
     require_same_hadoop()
     fill(cache, (*ICEBERG, *S3))
     monkeypatch.setattr(jars, "_HADOOP", "3.4.1")
-    said = r"brings Hadoop 3\.4\.2, and the way to S3 is of Hadoop 3\.4\.1: they must be the same\. Install the pyspark"
+    said = r"brings Hadoop 3\.4\.2, and S3A is of Hadoop 3\.4\.1: they must be the same\. Install the pyspark"
     with pytest.raises(LakeError, match=said):
         class_path(_NOWHERE, on_s3=True)
     with pytest.raises(LakeError, match=said):

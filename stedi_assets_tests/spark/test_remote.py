@@ -47,7 +47,8 @@ def test_a_server_that_is_not_there_is_said_at_once_without_the_token() -> None:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
     assert said_of(f"sc://127.0.0.1:{port}/;token=secret") == (
-        f"The Spark Connect server at 127.0.0.1:{port} cannot be used (ConnectionRefusedError). See that it runs."
+        f"The Spark Connect server at 127.0.0.1:{port} cannot be used (ConnectionRefusedError). Check that it is "
+        "running."
     )
 
 

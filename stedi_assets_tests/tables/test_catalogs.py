@@ -178,7 +178,7 @@ def test_a_catalog_that_cannot_be_used_is_named_without_the_password(
     monkeypatch.setenv("STEDI_CATALOG_PASSWORD", "not the password")
     assert main(["status"]) == 1
     said = capsys.readouterr()
-    assert "cannot be used (OperationalError). See that the database is there" in said.out + said.err
+    assert "cannot be used (OperationalError). Check that the database exists" in said.out + said.err
     assert "not the password" not in said.out + said.err
     nowhere = Lake.at(in_postgresql.location, catalog=CatalogAddress("jdbc:postgresql://127.0.0.1:1/lakes", USER))
     with pytest.raises(CatalogError, match=r"127\.0\.0\.1:1/lakes, cannot be used"):

@@ -86,7 +86,7 @@ def test_an_opened_table_is_scanned_for_what_is_wanted(lake: Lake) -> None:
 def test_what_is_not_there_is_named(lake: Lake) -> None:
     here = lake.location
     for ask in (stedi_assets.read, stedi_assets.open_table):
-        with pytest.raises(LakeError, match=r"No table is called people\. These are: .*customers_curated"):
+        with pytest.raises(LakeError, match=r"No table is called people\. The tables are: .*customers_curated"):
             ask("people", lake=here)
         with pytest.raises(LakeError, match=f"{TABLE.name} has not been published in {here} yet"):
             ask(TABLE.name, lake=here)

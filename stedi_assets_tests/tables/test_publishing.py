@@ -596,7 +596,7 @@ def test_a_summary_that_is_damaged_says_what_to_do(lake: Lake) -> None:
     iceberg = load(lake, PHONE)
     assert iceberg
     iceberg.append(few(0), snapshot_properties={**published.summary(), "stedi.rows": "{"})
-    with pytest.raises(CorruptTableError, match=r"accelerometer_trusted in .* says of its snapshot.*stedi repair"):
+    with pytest.raises(CorruptTableError, match=r"summary of .* accelerometer_trusted in .* is damaged.*stedi repair"):
         current(lake, PHONE)
 
 

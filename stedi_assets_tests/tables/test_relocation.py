@@ -69,7 +69,10 @@ def test_a_moved_lake_is_the_same_and_goes_on(
     said = capsys.readouterr().out.splitlines()
     assert said == [f"{table.name} lies in {moved.storage.shown(table.path)}" for table in ALL_TABLES.values()]
     assert main(["relocate"]) == 0
-    assert capsys.readouterr().out == f"The tables of {moved.location} lie where they say, or there are none.\n"
+    assert (
+        capsys.readouterr().out
+        == f"The tables of {moved.location} already name their files where they lie, or there are none.\n"
+    )
 
     checked = check(moved, spark_resource)
     assert checked.success, messages(checked)

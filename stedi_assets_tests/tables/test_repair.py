@@ -278,7 +278,7 @@ def test_without_a_whole_snapshot_the_table_is_to_be_materialised(
         for path in data_paths(built, PHONES, snapshot):
             (root_of(built) / path).unlink(missing_ok=True)
     assert main(["repair"]) == 1
-    assert "no whole snapshot of accelerometer_trusted may stand again: materialise it" in capsys.readouterr().out
+    assert "no snapshot of accelerometer_trusted can be restored: materialise it" in capsys.readouterr().out
     assert read_snapshot_of(built, PHONES) is None
     assert materialise(built, spark_resource, tables=PHONES_ALONE).success
     assert current(built, PHONES).rows == 4
@@ -357,7 +357,7 @@ def test_no_snapshot_from_before_an_erasure_comes_back(
     lose_the_landing_table = metadata_of(built, LANDED)
     lose_the_landing_table.unlink()
     assert main(["repair"]) == 1
-    assert "no whole snapshot of accelerometer_landing may stand again" in capsys.readouterr().out
+    assert "no snapshot of accelerometer_landing can be restored" in capsys.readouterr().out
 
 
 def test_a_lake_that_was_moved_is_not_taken_for_a_damaged_one(

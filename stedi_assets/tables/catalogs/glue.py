@@ -47,13 +47,13 @@ def what_is_wrong(lake: Lake, error: Exception) -> str | None:
     said = f"The Glue Data Catalog of {lake.location}, at {client.endpoint_url}, cannot be used"
     if is_aws(client):
         return (
-            f"{said} ({code or type(error).__name__}). See that the run may use Glue's databases and tables: "
-            "the rights that it needs are in docs/s3.md."
+            f"{said} ({code or type(error).__name__}). Check that the run may use Glue's databases and "
+            "tables: docs/s3.md lists the permissions that it needs."
         )
     return (
         f"{said} ({code or type(error).__name__}): AWS_ENDPOINT_URL names a store that may have no Glue. Set "
-        "AWS_ENDPOINT_URL_S3 in its place, for the store alone; or STEDI_CATALOG to a catalog in PostgreSQL or behind "
-        "a REST server."
+        "AWS_ENDPOINT_URL_S3 instead, for the store only; or set STEDI_CATALOG to a catalog in PostgreSQL or behind a "
+        "REST server."
     )
 
 

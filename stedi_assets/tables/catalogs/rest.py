@@ -67,7 +67,7 @@ def what_is_wrong(lake: Lake, error: Exception) -> str | None:
     if not isinstance(error, (RESTError, RequestException)):
         return None
     return (
-        f"The catalog of {lake.location}, {lake.catalog.uri}, cannot be used ({type(error).__name__}). See that the "
+        f"The catalog of {lake.location}, {lake.catalog.uri}, cannot be used ({type(error).__name__}). Check that the "
         "server can be reached and knows the warehouse of STEDI_CATALOG_WAREHOUSE, and that STEDI_CATALOG_USER and "
         "STEDI_CATALOG_PASSWORD may use it."
     )

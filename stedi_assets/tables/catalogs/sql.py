@@ -112,14 +112,13 @@ def what_is_wrong(lake: Lake, error: Exception) -> str | None:
     why = type(getattr(error, "orig", None) or error).__name__
     if lake.catalog.kind is CatalogKind.POSTGRESQL:
         return (
-            f"The catalog of {lake.location}, {lake.catalog.uri}, cannot be used ({why}). See that the database is "
-            "there and can be reached, and that STEDI_CATALOG_USER may connect with STEDI_CATALOG_PASSWORD, and make "
-            "tables in it."
+            f"The catalog of {lake.location}, {lake.catalog.uri}, cannot be used ({why}). Check that the database "
+            "exists and can be reached, and that STEDI_CATALOG_USER may connect with STEDI_CATALOG_PASSWORD, and "
+            "create tables in it."
         )
     return (
         f"The catalog of {lake.location}, {lake.storage.shown(DATABASE)}, cannot be used ({why}): it is damaged, "
-        "locked, on a full disk, or may not be written. See that it can be; if it is damaged, move it away. Run "
-        "`stedi repair`."
+        "locked, on a full disk, or may not be written. Fix that; if it is damaged, move it away. Run `stedi repair`."
     )
 
 
