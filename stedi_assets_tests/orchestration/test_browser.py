@@ -81,6 +81,13 @@ def test_which_file_broke(page: "Page") -> None:
     found.wait_for()
 
 
+def test_the_files_of_a_landing_table_are_listed_with_those_in_trouble_first(page: "Page") -> None:
+    metadata_of(page, "accelerometer_landing")
+    row = page.locator("tr").filter(has=page.get_by_text("raw files", exact=True)).first
+    cells = [cell.inner_text() for cell in row.locator("tbody tr").first.locator("td").all()]
+    assert cells[:2] == ["yesterday.json.gz", "its gzip data are cut off"]
+
+
 def test_whether_the_data_may_be_used(page: "Page") -> None:
     page.goto("/assets/machine_learning_curated?view=overview")
     show_markdown(page, "data card")
