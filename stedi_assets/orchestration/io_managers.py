@@ -316,13 +316,13 @@ class LandingIOManager(_TableIOManager):
                     context.log.info(in_words(withdrawn))
             finally:
                 obj.stage.discard()
-        self._report(context, published, obj.began, obj)
         with as_dagster_failures():
             reasons = count_reasons(lake, source, quarantine)
             by_file = reasons_by_file(lake, source, quarantine)
-        context.add_output_metadata(
-            {**of_landing(obj, quarantine.rows, reasons), "raw files": files_table(obj, by_file)}
-        )
+        # First, because whoever looks for a broken file looks here.
+        context.add_output_metadata({"raw files": files_table(obj, by_file)})
+        self._report(context, published, obj.began, obj)
+        context.add_output_metadata(of_landing(obj, quarantine.rows, reasons))
         context.log_event(
             dg.AssetMaterialization(source.quarantine.name, metadata=of_quarantine(quarantine, published, reasons))
         )
