@@ -75,7 +75,7 @@ _LAPTOP = {
     "spark.sql.sources.parallelPartitionDiscovery.threshold": "10000",
 }
 # PySpark's own loggers, beside Spark's log: on an error in a query they print its message, which can quote a record.
-_QUOTING_LOGGERS = ("DataFrameQueryContextLogger", "SQLQueryContextLogger")
+_QUOTING_LOGGERS = ("DataFrameQueryContextLogger", "SQLQueryContextLogger", "pyspark.sql.connect.logging")
 _SCRATCH = "stedi-spark-"
 # Spark's default on a cluster.
 _ATTEMPTS = 4

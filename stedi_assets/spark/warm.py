@@ -163,13 +163,16 @@ def retire(lake: str) -> None:
                 stop(folder)
 
 
-def stop(folder: Path, how: signal.Signals = signal.SIGTERM) -> None:
-    """End a server, if it lives, and wait until it has."""
-    with contextlib.suppress(OSError, ValueError):
-        os.kill(int(json.loads((folder / SERVER).read_text())["process"]), how)
-    until = time.monotonic() + _SECONDS_TO_END
-    while is_locked(folder / RUNNING) and time.monotonic() < until:
-        time.sleep(_PAUSE)
+def stop(folder: Path, *ways: signal.Signals) -> None:
+    """End a server, if it lives, and wait until it has ended: it is asked to, and killed if it does not."""
+    for way in ways or (signal.SIGTERM, signal.SIGKILL):
+        if not is_locked(folder / RUNNING):
+            return
+        with contextlib.suppress(OSError, ValueError):
+            os.kill(int(json.loads((folder / SERVER).read_text())["process"]), way)
+        until = time.monotonic() + _SECONDS_TO_END
+        while is_locked(folder / RUNNING) and time.monotonic() < until:
+            time.sleep(_PAUSE)
 
 
 def write_private(file: Path, content: Mapping[str, str]) -> None:
@@ -189,7 +192,7 @@ def _found_or_started(folder: Path, wanted: Wanted, jars: str) -> _Use | None:
             if server["fingerprint"] == wanted.fingerprint and int(server["runs"]) < _MOST_RUNS and all(runs):
                 with contextlib.suppress(OSError, PySparkException):
                     return _connected(folder, server)
-            elif any(runs):
+            if any(runs):
                 return None
             stop(folder)
         return _connected(folder, _started(folder, wanted, jars))

@@ -145,7 +145,7 @@ def test_runs_share_a_server_that_answers_nobody_else(lake: Path) -> None:
         assert "UNAUTHENTICATED" in said.stderr or "Invalid token" in said.stderr, said.stderr[-2000:]
 
 
-def test_another_server_takes_the_place_of_one_that_has_died(lake: Path) -> None:
+def test_another_server_takes_the_place_of_one_that_has_died(lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = server_after(lake)
     java_of(first).kill()
     second = server_after(lake)
@@ -154,6 +154,11 @@ def test_another_server_takes_the_place_of_one_that_has_died(lake: Path) -> None
     third = server_after(lake)
     assert len({server["process"] for server in (first, second, third)}) == 3
     java.wait(30)
+    # One that no longer reacts is killed.
+    monkeypatch.setattr(warm, "_SECONDS_TO_END", 1)
+    os.kill(int(third["process"]), signal.SIGSTOP)
+    warm.stop(folder(lake))
+    assert has_ended(third)
 
 
 def test_a_server_ends_with_a_run_that_is_killed_for_its_queries_may_go_on(lake: Path) -> None:
