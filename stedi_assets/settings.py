@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Iterator
 from enum import Enum
-from itertools import pairwise
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -22,7 +22,7 @@ from stedi_assets.contracts.rules import Thresholds
 from stedi_assets.spark.maven import MAVEN_CENTRAL, POSSIBLE_REPOSITORIES, is_possible_repository
 from stedi_assets.storage.catalog_address import POSSIBLE_CATALOGS, CatalogAddress, CatalogKind, is_possible_catalog
 from stedi_assets.storage.lake import NAMESPACE, POSSIBLE_LOCATIONS, default_catalog, is_on_s3, is_possible
-from stedi_assets.storage.landing import is_landing, name_of, split_locations
+from stedi_assets.storage.landing import is_landing, lies_in, overlap, split_locations
 from stedi_assets.storage.secrets_manager import is_arn_of_secret
 
 DEFAULT_LAKE = "./lake"
@@ -86,10 +86,9 @@ def _location(text: str) -> str:
 
 def _landing(text: str) -> str:
     locations = split_locations(text)
-    names = sorted(map(name_of, locations))
     if not locations or not all(map(is_landing, locations)):
         raise ValueError("Use a folder or s3://bucket/prefix, or several of them, separated by commas.")
-    if any(second.startswith(first) for first, second in pairwise(names)):
+    if any(overlap(one, other) for one, other in combinations(locations, 2)):
         raise ValueError("Two of these locations are the same, or one is inside the other. Name each once.")
     return text
 
@@ -417,6 +416,14 @@ class Settings(BaseSettings):
             )
 
     def _landing_problems(self) -> Iterator[str]:
+        places = [(folder, place) for folder, found in self.landing.items() for place in found]
+        own = [(source.raw_path, f"{self.lake}/{source.raw_path}") for source in SOURCES.values()]
+        for folder, place in places:
+            if overlap(place, self.lake) and not any(lies_in(place, landing) for _, landing in own):
+                yield f"{place} cannot hold raw files: the lake, {self.lake}, is there. Name a folder of their own."
+            others = [*places, *((name, landing) for name, landing in own if name not in self.landing)]
+            if any(overlap(place, other) for name, other in others if name != folder):
+                yield f"{place} cannot hold the raw files of two sources. Name a folder for each."
         here = [place for found in self.landing.values() for place in found if not is_on_s3(place)]
         others = "STEDI_COMPUTE=glue" if self.compute is Compute.GLUE else self._other_machines
         if here and others and self.lake_is_shared is Answer.NO:

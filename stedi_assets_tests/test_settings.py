@@ -475,6 +475,21 @@ def test_no_raw_file_lies_in_two_places(value: str) -> None:
         settings_of({"STEDI_CUSTOMER_LANDING": value})
 
 
+@pytest.mark.parametrize("place", [".", "lake", "lake/customer", "lake/customer/landing_table", "/"])
+def test_no_raw_file_lies_among_the_tables(place: str) -> None:
+    with pytest.raises(SettingsError, match=r"cannot hold raw files: the lake, \./lake, is there"):
+        settings_of({"STEDI_CUSTOMER_LANDING": place})
+    assert settings_of({"STEDI_CUSTOMER_LANDING": "lake/customer/landing"}).landing
+    assert settings_of({"STEDI_CUSTOMER_LANDING": "lakes"}).landing
+
+
+def test_no_raw_file_is_of_two_sources() -> None:
+    beside = {"STEDI_CUSTOMER_LANDING": "/srv/in", "STEDI_STEP_TRAINER_LANDING": "/srv/in/devices"}
+    for both in (beside, {"STEDI_CUSTOMER_LANDING": "lake/accelerometer/landing"}):
+        with pytest.raises(SettingsError, match="cannot hold the raw files of two sources"):
+            settings_of(both)
+
+
 def test_other_machines_cannot_read_raw_files_of_this_one() -> None:
     beside = {**_ON_S3, "STEDI_SPARK_MASTER": "spark://master:7077"}
     with pytest.raises(SettingsError, match="makes other machines read raw files, and /srv/in is a folder on this one"):

@@ -39,6 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser, command: str) -> None:
         _ARGUMENTS_OF[command](parser)
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal() or not text.isascii():
+        msg = f"{text} is not a whole number"
+        raise argparse.ArgumentTypeError(msg)
+    return int(text)
+
+
 def _start(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sample-data", action="store_true", help="also make sample landing files in a lake that STEDI_LAKE names"
@@ -57,7 +64,7 @@ def _status(parser: argparse.ArgumentParser) -> None:
 def _quarantine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source", choices=[*SOURCES], help="only this source")
     parser.add_argument("--file", help="the records of this file, each with its position")
-    parser.add_argument("--most", type=int, default=_PLACES, help=f"how many records of a source to show ({_PLACES})")
+    parser.add_argument("--most", type=_count, default=_PLACES, help=f"how many records of a file to show ({_PLACES})")
     parser.add_argument("--raw", action="store_true", help="print the records themselves: they can hold personal data")
 
 

@@ -1,6 +1,7 @@
 """The command `stedi`: from a fresh clone to eight tables in one go, and what there is to see afterwards."""
 
 import argparse
+import os
 import sys
 import time
 from importlib import import_module
@@ -31,9 +32,16 @@ def main(arguments: list[str] | None = None) -> int:
         settings = read_settings()
         # Each command is `run(settings, chosen)` in the module of its name: most load PySpark, two Dagster.
         command = import_module(f"stedi_assets.cli.{chosen.command.replace('-', '_')}")
-        return int(command.run(settings, chosen))
+        code = int(command.run(settings, chosen))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever reads has seen enough, as `head` has. Python would complain at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (SettingsError, LakeError, NoJavaError) as error:
         print(f"{before}{error}", file=sys.stderr)
     except OSError as error:
         print(f"{before}{error.strerror}: {masked(str(error.filename))}", file=sys.stderr)
+    else:
+        return code
     return 1

@@ -91,6 +91,21 @@ def is_landing(location: str) -> bool:
     return bool(re.fullmatch(r"s3a?://[^/]+/+[^/].*", location)) or "://" not in location
 
 
+def lies_in(location: str, other: str) -> bool:
+    """Whether a location is another one, or lies in it."""
+    return f"{_exactly(location)}/".startswith(f"{_exactly(other)}/")
+
+
+def overlap(location: str, other: str) -> bool:
+    """Whether some files would lie in both of two locations, or would have the same names in reports."""
+    one, two = name_of(location), name_of(other)
+    return lies_in(location, other) or lies_in(other, location) or one.startswith(two) or two.startswith(one)
+
+
+def _exactly(location: str) -> str:
+    return location.partition("://")[2].rstrip("/") if "://" in location else str(_folder(location))
+
+
 def name_of(location: str) -> str:
     """Return the beginning of a location's paths if there are several locations. No part of it is hidden."""
     is_here = "://" not in location

@@ -1,7 +1,10 @@
 """`stedi quarantine`: a broken record is found by its file, its line and the reason; its bytes only if asked for."""
 
 import gzip
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import dagster as dg
@@ -115,6 +118,21 @@ def test_it_shows_no_more_places_than_are_asked_for(capsys: pytest.CaptureFixtur
     printed = capsys.readouterr().out
     assert printed.count("  line ") == 1
     assert "  … and 1 more: --most 2\n" in printed
+
+
+@pytest.mark.parametrize("most", ["-1", "1.5", "many", ""])
+def test_how_many_is_a_whole_number(most: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["quarantine", "--most", most])
+    assert "is not a whole number" in capsys.readouterr().err
+
+
+def test_whoever_reads_the_first_line_alone_sees_no_error(lake: Lake) -> None:
+    command = f"{sys.executable} -m stedi_assets quarantine --source customer --raw --most 100000 | head -c 1"
+    done = subprocess.run(["bash", "-c", command], env=os.environ, capture_output=True, text=True, check=True)
+    assert done.stdout == "{"
+    assert "Error" not in done.stderr
+    assert "Broken" not in done.stderr
 
 
 def test_a_file_that_is_not_there_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
