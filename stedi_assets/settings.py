@@ -421,8 +421,8 @@ class Settings(BaseSettings):
         for folder, place in places:
             if overlap(place, self.lake) and not any(lies_in(place, landing) for _, landing in own):
                 yield f"{place} cannot hold raw files: the lake, {self.lake}, is there. Name a folder of their own."
-            others = [*places, *((name, landing) for name, landing in own if name not in self.landing)]
-            if any(overlap(place, other) for name, other in others if name != folder):
+            all_places = [*places, *((name, landing) for name, landing in own if name not in self.landing)]
+            if any(overlap(place, other) for name, other in all_places if name != folder):
                 yield f"{place} cannot hold the raw files of two sources. Name a folder for each."
         here = [place for found in self.landing.values() for place in found if not is_on_s3(place)]
         others = "STEDI_COMPUTE=glue" if self.compute is Compute.GLUE else self._other_machines
