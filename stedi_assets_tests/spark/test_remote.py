@@ -52,6 +52,19 @@ def test_a_server_that_is_not_there_is_said_at_once_without_the_token() -> None:
     )
 
 
+@pytest.mark.matrix
+def test_a_server_without_tls_gets_no_token_and_that_is_said() -> None:
+    """It takes ten seconds: gRPC tries on while nobody answers its handshake."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        where = f"127.0.0.1:{listening.getsockname()[1]}"
+        said = said_of(f"sc://{where}/;token=secret")
+    assert said.startswith(
+        f"The Spark Connect server at {where} takes no connection: 10 s were not enough. With a token"
+    )
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder as the page has it, with a lake whose later deliveries are beside it."""
