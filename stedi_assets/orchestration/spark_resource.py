@@ -29,6 +29,7 @@ class SparkResource(LazyPySparkResource):
         default=0, description="How long the Spark of a launched run waits for the next run; 0: each run has its own."
     )
     _is_launched = PrivateAttr(default=False)
+    _spark_session: SparkSession | None = PrivateAttr(default=None)
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Note whether the run was launched, from the UI or by a sensor, rather than executed by a command."""
@@ -43,17 +44,19 @@ class SparkResource(LazyPySparkResource):
             wanted = Wanted(self.master, self.spark_config, self.warm_minutes, on_postgresql)
             if session := warm_session(self.lake, wanted, maven):
                 return session
-        return spark_session(
-            self.master,
-            self.log_level,
-            self.spark_config,
-            lake=self.lake,
-            kms_key=self.s3_kms_key,
-            catalog=self.catalog,
-            # Not fields, because Dagster would show their values: an address may hold a password or a token.
-            maven=maven,
-            remote=remote,
-        )
+        if self._spark_session is None:
+            self._spark_session = spark_session(
+                self.master,
+                self.log_level,
+                self.spark_config,
+                lake=self.lake,
+                kms_key=self.s3_kms_key,
+                catalog=self.catalog,
+                # Not fields, because Dagster would show their values: an address may hold a password or a token.
+                maven=maven,
+                remote=remote,
+            )
+        return self._spark_session
 
     def forget_rows(self) -> None:
         """End the lake's warm server: it may hold rows, in memory and in shuffle files."""

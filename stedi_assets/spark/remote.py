@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 from pyspark.errors import PySparkException
@@ -45,10 +46,11 @@ def connected(
 
     Raises `OSError` or `PySparkException` if there is no connection, and `LakeError` if the server has no Iceberg.
     """
-    import grpc  # noqa: PLC0415  (with the client of Spark Connect it takes half a second)
-    from pyspark.sql.connect.client import DefaultChannelBuilder  # noqa: PLC0415  (as grpc)
-    from pyspark.sql.connect.client.retries import DefaultPolicy  # noqa: PLC0415  (as grpc)
-    from pyspark.sql.connect.session import SparkSession as RemoteSession  # noqa: PLC0415  (as grpc)
+    # Loaded here, because a run with a Spark of its own does without, and a Glue job may not have them.
+    import grpc  # noqa: PLC0415  (see above)
+    from pyspark.sql.connect.client import DefaultChannelBuilder  # noqa: PLC0415  (see above)
+    from pyspark.sql.connect.client.retries import DefaultPolicy  # noqa: PLC0415  (see above)
+    from pyspark.sql.connect.session import SparkSession as RemoteSession  # noqa: PLC0415  (see above)
 
     target = urlsplit(address)
     # Spark's own client would try for ten minutes.
@@ -59,18 +61,29 @@ def connected(
             grpc.channel_ready_future(tried).result(timeout=_SECONDS_TO_CONNECT)
         except grpc.FutureTimeoutError:
             raise TimeoutError from None
+    # A process has one session, and joins no rows of two.
     session = RemoteSession.builder.channelBuilder(builder).getOrCreate()
-    if retries is not None:
-        session.client.set_retry_policies([DefaultPolicy(max_retries=retries)])
+    try:
+        if retries is not None:
+            session.client.set_retry_policies([DefaultPolicy(max_retries=retries)])
+        _prepare(session, settings, target.netloc)
+    except BaseException:
+        # Otherwise the next attempt would get this session again, whichever server it asks.
+        session.stop()
+        raise
+    # From now on, PySpark's functions are those of the client.
+    os.environ["SPARK_CONNECT_MODE_ENABLED"] = "1"
+    return session  # type: ignore[return-value]  # PySpark has no type for both kinds of session
+
+
+def _prepare(session: Any, settings: Mapping[str, str], where: str) -> None:
+    """Give a new session its settings. Raises `LakeError` if its server, which is at `where`, has no Iceberg."""
     for name, value in settings.items():
         if name not in _OF_THE_SERVER:
             session.conf.set(name.removeprefix("spark.hadoop."), value)
     if ICEBERG not in (session.conf.get("spark.sql.extensions", "") or ""):
         msg = (
-            f"The Spark Connect server at {target.netloc} does not know Iceberg: start it with Iceberg's jars and "
+            f"The Spark Connect server at {where} does not know Iceberg: start it with Iceberg's jars and "
             f"spark.sql.extensions={ICEBERG} (docs/spark-connect.md)."
         )
         raise LakeError(msg)
-    # From now on, PySpark's functions are those of the client.
-    os.environ["SPARK_CONNECT_MODE_ENABLED"] = "1"
-    return session  # type: ignore[return-value]

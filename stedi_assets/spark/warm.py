@@ -4,7 +4,7 @@ There is at most one for a user and a lake. Its folder, below the user's cache, 
 
 - `looking`: locked while a run looks for the server or starts it, and while the server decides whether to end;
 - `running`: locked as long as the server lives;
-- `server.json`: where it listens, and the token without which it answers nobody;
+- `server.json`: the port that it listens on, and the token that it asks for;
 - `runs`: a folder for each run that uses it, which the run removes when it ends in good order.
 
 A run that is killed leaves its folder behind. What it asked of Spark may still be going on, so the server ends with it.
@@ -71,7 +71,7 @@ class Wanted:
     @property
     def fingerprint(self) -> str:
         """It differs for a server that does not fit: with other settings, another Java or other code."""
-        code = max(path.stat().st_mtime_ns for path in Path(__file__).parents[1].rglob("*.py"))
+        code = sorted((str(path), path.stat().st_mtime_ns) for path in Path(__file__).parents[1].rglob("*.py"))
         java = {name: os.environ.get(name) for name in _ABOUT_JAVA}
         identity = json.dumps([asdict(self), pyspark.__version__, sys.prefix, code, java])
         return hashlib.sha256(identity.encode()).hexdigest()
@@ -113,7 +113,7 @@ def warm_session(lake: str, wanted: Wanted, maven: str) -> SparkSession | None:
     jars = class_path(maven, on_s3=False, on_postgresql=wanted.on_postgresql)
     try:
         _use = _found_or_started(folder, wanted, jars)
-    except (ImportError, OSError, PySparkException, LakeError) as error:
+    except (OSError, PySparkException, LakeError) as error:
         _logger.warning(
             "The warm Spark server cannot be used: %s. See %s. This run starts a Spark of its own.",
             type(error).__name__,
@@ -132,7 +132,7 @@ def leave() -> None:
     global _use  # noqa: PLW0603  (a process has one session)
     if _use:
         # A server that is gone cannot be told.
-        _use.session.release_session_on_close = _use.has_server  # type: ignore[attr-defined]
+        _use.session.release_session_on_close = _use.has_server  # type: ignore[attr-defined]  # a remote one has it
         _use.session.stop()
         _use.run.discard()
         _use = None
@@ -218,7 +218,7 @@ def _started(folder: Path, wanted: Wanted, jars: str) -> dict[str, str]:
     # The modules that this process has, whatever folder the server starts in.
     environment["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, sys.path))
     told = {**asdict(wanted), "jars": jars, "fingerprint": wanted.fingerprint}
-    # The server inherits the lock, and its instructions as a file that has no name.
+    # The server inherits the lock. It reads its instructions from a file without a name, which only it has open.
     with locked(folder / RUNNING) as lock, _private(folder / SAID) as said, tempfile.TemporaryFile() as instructions:
         instructions.write(json.dumps(told).encode())
         instructions.seek(0)

@@ -26,14 +26,13 @@ from stedi_assets.privacy.keys import suppression_key
 from stedi_assets.storage.lake import Lake
 from stedi_assets.storage.names import alias
 from stedi_assets.tables.snapshots import current_dataset, read_snapshot_of
-from stedi_assets_tests.support.dagster_dev import DagsterDev
+from stedi_assets_tests.support.dagster_dev import DagsterDev, dev_with_ada_and_ben
 from stedi_assets_tests.support.lakes import (
     CONSENTED,
     customer,
     lines,
     local_lake,
     phone_reading,
-    write_ada_and_ben,
 )
 
 pytestmark = pytest.mark.daemon
@@ -46,15 +45,8 @@ Change = Callable[[Path], Path]
 @pytest.fixture(scope="module")
 def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DagsterDev]:
     """A `dagster dev` whose sensor has built the tables of ada and ben."""
-    folder = tmp_path_factory.mktemp("dev")
-    dev = DagsterDev(folder, folder / "lake")
-    write_ada_and_ben(lake_of(dev))
-    dev.start()
-    try:
-        dev.wait_for_runs(0)
+    with dev_with_ada_and_ben(tmp_path_factory.mktemp("dev")) as dev:
         yield dev
-    finally:
-        dev.stop()
 
 
 @pytest.fixture

@@ -14,28 +14,28 @@ FIELDS: dict[str, Any] = {"lake": "lake", "warm_minutes": 15}
 
 
 @pytest.mark.parametrize(
-    ("tags", "fields", "settings", "is_warm"),
+    ("tags", "fields", "settings", "spark"),
     [
-        (LAUNCHED, {}, {}, True),
+        (LAUNCHED, {}, {}, "warm"),
         # As a command executes it.
-        ({}, {}, {}, False),
-        (LAUNCHED, {"warm_minutes": 0}, {}, False),
-        (LAUNCHED, {"master": "local[2]"}, {}, True),
-        (LAUNCHED, {"master": "spark://master:7077"}, {}, False),
-        (LAUNCHED, {"lake": "s3://bucket/lake"}, {}, False),
+        ({}, {}, {}, "its own"),
+        (LAUNCHED, {"warm_minutes": 0}, {}, "its own"),
+        (LAUNCHED, {"master": "local[2]"}, {}, "warm"),
+        (LAUNCHED, {"master": "spark://master:7077"}, {}, "its own"),
+        (LAUNCHED, {"lake": "s3://bucket/lake"}, {}, "its own"),
         # Its own log is for whoever reads the run's output.
-        (LAUNCHED, {"log_level": "warn"}, {}, False),
-        (LAUNCHED, {}, {"STEDI_SPARK_REMOTE": "sc://127.0.0.1"}, False),
-        (LAUNCHED, {}, {"STEDI_CUSTOMER_LANDING": "/srv/in"}, True),
+        (LAUNCHED, {"log_level": "warn"}, {}, "its own"),
+        (LAUNCHED, {}, {"STEDI_SPARK_REMOTE": "sc://127.0.0.1"}, "its own"),
+        (LAUNCHED, {}, {"STEDI_CUSTOMER_LANDING": "/srv/in"}, "warm"),
         # The server has no identity at AWS.
-        (LAUNCHED, {}, {"STEDI_CUSTOMER_LANDING": "/srv/in,s3://bucket/in"}, False),
+        (LAUNCHED, {}, {"STEDI_CUSTOMER_LANDING": "/srv/in,s3://bucket/in"}, "its own"),
     ],
 )
 def test_launched_runs_on_this_machine_share_a_spark(
     tags: dict[str, str],
     fields: dict[str, Any],
     settings: dict[str, str],
-    is_warm: bool,  # noqa: FBT001  (a parameter of the table above)
+    spark: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name, value in settings.items():
@@ -53,4 +53,4 @@ def test_launched_runs_on_this_machine_share_a_spark(
         ask()
 
     assert asking.execute_in_process().success
-    assert found == ["warm" if is_warm else "its own"]
+    assert found == [spark]

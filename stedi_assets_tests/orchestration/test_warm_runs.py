@@ -11,8 +11,8 @@ import pytest
 from stedi_assets.contracts import TABLES
 from stedi_assets.spark.warm import SERVER, folder_of
 from stedi_assets.tables.snapshots import current
-from stedi_assets_tests.support.dagster_dev import DagsterDev
-from stedi_assets_tests.support.lakes import local_lake, write_ada_and_ben
+from stedi_assets_tests.support.dagster_dev import DagsterDev, dev_with_ada_and_ben
+from stedi_assets_tests.support.lakes import local_lake
 
 pytestmark = pytest.mark.daemon
 
@@ -20,14 +20,8 @@ pytestmark = pytest.mark.daemon
 @pytest.fixture
 def dev(tmp_path: Path) -> Iterator[DagsterDev]:
     """A `dagster dev` whose sensor has built the tables of ada and ben."""
-    dev = DagsterDev(tmp_path, tmp_path / "lake")
-    write_ada_and_ben(local_lake(dev.lake))
-    dev.start()
-    try:
-        dev.wait_for_runs(0)
+    with dev_with_ada_and_ben(tmp_path) as dev:
         yield dev
-    finally:
-        dev.stop()
 
 
 def server_of(dev: DagsterDev) -> psutil.Process:

@@ -161,6 +161,15 @@ def test_another_server_takes_the_place_of_one_that_has_died(lake: Path, monkeyp
     assert has_ended(third)
 
 
+def test_another_server_takes_the_place_of_one_that_refuses_the_run(lake: Path) -> None:
+    first = server_after(lake)
+    warm.write_private(folder(lake) / warm.SERVER, {**first, "token": "another"})
+    second = server_after(lake)
+    assert second["process"] != first["process"]
+    assert (second["rows"], second["ansi"]) == ("3", "true")
+    assert has_ended(first)
+
+
 def test_a_server_ends_with_a_run_that_is_killed_for_its_queries_may_go_on(lake: Path) -> None:
     with begun(lake) as process:
         server = told(process).server

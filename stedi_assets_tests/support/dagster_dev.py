@@ -11,7 +11,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +22,7 @@ from dagster._core.scheduler.instigation import InstigatorTick, TickStatus
 
 import stedi_assets
 from stedi_assets.spark.warm import folder_of, stop
+from stedi_assets_tests.support.lakes import local_lake, write_ada_and_ben
 
 SENSOR = "new_landing_files"
 _SETTINGS = {
@@ -170,6 +172,19 @@ class DagsterDev:
         return self.wait(
             "ticks", lambda: new if len(new := [t for t in self.ticks() if t.tick_id not in before]) >= count else None
         )
+
+
+@contextmanager
+def dev_with_ada_and_ben(folder: Path) -> Iterator[DagsterDev]:
+    """Start a `dagster dev` in a folder, and wait until its sensor has built the tables of ada and ben."""
+    dev = DagsterDev(folder, folder / "lake")
+    write_ada_and_ben(local_lake(dev.lake))
+    dev.start()
+    try:
+        dev.wait_for_runs(0)
+        yield dev
+    finally:
+        dev.stop()
 
 
 def _all_over(runs: Sequence[dg.DagsterRun]) -> bool:
