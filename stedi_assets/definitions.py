@@ -21,7 +21,7 @@ from stedi_assets.orchestration.io_managers import LakeResource, LandingIOManage
 from stedi_assets.orchestration.jobs import check_lakehouse, daily_check, rebuild_lakehouse, update_lakehouse
 from stedi_assets.orchestration.landing_sensor import WatchResource, new_landing_files_sensor
 from stedi_assets.orchestration.maintenance_job import maintain_lakehouse, weekly_maintenance
-from stedi_assets.orchestration.report_asset import machine_learning_report
+from stedi_assets.orchestration.report_asset import draw_report, machine_learning_report, report_is_old
 from stedi_assets.orchestration.spark_resource import SparkResource
 from stedi_assets.settings import Answer, Compute, read_settings
 from stedi_assets.storage.interface import ATTEMPTS
@@ -98,8 +98,8 @@ def _assets() -> list[Any]:
 defs = dg.Definitions(
     assets=_assets(),
     asset_checks=[*([] if _ON_GLUE else CHECKS), *(ATHENA_CHECKS if _settings.athena_workgroup else [])],
-    jobs=[update_lakehouse, rebuild_lakehouse, check_lakehouse, maintain_lakehouse, erase_person],
-    sensors=[new_landing_files_sensor(_settings.sensor_seconds), run_failed, check_failed],
+    jobs=[update_lakehouse, rebuild_lakehouse, check_lakehouse, draw_report, maintain_lakehouse, erase_person],
+    sensors=[new_landing_files_sensor(_settings.sensor_seconds), report_is_old, run_failed, check_failed],
     schedules=[daily_check, weekly_maintenance],
     resources={
         "lake": _lake,

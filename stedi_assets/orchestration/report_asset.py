@@ -1,6 +1,6 @@
-"""The asset `machine_learning_report`: pictures of the ML table, made on demand and kept with its snapshot.
+"""The asset `machine_learning_report`, pictures of the ML table, and the sensor that has them drawn.
 
-It is in no job: materialise it in the UI to see them.
+It is in a job of its own: whatever becomes of the pictures, no table waits for them.
 """
 
 import base64
@@ -11,6 +11,8 @@ import dagster as dg
 from stedi_assets.orchestration.assets import OWNER
 from stedi_assets.orchestration.failures import as_dagster_failures
 from stedi_assets.orchestration.io_managers import LakeResource
+from stedi_assets.report.numbers import ML, content_of_pictures, count_for_pictures
+from stedi_assets.storage.errors import LakeError
 
 NAME = "machine_learning_report"
 _ENOUGH = 20
@@ -19,15 +21,15 @@ _ENOUGH = 20
 @dg.asset(
     name=NAME,
     group_name="report",
-    deps=["machine_learning_curated"],
+    deps=[ML.name],
     kinds={"matplotlib", "duckdb"},
     owners=[OWNER],
     description="Pictures of machine_learning_curated as it is published now: who is in it and why the others are not, "
-    "what the sensors measured, how many rows each subject has, and from when. Counts only, nothing of one person.",
+    "what the sensors measured, how many rows each subject has, and from when. Counts only, nothing of one person. "
+    "They are drawn again by themselves when the tables change.",
 )
 def machine_learning_report(lake: LakeResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Draw the pictures, keep them with the snapshot, and show them."""
-    from stedi_assets.report.numbers import count_for_pictures  # noqa: PLC0415  (loads DuckDB; only this asset draws)
     from stedi_assets.report.pictures import draw, keep_pictures  # noqa: PLC0415  (matplotlib takes a second to load)
 
     with as_dagster_failures():
@@ -41,7 +43,7 @@ def machine_learning_report(lake: LakeResource) -> dg.MaterializeResult:  # type
         shown = {"pictures": f"not shown, with fewer than {_ENOUGH} subjects; they are kept with the snapshot only"}
     return dg.MaterializeResult(
         metadata={
-            "snapshot": str(numbers.snapshot),
+            "snapshot": str(numbers.snapshot.id),
             "customer records": numbers.customer_records,
             **{step.name: step.left for step in numbers.funnel},
             **shown,
@@ -51,3 +53,23 @@ def machine_learning_report(lake: LakeResource) -> dg.MaterializeResult:  # type
 
 def _shown(name: str, png: bytes) -> dg.MarkdownMetadataValue:
     return dg.MetadataValue.md(f"![{name}](data:image/png;base64,{base64.b64encode(png).decode()})")
+
+
+draw_report = dg.define_asset_job(
+    "draw_report", selection=[NAME], description="Draw the pictures of machine_learning_curated. It needs no Spark."
+)
+
+
+@dg.asset_sensor(
+    asset_key=dg.AssetKey(ML.name),
+    job=draw_report,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Has the report drawn when machine_learning_curated was published, by whatever run, unless everything "
+    "that the report counts is as it was.",
+)
+def report_is_old(lake: LakeResource) -> dg.RunRequest | dg.SkipReason:
+    """Request the report. Dagster remembers what it was drawn of by the key of the request."""
+    try:
+        return dg.RunRequest(run_key=content_of_pictures(lake.lake))
+    except LakeError as error:
+        return dg.SkipReason(str(error))

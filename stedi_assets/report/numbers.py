@@ -9,7 +9,8 @@ from typing import Any
 from stedi_assets.contracts import SOURCES, TABLES, MatchOn, Policy
 from stedi_assets.storage.errors import LakeError
 from stedi_assets.storage.lake import Lake
-from stedi_assets.tables.snapshots import current
+from stedi_assets.tables.days import digest_of
+from stedi_assets.tables.snapshots import Snapshot, current
 from stedi_assets.verification.engine import engine_for, provide
 from stedi_assets.verification.portions import rule_context
 
@@ -17,7 +18,10 @@ ML = TABLES["machine_learning_curated"]
 MEASURES = ("distanceFromObject", "x", "y", "z")
 _BINS = 40
 _DEVICES = "have device readings"
-_AS_PUBLISHED = (*TABLES, SOURCES["customer"].quarantine.name)
+_CUSTOMERS = SOURCES["customer"]
+_AS_PUBLISHED = (*TABLES, _CUSTOMERS.quarantine.name)
+# The tables of the funnel, each made from the one before it.
+_STEPS = tuple(TABLES[name] for name in ("customer_trusted", "customers_curated", "step_trainer_trusted", ML.name))
 # All people whom a record names, and then those who are left, by what each table promises.
 _FUNNEL = {
     "people in the records": ("SELECT count(DISTINCT person) FROM customer_records", "named in a record"),
@@ -54,14 +58,13 @@ class Step:
 
 @dataclass(frozen=True)
 class Numbers:
-    """Everything that the pictures of a snapshot show.
+    """Everything that the pictures of a snapshot of the ML table show.
 
     `customer_records` are all that were delivered, including those in quarantine. `measures` are by column,
     `readings_per_subject` counts subjects, `coverage` is rows by day.
     """
 
-    snapshot: int
-    rows: int
+    snapshot: Snapshot
     customer_records: int
     measures: dict[str, Histogram]
     readings_per_subject: Histogram
@@ -78,8 +81,7 @@ def count_for_pictures(lake: Lake, key: Callable[[], bytes]) -> Numbers:
     snapshot = current(lake, ML)
     _require_together(lake)
     policy = Policy.from_dict(snapshot.policy) if snapshot.policy else Policy()
-    customers = SOURCES["customer"]
-    records = sum(current(lake, table).rows for table in (customers.landing, customers.quarantine))
+    records = sum(current(lake, table).rows for table in (_CUSTOMERS.landing, _CUSTOMERS.quarantine))
     # Under that policy, a device reading has no person.
     steps = {name: step for name, step in _FUNNEL.items() if not (policy.has(MatchOn.TIMESTAMP) and name == _DEVICES)}
     context = rule_context(lake, policy, snapshot.as_of, key)
@@ -92,8 +94,7 @@ def count_for_pictures(lake: Lake, key: Callable[[], bytes]) -> Numbers:
         per_subject = f"SELECT count(*) AS readings FROM {ML.name} GROUP BY subject_id"
         by_day = f'SELECT CAST(make_timestamp("timestamp" * 1000) AS DATE) AS day FROM {ML.name}'
         return Numbers(
-            snapshot=snapshot.id,
-            rows=snapshot.rows,
+            snapshot=snapshot,
             customer_records=records,
             measures={name: _histogram(rows_of, f'SELECT "{name}" AS value FROM {ML.name}') for name in MEASURES},
             readings_per_subject=_histogram(rows_of, f"SELECT readings AS value FROM ({per_subject})"),
@@ -105,12 +106,21 @@ def count_for_pictures(lake: Lake, key: Callable[[], bytes]) -> Numbers:
         )
 
 
+def content_of_pictures(lake: Lake) -> str:
+    """Return a digest that changes whenever the pictures may. Raises `LakeError` as `count_for_pictures`."""
+    _require_together(lake)
+    counted = (_CUSTOMERS.landing, _CUSTOMERS.quarantine, *_STEPS)
+    return digest_of(*(current(lake, table).content for table in counted))
+
+
 def _require_together(lake: Lake) -> None:
     """Raise `LakeError` unless each table of the funnel was made from the current snapshot of the one before it."""
-    names = ("customer_trusted", "customers_curated", "step_trainer_trusted", ML.name)
-    for before, after in pairwise(names):
-        if current(lake, TABLES[after]).has_other(before, current(lake, TABLES[before])):
-            msg = f"{after} is behind {before}, so that the numbers would not add up. Materialise {after} first."
+    for before, after in pairwise(_STEPS):
+        if current(lake, after).has_other(before.name, current(lake, before)):
+            msg = (
+                f"{after.name} is behind {before.name}, so that the numbers would not add up. "
+                f"Materialise {after.name} first."
+            )
             raise LakeError(msg)
 
 

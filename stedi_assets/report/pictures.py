@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from stedi_assets.report.numbers import ML, Histogram, Numbers
 from stedi_assets.storage.errors import CommitConflictError
 from stedi_assets.storage.lake import Lake
-from stedi_assets.tables.snapshots import current
+from stedi_assets.tables.publishing import pictures_of
+from stedi_assets.tables.snapshots import Snapshot, current
 
 _BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#E69F00", "#009E73", "#999999"
 _UNITS = {column.name: column.unit for column in ML.columns}
@@ -26,15 +27,15 @@ def draw(numbers: Numbers) -> dict[str, bytes]:
     }
 
 
-def keep_pictures(lake: Lake, snapshot: int, pictures: Mapping[str, bytes]) -> None:
-    """Keep pictures of a snapshot in the table's folder. The next publication of the table removes them.
+def keep_pictures(lake: Lake, snapshot: Snapshot, pictures: Mapping[str, bytes]) -> None:
+    """Keep pictures of a snapshot in the table's folder. The next publication of other rows removes them.
 
-    Raises `CommitConflictError` if another snapshot is current by then.
+    Raises `CommitConflictError` if the table may have other rows by then.
     """
-    folder = f"{ML.path}/report/{snapshot}"
+    folder = pictures_of(ML, snapshot)
     for name, png in pictures.items():
         lake.storage.write(f"{folder}/{name}.png", png)
-    if current(lake, ML).id != snapshot:
+    if current(lake, ML).may_differ_from(snapshot):
         # They may show people who have left since.
         lake.storage.delete_permanently(folder)
         msg = f"{ML.name} was published again while the pictures were drawn. Materialise the report again."
@@ -72,7 +73,7 @@ def _measures(numbers: Numbers) -> Figure:
         _bars(axes, histogram, _BLUE if name == "distanceFromObject" else _GREEN)
         axes.set_xlabel(f"{name} ({_UNITS[name]})")
         axes.set_ylabel("rows")
-    figure.suptitle(f"What the sensors saw: {numbers.rows:,} rows")
+    figure.suptitle(f"What the sensors saw: {numbers.snapshot.rows:,} rows")
     return figure
 
 

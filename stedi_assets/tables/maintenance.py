@@ -164,7 +164,7 @@ def _cleaned(lake: Lake, table: Table, files_before: int, kept: Callable[[], set
     old = lake.storage.unchanged_since(table.path, long_ago)
     iceberg = load(lake, table)
     named = referenced(lake, iceberg, with_old_metadata=True) if iceberg else set[str]()
-    # The report's pictures are those of the current snapshot; the next publication removes them.
+    # The report's pictures are those of the current rows; the next publication of others removes them.
     orphans = {path for path in old - named if not path.startswith(f"{table.path}/report/")}
     is_dead = [at < long_ago for at in _branches(iceberg)] if iceberg else []
     may_go = dict.fromkeys(named | orphans, 0)

@@ -156,6 +156,7 @@ def make_current(
     table = staged.table
     tables = (table, *companions_of(table))
     there = {each.name: lake.storage.below(each.path) for each in tables}
+    there[table.name] = _without_pictures(there[table.name], table, staged.snapshot)
     for companion in companions:
         tag(lake, companion.table, companion.snapshot.id)
     try:
@@ -189,7 +190,7 @@ def mark(lake: Lake, table: Table, before: Snapshot, run: RunContext, *, withdra
     Older snapshots, and what other runs left behind, are removed: they can contain people who withdrew. Raises
     `CommitConflictError` if the table has moved.
     """
-    there = lake.storage.below(table.path)
+    there = _without_pictures(lake.storage.below(table.path), table, before)
     branch = branch_name(run)
     start = begin_branch(lake, table, branch, before.id)
     marked = replace(before, withdrawn_through=withdrawn_through)
@@ -199,6 +200,16 @@ def mark(lake: Lake, table: Table, before: Snapshot, run: RunContext, *, withdra
         raise_conflict(table, table)
     expire(lake, table, set, there, purge=True)
     return marked
+
+
+def pictures_of(table: Table, snapshot: Snapshot) -> str:
+    """Return the folder of the pictures of a table's rows. They stay as long as the rows do."""
+    return f"{table.path}/report/{snapshot.content}"
+
+
+def _without_pictures(found: Mapping[str, int], table: Table, snapshot: Snapshot) -> dict[str, int]:
+    kept = f"{pictures_of(table, snapshot)}/"
+    return {path: size for path, size in found.items() if not path.startswith(kept)}
 
 
 def drop_old(lake: Lake, table: Table) -> int:

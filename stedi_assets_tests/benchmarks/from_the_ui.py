@@ -67,6 +67,8 @@ def _started(folder: Path, lake: Path, warm: str) -> Iterator[DagsterDev]:
 
 def _run(dev: DagsterDev, job: str) -> float:
     """Launch a job as a click does, and return the seconds until it has succeeded."""
+    # One run at a time: what the last one has published may be drawn still.
+    dev.wait("the report", lambda: all(run.is_finished for run in dev.reports()))
     began = time.monotonic()
     run = dev.launch(job)
     while (status := dev.ask(_STATUS, run=run)["runOrError"]["status"]) != "SUCCESS":

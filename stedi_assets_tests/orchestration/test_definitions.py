@@ -18,7 +18,7 @@ def test_what_is_loaded_is_what_the_list_says() -> None:
     )
 
 
-def test_the_tables_are_made_together_and_the_report_on_demand() -> None:
+def test_the_tables_are_made_together_and_the_report_apart() -> None:
     graph = DEFINITIONS.asset_graph
     for name, source in SOURCES.items():
         for table in (source.landing, source.quarantine):

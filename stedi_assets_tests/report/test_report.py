@@ -1,6 +1,8 @@
-"""The report on demand: its numbers are those of the tables, its pictures go with the snapshot."""
+"""The report: its numbers are those of the tables, its pictures go with the rows, and it follows each publication."""
 
+from dataclasses import replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 import dagster as dg
@@ -8,7 +10,8 @@ import pytest
 
 from stedi_assets.contracts import TABLES, MatchOn, Policy
 from stedi_assets.orchestration import report_asset as report
-from stedi_assets.orchestration.report_asset import machine_learning_report
+from stedi_assets.orchestration.io_managers import LakeResource
+from stedi_assets.orchestration.report_asset import machine_learning_report, report_is_old
 from stedi_assets.orchestration.spark_resource import SparkResource
 from stedi_assets.report.numbers import MEASURES, count_for_pictures
 from stedi_assets.report.pictures import keep_pictures
@@ -40,7 +43,14 @@ def key() -> bytes:
 
 def pictures_of(lake: Lake) -> Path:
     """Return the folder of the pictures of the table as it is now."""
-    return root_of(lake) / ML.path / "report" / str(current(lake, ML).id)
+    return root_of(lake) / ML.path / "report" / str(current(lake, ML).content)
+
+
+def key_of_request(instance: dg.DagsterInstance, lake: LakeResource) -> str | None:
+    """Return the key of the run that the sensor requests after the last publication, None if it requests none."""
+    context = dg.build_sensor_context(instance, resources={"lake": lake})
+    requests = report_is_old.evaluate_tick(context).run_requests or []
+    return requests[0].run_key if requests else None
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +81,7 @@ def test_the_funnel_says_who_left_where(built: Lake) -> None:
 
 def test_the_histograms_hold_every_row_once(built: Lake) -> None:
     numbers = count_for_pictures(built, key)
-    assert numbers.rows == 4
+    assert numbers.snapshot.rows == 4
     assert {name: sum(histogram.counts) for name, histogram in numbers.measures.items()} == dict.fromkeys(MEASURES, 4)
     assert sum(numbers.readings_per_subject.counts) == 2
     assert numbers.coverage == {date(2022, 6, 18): 4}
@@ -114,29 +124,51 @@ def test_where_readings_have_nobody_the_funnel_goes_without_them(lake: Lake, spa
 @pytest.mark.matrix
 def test_tables_of_two_moments_are_not_drawn_together(lake: Lake, spark_resource: SparkResource) -> None:
     write_ada_and_ben(lake)
-    assert materialise(lake, spark_resource).success
     only = dg.AssetSelection.assets("customer_landing", "customer_trusted")
-    (root_of(lake) / "customer" / "landing" / "more.json").write_bytes(lines(customer("cleo", CONSENTED, CONSENTED)))
-    assert materialise(lake, spark_resource, tables=only).success
-    with pytest.raises(LakeError, match="customers_curated is behind customer_trusted"):
-        count_for_pictures(lake, key)
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert materialise(lake, spark_resource, instance=instance).success
+        landing = root_of(lake) / "customer" / "landing"
+        (landing / "more.json").write_bytes(lines(customer("cleo", CONSENTED, CONSENTED)))
+        assert materialise(lake, spark_resource, tables=only).success
+        with pytest.raises(LakeError, match="customers_curated is behind customer_trusted"):
+            count_for_pictures(lake, key)
+        assert key_of_request(instance, resources(lake, spark_resource)["lake"]) is None
 
 
 def test_pictures_of_a_snapshot_that_is_current_no_more_are_not_kept(built: Lake) -> None:
+    drawn = replace(current(built, ML), id=1, content="of-then")
     with pytest.raises(CommitConflictError, match="machine_learning_curated was published again"):
-        keep_pictures(built, 1, {"funnel": b""})
-    assert not (root_of(built) / ML.path / "report" / "1").exists()
+        keep_pictures(built, drawn, {"funnel": b""})
+    assert not (root_of(built) / ML.path / "report" / "of-then").exists()
 
 
-def test_pictures_go_with_the_next_publication(lake: Lake, spark_resource: SparkResource) -> None:
-    """Who has left since may be in them, whatever snapshots are kept."""
+def test_the_report_follows_what_it_counts(lake: Lake, spark_resource: SparkResource) -> None:
+    """Whichever run has published; where nothing has changed, pictures stay, and Dagster has seen the key before."""
     write_ada_and_ben(lake)
-    assert materialise(lake, spark_resource).success
-    keep_pictures(lake, current(lake, ML).id, {"funnel": b"a picture"})
-    kept = pictures_of(lake) / "funnel.png"
-    assert kept.is_file()
-    assert materialise(lake, spark_resource, tables=dg.AssetSelection.assets(ML.name)).success
-    assert not kept.exists()
+    only = dg.AssetSelection.assets(ML.name)
+    with dg.DagsterInstance.ephemeral() as instance:
+        key = partial(key_of_request, instance, resources(lake, spark_resource)["lake"])
+        assert key() is None
+        assert materialise(lake, spark_resource, instance=instance).success
+        first = key()
+        assert first is not None
+        keep_pictures(lake, current(lake, ML), {"funnel": b"a picture"})
+        kept = pictures_of(lake) / "funnel.png"
+        assert materialise(lake, spark_resource, tables=only, instance=instance).success
+        assert key() == first
+        assert kept.is_file()
+        # Who has left since may be in them, whatever snapshots are kept.
+        (root_of(lake) / "customer" / "landing" / "later.json").write_bytes(lines(customer("ada", CONSENTED + 1, None)))
+        assert materialise(lake, spark_resource, instance=instance).success
+        second = key()
+        assert second not in {None, first}
+        assert not kept.exists()
+        # Of a person who consents to nothing, the ML table knows nothing.
+        before = current(lake, ML).content
+        (root_of(lake) / "customer" / "landing" / "cleo.json").write_bytes(lines(customer("cleo", CONSENTED, None)))
+        assert materialise(lake, spark_resource, instance=instance).success
+        assert current(lake, ML).content == before
+        assert key() not in {None, first, second}
 
 
 @pytest.mark.matrix

@@ -21,6 +21,7 @@ import dagster as dg
 from dagster._core.scheduler.instigation import InstigatorTick, TickStatus
 
 import stedi_assets
+from stedi_assets.orchestration.report_asset import draw_report
 from stedi_assets.spark.warm import folder_of, stop
 from stedi_assets_tests.support.lakes import local_lake, write_ada_and_ben
 
@@ -130,9 +131,14 @@ class DagsterDev:
         return dg.DagsterInstance.from_config(str(self.home))
 
     def runs(self) -> list[dg.DagsterRun]:
-        """Return all runs, the newest first."""
+        """Return the runs that work on tables, the newest first."""
         with self.instance() as instance:
-            return list(instance.get_runs())
+            return [run for run in instance.get_runs() if run.job_name != draw_report.name]
+
+    def reports(self) -> list[dg.DagsterRun]:
+        """Return the runs that draw the report, the newest first."""
+        with self.instance() as instance:
+            return list(instance.get_runs(dg.RunsFilter(job_name=draw_report.name)))
 
     def ticks(self) -> list[InstigatorTick]:
         """Return the finished ticks of the sensor, the newest first."""

@@ -25,7 +25,6 @@ from stedi_assets_tests.support.dagster_dev import DagsterDev
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-_LOOKS = 30
 _SAMPLE = SampleOptions(
     customers=300,
     withdrawals=12,
@@ -57,20 +56,11 @@ def deliver_a_broken_file(dev: DagsterDev) -> None:
     dev.wait_for_runs(before)
 
 
-def materialise_report(page: "Page") -> None:
-    """Materialise the report in the browser, and wait until it is there."""
+def open_report(dev: DagsterDev, page: "Page") -> None:
+    """Wait until the sensor has had the report drawn, and open its page."""
+    dev.wait("the report", lambda: any(run.is_success for run in dev.reports()))
     page.goto("/assets/machine_learning_report?view=overview")
-    page.get_by_role("button", name="Materialize").first.click()
-    shown = page.get_by_text("are in the ML table", exact=True).first
-    for _ in range(_LOOKS):
-        page.wait_for_timeout(4_000)
-        # The page shows that it is there, and its metadata when it is opened again.
-        page.reload()
-        page.get_by_text("Metadata", exact=True).first.wait_for()
-        page.wait_for_timeout(2_000)
-        if shown.is_visible():
-            return
-    raise AssertionError("the report was not made")
+    page.get_by_text("are in the ML table", exact=True).first.wait_for()
 
 
 def show_markdown(page: "Page", name: str) -> None:
@@ -123,7 +113,7 @@ def main() -> None:
         page.get_by_text("files_readable").first.click()
         page.wait_for_timeout(2_000)
         page.screenshot(path=folder / "checks.png")
-        materialise_report(page)
+        open_report(dev, page)
         show_markdown(page, "funnel")
         page.wait_for_timeout(2_000)
         page.screenshot(path=folder / "report.png")
