@@ -49,7 +49,7 @@ def _check_of(table: Table) -> dg.AssetChecksDefinition:
             except AthenaFailed as error:
                 return _not_run(str(error))
         charged = max(found.scanned, _LEAST_BYTES) if found.query else 0
-        recomputed = {} if found.recomputed is None else {"recomputed": found.recomputed}
+        recomputed = {} if found.recomputed is None else {"recomputed": f"{found.recomputed:,}"}
         return dg.AssetCheckResult(
             passed=found.agrees,
             description=_DESCRIPTION if found.agrees else _WHAT_TO_DO,

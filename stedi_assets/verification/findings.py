@@ -35,7 +35,8 @@ _FIELDS_SHOWN = 20
 class Finding:
     """The finding for one rule. `looked_at` and `failing` are rows, records or files, depending on the rule.
 
-    `remedy` is what to do if the cause is known and is not the one that the rule assumes.
+    `remedy` is what to do if the cause is known and is not the one that the rule assumes. Of the details, those are
+    numbers whose change over time says something: Dagster plots each number.
     """
 
     rule: Rule
@@ -188,7 +189,7 @@ def _as_published(audit: Audit, rule: Rule) -> Finding:
     lacking = abs(sum(looked_at.values()) - sum(file.rows for file in files))
     changed = sum(not file.as_in_contract for file in files)
     astray = abs(audit.snapshot.rows - sum(listed.values())) + lacking + changed
-    return _finding(rule, audit.snapshot.rows, astray, files=len(files))
+    return _finding(rule, audit.snapshot.rows, astray, files=f"{len(files):,}")
 
 
 def _row_count_change(audit: Audit, rule: Rule) -> Finding:
@@ -197,7 +198,7 @@ def _row_count_change(audit: Audit, rule: Rule) -> Finding:
         return _kept(rule, rows, before="no snapshot before this one")
     allowed = audit.thresholds.row_count_change
     change = abs(rows - before)
-    details: dict[str, str | int] = {"before": before, "allowed": f"{allowed:.0%}"}
+    details: dict[str, str | int] = {"before": f"{before:,}", "allowed": f"{allowed:.0%}"}
     return Finding(rule, rows, change, change <= allowed * before, rule.severity, details)
 
 
@@ -213,7 +214,7 @@ def _unattributed_share(audit: Audit, rule: Rule) -> Finding:
 
 def _no_more_rows_than_landing(audit: Audit, rule: Rule) -> Finding:
     readings = audit.current("step_trainer_landing").rows
-    return _finding(rule, audit.counts["rows"], max(0, audit.counts["rows"] - readings), landing=readings)
+    return _finding(rule, audit.counts["rows"], max(0, audit.counts["rows"] - readings), landing=f"{readings:,}")
 
 
 def _not_empty(audit: Audit, rule: Rule) -> Finding:
@@ -300,7 +301,7 @@ def _quarantine_rate(audit: Audit, rule: Rule) -> Finding:
         f"({in_words(audit.reasons[file.path])})"
         for number, file in enumerate(worst[:_NAMES_SHOWN], start=1)
     }
-    details: dict[str, str | int] = {"bytes": size, "failing bytes": failing, **named}
+    details: dict[str, str | int] = {"bytes": f"{size:,}", "failing bytes": failing, **named}
     by_records = _share(rule, audit.records, audit.quarantine.rows, allowed, **details)
     return by_records if failing <= allowed * size else replace(by_records, passed=False)
 
@@ -308,7 +309,7 @@ def _quarantine_rate(audit: Audit, rule: Rule) -> Finding:
 def _unknown_fields(audit: Audit, rule: Rule) -> Finding:
     names = sorted(set[str]().union(*(file.unknown_fields for file in audit.files)))
     others = sum(file.other_names for file in audit.files)
-    more = {"names not shown": others} if others else {}
+    more = {"names not shown": f"{others:,}"} if others else {}
     fields = {"fields": ", ".join(names[:_FIELDS_SHOWN])} if names else {}
     return _finding(rule, audit.records, len(names) + others, **fields, **more)
 
@@ -328,7 +329,11 @@ def _agrees_with_second_engine(audit: Audit, rule: Rule) -> Finding:
         not_run, remedy = {"not run": f"{moved} is newer than this table"}, _materialise(moved)
         return replace(_kept(rule, audit.snapshot.rows, **not_run), passed=False, severity=Severity.WARN, remedy=remedy)
     found = compare_days(audit.lake, audit.table, audit.snapshot, audit.policy, audit.key, audit.computed)
-    details = {"recomputed": found.recomputed, "missing": found.missing, "surplus": found.surplus}
+    details: dict[str, str | int] = {
+        "recomputed": f"{found.recomputed:,}",
+        "missing": found.missing,
+        "surplus": found.surplus,
+    }
     return _finding(rule, found.published, found.missing + found.surplus, **details)
 
 

@@ -30,6 +30,8 @@ from stedi_assets_tests.support.lakes import (
 )
 
 RULES = {(table.name, rule.name): rule for table in TABLES.values() for rule in table.rules}
+# What checks count besides, and whose change over time says something.
+_PLOTTED = {"failing bytes", "left", "accepted", "quarantined", "suppressed", "superseded", "missing", "surplus"}
 DECLARED = {rule.name: rule for rule in RULES.values()}
 
 
@@ -107,6 +109,8 @@ def test_a_result_says_what_was_found_and_what_to_do(lake: Lake, spark_resource:
     assert failed.severity is dg.AssetCheckSeverity.WARN
     assert {name: value.value for name, value in failed.metadata.items()} == {"looked at": 6, "failing": 1}
     assert failed.description == DECLARED["values_in_range"].what_to_do
+    plotted = {name for c in found.values() for name, value in c.metadata.items() if isinstance(value.value, int)}
+    assert plotted == {"looked at", "failing", *_PLOTTED}
     passed = found["accelerometer_trusted", "unique_key"]
     assert passed.description == "No two rows share user, timestamp, x, y, z."
     assert passed.metadata["looked at"].value == 6
