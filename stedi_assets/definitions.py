@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 
-from stedi_assets.contracts import TABLES, Zone
+from stedi_assets.contracts import ALL_TABLES, Zone
 from stedi_assets.orchestration.alerts import Notifier, check_failed, run_failed
 from stedi_assets.orchestration.assets import ASSETS, LANDING_IO, PARQUET_IO
 from stedi_assets.orchestration.athena_checks import ATHENA_CHECKS, AthenaResource
@@ -20,6 +20,7 @@ from stedi_assets.orchestration.glue_compute import GlueResource, glue_job
 from stedi_assets.orchestration.io_managers import LakeResource, LandingIOManager, ParquetIOManager
 from stedi_assets.orchestration.jobs import check_lakehouse, daily_check, rebuild_lakehouse, update_lakehouse
 from stedi_assets.orchestration.landing_sensor import WatchResource, new_landing_files_sensor
+from stedi_assets.orchestration.links import console_links, with_code_links
 from stedi_assets.orchestration.maintenance_job import maintain_lakehouse, weekly_maintenance
 from stedi_assets.orchestration.report_asset import draw_report, machine_learning_report, report_is_old
 from stedi_assets.orchestration.spark_resource import SparkResource
@@ -75,24 +76,34 @@ _spark = SparkResource(
 _freshness = dg.FreshnessPolicy.time_window(
     fail_window=timedelta(hours=_settings.fresh_fail_hours), warn_window=timedelta(hours=_settings.fresh_warn_hours)
 )
+_console_links = console_links(_settings)
 
 
 def _as_set(spec: dg.AssetSpec) -> dg.AssetSpec:
-    """Return an asset with what the settings decide: where it is stored, and how old it may be."""
-    stored = spec.replace_attributes(
-        kinds={*spec.kinds, "s3" if is_on_s3(_settings.lake) else "local"},
-        metadata={**spec.metadata, "lake": dg.MetadataValue.path(_location)},
+    """Return an asset with what the settings decide: where a table is stored, and how old it may be."""
+    linked, table = with_code_links(spec), ALL_TABLES.get(spec.key.path[-1])
+    if table is None:
+        return linked
+    stored = linked.merge_attributes(
+        kinds={"s3" if is_on_s3(_settings.lake) else "local"},
+        metadata={
+            "dagster/table_name": f"{_settings.namespace}.{table.name}",
+            "lake": dg.MetadataValue.path(_location),
+            **_console_links(table),
+        },
     )
-    is_curated = TABLES[spec.key.path[-1]].zone is Zone.CURATED
-    return dg.apply_freshness_policy(stored, _freshness) if is_curated else stored
+    return dg.apply_freshness_policy(stored, _freshness) if table.zone is Zone.CURATED else stored
 
 
 def _assets() -> list[Any]:
-    assets = [asset.map_asset_specs(_as_set) for asset in ([glue_job] if _ON_GLUE else ASSETS)]
     with warnings.catch_warnings():
         # Dagster warns that its links to the code are new.
         warnings.simplefilter("ignore", dg.BetaWarning)
-        return [*EXTERNAL_ASSETS, *dg.with_source_code_references([*assets, machine_learning_report])]
+        made = [*([glue_job] if _ON_GLUE else ASSETS), machine_learning_report]
+        return [
+            *map(_as_set, EXTERNAL_ASSETS),
+            *dg.with_source_code_references([asset.map_asset_specs(_as_set) for asset in made]),
+        ]
 
 
 defs = dg.Definitions(

@@ -30,7 +30,7 @@ from stedi_assets.ingest.landing import Landing
 from stedi_assets.orchestration.external_assets import raw_files
 from stedi_assets.orchestration.failures import as_dagster_failures
 from stedi_assets.orchestration.io_managers import CODE, Computed, LakeResource, Part, Stored, StoredLanding
-from stedi_assets.orchestration.metadata import column_schema
+from stedi_assets.orchestration.metadata import OWNER, column_schema
 from stedi_assets.orchestration.spark_resource import SparkResource
 from stedi_assets.privacy.consent_dates import is_due
 from stedi_assets.privacy.deliveries import customers_first, land_without_erased
@@ -40,7 +40,6 @@ from stedi_assets.tables.snapshots import current, newer_input, table_named
 from stedi_assets.tables.staging import RunContext
 from stedi_assets.transforms import curated, people, pseudonyms, suppression, trusted
 
-OWNER = "team:stedi"
 LANDING_IO = "landing_io_manager"
 PARQUET_IO = "parquet_io_manager"
 # The tag of runs that compute every table from scratch.

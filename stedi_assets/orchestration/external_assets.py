@@ -8,7 +8,7 @@ import dagster as dg
 
 from stedi_assets.contracts import SOURCES, Source
 from stedi_assets.ingest.arrivals import Arrivals
-from stedi_assets.orchestration.metadata import column_schema
+from stedi_assets.orchestration.metadata import OWNER, column_schema
 
 _RAW = "{}_raw_files".format
 
@@ -51,6 +51,7 @@ def _specs_of(source: Source) -> list[dg.AssetSpec]:
             description=f"A row is {quarantine.row}, with its reasons. "
             f"It is published together with {source.landing.name}.",
             kinds={"pyspark", "iceberg"},
+            owners=[OWNER],
             tags={"zone": quarantine.zone.value, "personal_data": "direct"},
             metadata={
                 "dagster/column_schema": column_schema(quarantine),

@@ -13,6 +13,7 @@ from stedi_assets.tables.publishing import Published
 from stedi_assets.tables.quarantine import in_words as reasons_in_words
 from stedi_assets.tables.snapshots import Snapshot
 
+OWNER = "team:stedi"
 _FILES_SHOWN = 50
 _FILES = dg.TableSchema(
     [
@@ -30,13 +31,14 @@ _FILES = dg.TableSchema(
 def column_schema(table: Table) -> dg.TableSchema:
     """Return a table's columns, each with whose data it holds and which columns it is made from.
 
-    The origin is in words, because Dagster's own page shows column lineage only where Dagster hosts it.
+    The origin is a link, because Dagster shows its own column lineage only where Dagster hosts it: the open-source page
+    leaves that metadata out.
     """
     return dg.TableSchema(columns=[_column(table, column) for column in table.columns])
 
 
 def _column(table: Table, column: Column) -> dg.TableColumn:
-    origins = " and ".join(f"{name}.{theirs}" for name, theirs in made_from(table, column))
+    origins = " and ".join(f"[{name}.{theirs}](/assets/{name})" for name, theirs in made_from(table, column))
     return dg.TableColumn(
         column.name,
         column.type.value,

@@ -8,9 +8,9 @@ from typing import Any
 
 import dagster as dg
 
-from stedi_assets.orchestration.assets import OWNER
 from stedi_assets.orchestration.failures import as_dagster_failures
 from stedi_assets.orchestration.io_managers import LakeResource
+from stedi_assets.orchestration.metadata import OWNER
 from stedi_assets.report.numbers import ML, content_of_pictures, count_for_pictures
 from stedi_assets.storage.errors import LakeError
 

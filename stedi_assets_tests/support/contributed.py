@@ -35,7 +35,7 @@ def column() -> None:
     assert str(schema_of(table).find_type("sinceMidnight")) == "long"
     shown = _definitions().asset_graph.get(dg.AssetKey(table.name)).metadata["dagster/column_schema"].columns[-1]
     assert (shown.name, shown.type, shown.constraints.nullable) == ("sinceMidnight", "bigint", False)
-    assert "Made from step_trainer_trusted.sensorReadingTime" in shown.description
+    assert "Made from [step_trainer_trusted.sensorReadingTime](/assets/step_trainer_trusted)" in shown.description
     _both_engines_agree(table.name, Policy(), Policy(published_time=contracts.PublishedTime.HOUR))
 
 
