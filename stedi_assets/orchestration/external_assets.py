@@ -39,7 +39,8 @@ def _specs_of(source: Source) -> list[dg.AssetSpec]:
             raw,
             group_name="raw",
             description=f"The JSON files that the source delivers into `{source.raw_path}`, gzipped or not. "
-            "They are read and never changed. The sensor observes them.",
+            "They are read and never changed. The sensor new_landing_files observes them, and updates what depends on "
+            "them.",
             kinds={"json"},
             tags={"zone": "raw", "personal_data": "direct"},
             metadata={"folder": source.raw_path},

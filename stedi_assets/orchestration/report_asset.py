@@ -7,6 +7,7 @@ import base64
 from typing import Any
 
 import dagster as dg
+from dagster._core.definitions.data_version import DATA_VERSION_TAG
 
 from stedi_assets.orchestration.failures import as_dagster_failures
 from stedi_assets.orchestration.io_managers import LakeResource
@@ -33,6 +34,8 @@ def machine_learning_report(lake: LakeResource) -> dg.MaterializeResult:  # type
     from stedi_assets.report.pictures import draw, keep_pictures  # noqa: PLC0415  (matplotlib takes a second to load)
 
     with as_dagster_failures():
+        # First: what changes from here on has it drawn again.
+        content = content_of_pictures(lake.lake)
         numbers = count_for_pictures(lake.lake, lake.pseudonym_key)
         pictures = draw(numbers)
         keep_pictures(lake.lake, numbers.snapshot, pictures)
@@ -47,7 +50,8 @@ def machine_learning_report(lake: LakeResource) -> dg.MaterializeResult:  # type
             "customer records": numbers.customer_records,
             **{step.name: step.left for step in numbers.funnel},
             **shown,
-        }
+        },
+        data_version=dg.DataVersion(content),
     )
 
 
@@ -67,9 +71,14 @@ draw_report = dg.define_asset_job(
     description="Has the report drawn when machine_learning_curated was published, by whatever run, unless everything "
     "that the report counts is as it was.",
 )
-def report_is_old(lake: LakeResource) -> dg.RunRequest | dg.SkipReason:
-    """Request the report. Dagster remembers what it was drawn of by the key of the request."""
+def report_is_old(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.RunRequest | dg.SkipReason:
+    """Request the report if what it counts may have changed since it was drawn."""
     try:
-        return dg.RunRequest(run_key=content_of_pictures(lake.lake))
+        content = content_of_pictures(lake.lake)
     except LakeError as error:
         return dg.SkipReason(str(error))
+    last = context.instance.get_latest_materialization_event(dg.AssetKey(NAME))
+    drawn = last.asset_materialization if last else None
+    if drawn and drawn.tags and drawn.tags.get(DATA_VERSION_TAG) == content:
+        return dg.SkipReason("Nothing that the report counts has changed.")
+    return dg.RunRequest()

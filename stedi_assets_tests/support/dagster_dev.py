@@ -83,6 +83,9 @@ class DagsterDev:
             settings, changed = re.subn(f"{name}: [0-9]+", f"{name}: {seconds}", settings)
             assert changed == 1
         (self.home / "dagster.yaml").write_text(settings)
+        with self.instance():
+            # Creates the storage: two processes that do so at once get in each other's way.
+            pass
         ours = {"DAGSTER_HOME": str(self.home), "STEDI_LAKE": str(self.lake), **_SETTINGS, **self.settings}
         with (self.folder / "printed.txt").open("ab") as printed:
             self._process = subprocess.Popen(
