@@ -96,9 +96,11 @@ def main() -> None:
     folder = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as place, built_in_dagster(Path(place)) as dev, opened(dev.address) as page:
-        page.goto("/assets/machine_learning_curated?view=lineage&lineageScope=upstream&lineageDepth=2")
-        page.get_by_text("customer_landing").first.wait_for()
+        page.goto("/assets/machine_learning_curated?view=lineage&lineageScope=upstream&lineageDepth=3")
+        page.get_by_text("customer_raw_files").first.wait_for()
         page.wait_for_timeout(3_000)
+        page.get_by_label("zoom_out").click()
+        page.wait_for_timeout(1_000)
         page.screenshot(path=folder / "lineage.png")
         draw_one_subject(Lake.at(str(dev.lake)), folder / "subject.png")
         page.goto("/assets/machine_learning_curated?view=overview")
