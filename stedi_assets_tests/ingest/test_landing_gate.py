@@ -227,5 +227,10 @@ def test_a_lost_record_is_found(
 
 
 def test_no_landing_files_is_a_clear_error(spark: SparkSession, lake: Lake) -> None:
-    with pytest.raises(LakeError, match=r"No landing files in .*customer/landing"):
+    with pytest.raises(LakeError, match=r"No landing files in .*customer/landing\. Put .json files there"):
+        land(lambda: spark, lake, SOURCES["customer"])
+    write(root_of(lake) / SOURCES["customer"].raw_path, [("manifest.json", GOOD)])
+    with pytest.raises(
+        LakeError, match=r"No landing files in .*customer/landing\. Files called manifest\.json .* rename"
+    ):
         land(lambda: spark, lake, SOURCES["customer"])
