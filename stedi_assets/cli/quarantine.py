@@ -14,6 +14,7 @@ from stedi_assets.settings import Settings
 from stedi_assets.storage.lake import Lake
 from stedi_assets.storage.names import counted
 from stedi_assets.tables.file_reports import FileReport, read_file_reports, trouble_of
+from stedi_assets.tables.manifest_report import read_manifest_report
 from stedi_assets.tables.quarantine import Place, in_words, places, quarantine_of, reasons_by_file
 from stedi_assets.tables.snapshots import Snapshot, read_snapshot_of
 
@@ -56,6 +57,8 @@ def _print_files(lake: Lake, source: Source, snapshot: Snapshot, files: Sequence
     for file in troubled:
         why = f": {in_words(reasons[file.path])}" if file.path in reasons else ""
         print(f"  {file.path}: {counted(file.records, 'record')}, {trouble_of(file)}{why}")
+    for found in read_manifest_report(snapshot).named:
+        print(f"  {found.in_words}")
     _print_advice({reason for file in troubled for reason in reasons.get(file.path, ())})
     if kept:
         print("  Where they are: stedi quarantine --file FILE. The records themselves, with personal data: --raw.")
