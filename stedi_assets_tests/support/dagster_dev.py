@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
+from unittest.mock import patch
 
 import dagster as dg
 from dagster._core.scheduler.instigation import InstigatorTick, TickStatus
@@ -131,7 +132,9 @@ class DagsterDev:
 
     def instance(self) -> dg.DagsterInstance:
         """Return Dagster's instance, to be closed."""
-        return dg.DagsterInstance.from_config(str(self.home))
+        # The settings find the storage by that variable.
+        with patch.dict(os.environ, {"DAGSTER_HOME": str(self.home)}):
+            return dg.DagsterInstance.from_config(str(self.home))
 
     def runs(self) -> list[dg.DagsterRun]:
         """Return the runs that work on tables, the newest first."""
