@@ -101,16 +101,20 @@ def _failed_steps(context: dg.RunFailureSensorContext) -> Iterator[str]:
 
 
 def _failed_checks(context: dg.RunStatusSensorContext, *, new_ones_alone: bool = False) -> Iterator[str]:
-    found = context.instance.get_records_for_run(
+    results = context.instance.get_records_for_run(
         context.dagster_run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION
     )
-    for record in found.records:
+    for record in results.records:
         event = cast("dg.DagsterEvent", record.event_log_entry.dagster_event)
         check = event.asset_check_evaluation_data
         if not check.passed and not (new_ones_alone and _failed_before(context, check.asset_check_key)):
-            counts = ", ".join(f"{name} {check.metadata[name].value:,}" for name in (LOOKED_AT, FAILING))
+            # A check that could not run has none.
+            found = [
+                f"{name} {check.metadata[name].value:,}" for name in (LOOKED_AT, FAILING) if name in check.metadata
+            ]
+            counts = f" ({', '.join(found)})" if found else ""
             files = [str(value.value) for name, value in check.metadata.items() if name.startswith(NAMED)]
-            name = f"{check.asset_key.path[-1]}: {check.check_name} {check.severity.value} ({counts})"
+            name = f"{check.asset_key.path[-1]}: {check.check_name} {check.severity.value}{counts}"
             yield "\n  ".join([f"{name}. {check.description}", *files])
 
 

@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,17 +37,19 @@ _REBUILD = [
 ]
 _WORKER_MEMORY = "3g"
 _EVERY = 10
-# Stages with fewer tasks have no median worth the name, and short ones are noise.
-_LEAST_TASKS, _LEAST_SECONDS = 4, 1.0
+# Stages with fewer tasks have no median worth the name, and of short ones nothing can be told.
+_LEAST_TASKS, _LEAST_SECONDS, _LEAST_ROWS = 4, 1.0, 10_000
+_SHOWN = 3
 
 
 @dataclass
 class Stage:
-    """What one stage cost: its span in seconds, the seconds of each task, and the bytes that it shuffled out."""
+    """What one stage cost: its span in seconds, the seconds and rows read of each task, and the bytes shuffled out."""
 
     name: str
     seconds: float = 0.0
     tasks: list[float] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
     shuffled: int = 0
 
 
@@ -81,15 +83,19 @@ def main() -> None:
 def _print(executors: int, wall: float, stages: list[Stage]) -> None:
     tasks, shuffled = sum(len(stage.tasks) for stage in stages), sum(stage.shuffled for stage in stages)
     single = max((stage for stage in stages if len(stage.tasks) == 1), key=lambda stage: stage.seconds)
-    many = [stage for stage in stages if len(stage.tasks) >= _LEAST_TASKS and max(stage.tasks) >= _LEAST_SECONDS]
-    skewed = max(many, key=lambda stage: max(stage.tasks) / statistics.median(stage.tasks))
-    ratio = max(skewed.tasks) / statistics.median(skewed.tasks)
-    share = f"{single.seconds:.1f} s, {single.seconds / wall:.1%}"
-    print(
-        f"{executors:9}{wall:>8.0f}{tasks:>8,}{shuffled / 1e6:>13,.0f}{share:>27}{ratio:>9.1f} of the median",
-        flush=True,
-    )
-    print(f"{'':9}one task: {single.name}; longest task: {skewed.name}, {len(skewed.tasks)} tasks", flush=True)
+    print(f"{executors:9}{wall:>8.0f}{tasks:>8,}{shuffled / 1e6:>13,.0f}", flush=True)
+    print(f"  longest stage of one task: {single.seconds:.1f} s, {single.seconds / wall:.1%} of the run: {single.name}")
+    several = [stage for stage in stages if len(stage.tasks) >= _LEAST_TASKS]
+    slow = [(_skew_of(stage.tasks), stage) for stage in several if max(stage.tasks) >= _LEAST_SECONDS]
+    big = [(_skew_of(stage.rows), stage) for stage in several if max(stage.rows) >= _LEAST_ROWS]
+    for what, found in (("seconds", slow), ("rows", big)):
+        most = sorted(found, key=lambda pair: -pair[0])[:_SHOWN]
+        words = (f"{ratio:.1f} ({stage.name}, {len(stage.tasks)} tasks)" for ratio, stage in most)
+        print(f"  a task's {what}, at most, to the median of its stage: {'; '.join(words)}", flush=True)
+
+
+def _skew_of(values: Sequence[float]) -> float:
+    return max(values) / max(statistics.median(values), 0.001)
 
 
 def _rebuild(lake: Path, folder: Path, executors: int) -> tuple[float, list[Stage]]:
@@ -169,8 +175,11 @@ def _stages(log: Path) -> Iterator[Stage]:
             elif kind == "SparkListenerTaskEnd":
                 stage, info = found[event["Stage ID"]], event["Task Info"]
                 stage.tasks.append((info["Finish Time"] - info["Launch Time"]) / 1000)
-                written = (event.get("Task Metrics") or {}).get("Shuffle Write Metrics", {})
-                stage.shuffled += written.get("Shuffle Bytes Written", 0)
+                metrics = event["Task Metrics"]
+                stage.shuffled += metrics["Shuffle Write Metrics"]["Shuffle Bytes Written"]
+                stage.rows.append(
+                    metrics["Input Metrics"]["Records Read"] + metrics["Shuffle Read Metrics"]["Total Records Read"]
+                )
             elif kind == "SparkListenerStageCompleted":
                 info = event["Stage Info"]
                 found[info["Stage ID"]].seconds = (info["Completion Time"] - info["Submission Time"]) / 1000

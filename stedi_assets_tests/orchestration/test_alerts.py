@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 from pyspark.sql import DataFrame
 
-from stedi_assets.orchestration import aws_client
+from stedi_assets.orchestration import athena_checks, aws_client
 from stedi_assets.orchestration.alerts import MessageNotSent, Notifier, check_failed, run_failed
 from stedi_assets.orchestration.assets import ASSETS
 from stedi_assets.orchestration.checks import CHECKS
@@ -104,6 +104,19 @@ def test_of_checks_that_warn_people_are_told(
     again = run(lake, spark_resource, instance)
     assert again.success
     assert not any("quarantine_rate" in message for _, message in told_of(again, instance))
+
+
+def test_of_a_check_that_could_not_run_people_are_told_why(instance: dg.DagsterInstance) -> None:
+    @dg.asset(check_specs=[dg.AssetCheckSpec("agrees_with_athena", asset="table")])
+    def table() -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+        yield dg.MaterializeResult()
+        yield athena_checks._not_run("Athena has no workgroup of that name.")
+
+    result = dg.materialize([table], instance=instance)
+    assert result.success
+    ((subject, message),) = told_of(result, instance)
+    assert subject.startswith("1 check of ")
+    assert message.splitlines()[0] == "table: agrees_with_athena WARN. Athena has no workgroup of that name."
 
 
 def test_of_a_run_that_a_check_has_stopped_people_are_told_which(
