@@ -80,6 +80,8 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str | Text]])
     for row in rows:
         table.add_row(*row)
     if console := _console():
+        least = sum((column.min_width or 0) + 2 for column in shown) - 2
+        table.width = least if least > console.width else None
         console.print(table, crop=False)
         return
     plain = Console(color_system=None, force_terminal=False, width=_UNLIMITED, markup=False, emoji=False)
@@ -90,9 +92,9 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str | Text]])
 
 
 def _uncut(column: Column, values: Sequence[str | Text]) -> Column:
-    """Return a column in which rich cuts nothing; of its own accord, it puts … where a cell does not fit."""
-    least = max(map(len, [str(column.header), *values])) if column.no_wrap else column.min_width
-    return replace(column, overflow="fold", min_width=least)
+    """Return a column in which rich cuts nothing. By itself it would put … into cells, or leave a column out."""
+    whole = [str(column.header), *(values if column.no_wrap else ())]
+    return replace(column, overflow="fold", min_width=max(column.min_width or 0, *map(len, whole)))
 
 
 def progress(*columns: str | ProgressColumn, vanishes: bool, hidden: bool = False) -> Progress:

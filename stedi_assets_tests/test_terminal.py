@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.table import Column
 
+from stedi_assets import terminal
 from stedi_assets.contracts import TABLES
 from stedi_assets_tests.support.terminals import on_terminal, without_codes
 
@@ -18,11 +20,11 @@ terminal.say("12 of 13 checks passed\\n  passed  not_empty\\n  WARN    files_who
 terminal.print_table(
     [
         Column("table"),
-        Column("rows", justify="right", no_wrap=True),
+        Column("rows", justify="right", no_wrap=True, min_width=9),
         Column("checks", highlight=True),
         Column("id", min_width=19),
     ],
-    [("one", "1,000", "1 ERROR, 2 WARN, 13 passed", "1234567890123456789"), ("{FILE}", "2", "0 WARN", "")],
+    [("one", "1,000,000,000", "1 ERROR, 2 WARN, 13 passed", "1234567890123456789"), ("{FILE}", "2", "0 WARN", "")],
 )
 """
 PLAIN = f"""\
@@ -30,9 +32,9 @@ PLAIN = f"""\
   passed  not_empty
   WARN    files_whole
   ERROR   {FILE}
-{"table":{len(FILE)}}   rows  checks                      id
-{"one":{len(FILE)}}  1,000  1 ERROR, 2 WARN, 13 passed  1234567890123456789
-{FILE}      2  0 WARN
+{"table":{len(FILE)}}           rows  checks                      id
+{"one":{len(FILE)}}  1,000,000,000  1 ERROR, 2 WARN, 13 passed  1234567890123456789
+{FILE}              2  0 WARN
 """
 _WORKS = """
 import sys
@@ -105,8 +107,26 @@ def test_a_narrow_terminal_folds_cells_and_cuts_none(columns: int) -> None:
     assert "…" not in table
     assert "1234567890123456789" in table.split()
     # The first column ends where the second begins, one blank further to the right.
-    width = table.index(" rows") + len("table") - 1
+    width = table.index(" rows") + len("table") - len("1,000,000,000") + len("rows") - 1
     assert "".join(line[:width].strip() for line in table.splitlines()).endswith(FILE)
+
+
+def test_a_column_that_must_not_be_wrapped_is_whole_on_any_terminal_and_none_is_left_out() -> None:
+    shown = without_codes(on_terminal([sys.executable, "-c", _SAYS], columns=10))
+    assert {"table", "rows", "checks", "id", "1,000,000,000", "1234567890123456789", "ERROR,"} <= {*shown.split()}
+    names = """
+from rich.table import Column
+from stedi_assets import terminal
+terminal.print_table([Column("a", no_wrap=True), Column("b", no_wrap=True)], [(30 * "x", 30 * "y")])
+"""
+    shown = without_codes(on_terminal([sys.executable, "-c", names], columns=20))
+    assert {30 * "x", 30 * "y"} <= {*shown.split()}
+
+
+def test_columns_are_as_wide_as_they_ask_for(capsys: pytest.CaptureFixture[str]) -> None:
+    columns = [Column("rows", justify="right", min_width=9), Column("id", min_width=5), Column("where")]
+    terminal.print_table(columns, [("1", "2", "3")])
+    assert capsys.readouterr().out == "     rows  id     where\n        1  2      3\n"
 
 
 def test_progress_stays_below_what_is_printed_and_vanishes() -> None:
