@@ -18,6 +18,7 @@ from stedi_assets.settings import Settings
 from stedi_assets.storage.lake import Lake
 from stedi_assets.storage.names import counted
 from stedi_assets.tables.file_reports import FileReport, read_file_reports, trouble_of
+from stedi_assets.tables.manifest_report import read_manifest_report
 from stedi_assets.tables.quarantine import Place, in_words, places, quarantine_of, reasons_by_file
 from stedi_assets.tables.snapshots import Snapshot, read_snapshot_of
 
@@ -62,6 +63,8 @@ def _print_files(lake: Lake, source: Source, snapshot: Snapshot, files: Sequence
     for file in troubled:
         why = f": {in_words(reasons[file.path])}" if file.path in reasons else ""
         terminal.say(_line("  ", file, f"{trouble_of(file)}{why}"))
+    for found in read_manifest_report(snapshot).named:
+        terminal.say(Text(f"  {found.in_words}", _TROUBLE))
     _print_advice({reason for file in troubled for reason in reasons.get(file.path, ())})
     if kept:
         terminal.say(

@@ -103,6 +103,12 @@ FILES_WHOLE = Rule(
     "The named files were cut off, so records are missing at the end: have them delivered again.",
     Severity.WARN,
 )
+FILES_MATCH_MANIFESTS = Rule(
+    "files_match_manifests",
+    "Every file that a delivery manifest lists has landed, with the bytes, the records and the SHA-256 that it gives.",
+    "Ask the source to send the named files again, or to correct its manifest.",
+    Severity.WARN,
+)
 FEW_PEOPLE_LEAVE_UNREAD = Rule(
     "few_people_leave_unread",
     "The share of people who left in this run because of records that could not be read is at most "

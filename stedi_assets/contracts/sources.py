@@ -60,7 +60,9 @@ _FILES = (
     Column("size", Type.BIGINT, "Size of the file as stored", True, _OPERATIONS, unit="bytes"),
     Column("fingerprint", Type.STRING, "Changes whenever the file may have changed", True, _OPERATIONS),
     Column("bytes", Type.BIGINT, "Length of its content, unpacked", True, _OPERATIONS, unit="bytes"),
-    Column("digest", Type.STRING, "Hash of the file as stored: a renamed file is recognised", True, _OPERATIONS),
+    Column(
+        "digest", Type.STRING, "SHA-256 hash of the file as stored, or of each part of a large one", True, _OPERATIONS
+    ),
     Column("records", Type.BIGINT, "Records found in it", True, _OPERATIONS),
     Column("accepted", Type.BIGINT, "Records in the landing table", True, _OPERATIONS),
     Column("accepted_bytes", Type.BIGINT, "Length of the accepted records", True, _OPERATIONS, unit="bytes"),
@@ -75,6 +77,7 @@ _FILES = (
     Column("days", Type.STRINGS, "The UTC days of its accepted readings", True, _OPERATIONS),
     Column("unknown_fields", Type.STRINGS, "Names of fields that the contract does not know", True, _OPERATIONS),
     Column("other_names", Type.BIGINT, "How many such names are not shown", True, _OPERATIONS),
+    Column("sha256", Type.STRING, "SHA-256 hash of a large file, if a manifest gives one", personal_data=_OPERATIONS),
 )
 
 
@@ -161,6 +164,7 @@ def _source(
             rules.ROWS_ACCOUNTED_FOR,
             rules.every_file_gives_records(rules.Severity.ERROR if name == "customer" else rules.Severity.WARN),
             rules.FILES_WHOLE,
+            rules.FILES_MATCH_MANIFESTS,
             rules.QUARANTINE_RATE,
             rules.UNKNOWN_FIELDS,
             rules.IGNORED_FILES,

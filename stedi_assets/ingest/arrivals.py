@@ -12,10 +12,12 @@ from dataclasses import dataclass, replace
 from stedi_assets.contracts import SOURCES, TABLES, Source
 from stedi_assets.ingest.landing_files import find_landing_files
 from stedi_assets.ingest.listings import Listed
+from stedi_assets.ingest.manifests import digest_of_manifests
 from stedi_assets.storage.interface import Entry
 from stedi_assets.storage.lake import Lake
 from stedi_assets.storage.names import alias, no_key
 from stedi_assets.tables.file_reports import read_file_reports
+from stedi_assets.tables.manifest_report import read_manifest_report
 from stedi_assets.tables.snapshots import Snapshot, read_snapshot_of
 
 
@@ -28,6 +30,7 @@ class Arrivals:
     that the table was made from and that are missing, unless a file of the same size has arrived under a new name.
     `content` is a digest of what has settled here. `dated_ahead` are the paths of files dated in the future: nobody can
     tell when they last changed, and they count as settled. `files` and `bytes` are of all that are there.
+    `manifests_changed`: the table was compared with other delivery manifests than those that are there, all settled.
     """
 
     source: Source
@@ -38,6 +41,7 @@ class Arrivals:
     dated_ahead: tuple[str, ...] = ()
     files: int = 0
     bytes: int = 0
+    manifests_changed: bool = False
 
 
 def find_arrivals(
@@ -89,8 +93,11 @@ def tables_to_make(moved: Collection[str], published: Collection[str]) -> list[s
 def _arrivals(lake: Lake, source: Source, settled_before: int, by_source: Listed, key: Callable[[], bytes]) -> Arrivals:
     snapshot = read_snapshot_of(lake, source.landing)
     reports = read_file_reports(lake, source, snapshot) if snapshot else ()
-    listed = find_landing_files(by_source.get(source.name, ())).entries
-    found = [replace(entry, path=alias(entry.path, key)) for entry in listed]
+    listed = find_landing_files(by_source.get(source.name, ()))
+    found, manifests = (
+        [replace(entry, path=alias(entry.path, key)) for entry in entries]
+        for entries in (listed.entries, listed.manifests)
+    )
 
     held = {(file.path, file.fingerprint) for file in reports if not file.error or file.forgotten}
     arrived = [entry for entry in found if (entry.path, entry.fingerprint) not in held]
@@ -100,17 +107,21 @@ def _arrivals(lake: Lake, source: Source, settled_before: int, by_source: Listed
     sizes = {entry.size for entry in arrived if entry.path not in known}
     gone = (file.path for file in reports if not file.error and file.path not in there and file.size not in sizes)
     settled = [f"{entry.path}\0{entry.fingerprint}" for entry in found if entry.path not in unsettled]
-    content = digest_of(lake.location, *settled)
+    waiting = sum(entry.changed_at > settled_before for entry in manifests)
+    seen = digest_of_manifests((entry.path, entry.fingerprint) for entry in manifests)
+    compared_with = read_manifest_report(snapshot).seen if snapshot else seen
+    content = digest_of(lake.location, seen, *settled)
     ahead = tuple(entry.path for entry in found if entry.dated_ahead)
     return Arrivals(
         source,
         changed,
-        len(unsettled),
+        len(unsettled) + waiting,
         tuple(sorted(gone)),
         content,
         ahead,
         files=len(found),
         bytes=sum(entry.size for entry in found),
+        manifests_changed=not waiting and seen != compared_with,
     )
 
 

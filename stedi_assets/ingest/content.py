@@ -44,7 +44,7 @@ class Content:
         Raises `FileError` if its format cannot be read here.
         """
         self._raw, self._limit = raw, limit
-        self._digest = hashlib.blake2b(digest_size=16)
+        self._digest = hashlib.sha256()
         self.bytes_read = 0
         first = self._next_block()
         self.packed = first.startswith(_GZIP)
@@ -63,7 +63,7 @@ class Content:
 
     @property
     def digest(self) -> str:
-        """The BLAKE2b hash of what was read, as the file lies."""
+        """The SHA-256 hash of what was read, as the file lies."""
         return self._digest.hexdigest()
 
     def _next_block(self) -> bytes:

@@ -15,7 +15,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from stedi_assets.contracts import Source, Table
-from stedi_assets.ingest.landing_files import LandingFile, Listing, list_landing_files
+from stedi_assets.ingest.landing_files import LandingFile, Listing, is_manifest, list_landing_files
+from stedi_assets.ingest.manifests import compare_with_manifests
 from stedi_assets.ingest.reading import read_files
 from stedi_assets.ingest.superseded import kept_accepted, kept_quarantined
 from stedi_assets.storage.errors import LakeError, VanishedFiles
@@ -24,10 +25,12 @@ from stedi_assets.storage.names import alias, no_key
 from stedi_assets.tables.catalog import session_of
 from stedi_assets.tables.days import Days, new_versions, within
 from stedi_assets.tables.file_reports import FileReport, read_file_reports
+from stedi_assets.tables.manifest_report import ManifestReport
 from stedi_assets.tables.snapshots import Snapshot, is_whole, read_quarantine, read_snapshot, read_snapshot_of
 from stedi_assets.tables.staging import Stage
 
 _NAMES_SHOWN = 3
+_MANIFESTS = "Files called manifest.json or *.manifest.json are delivery manifests: rename any that hold records."
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,8 @@ class Landing:
     snapshot before. `gone` are the files that it was made from and that are now missing or unreadable, except those
     that may be forgotten: if there are any, the table must not be published. `new_files` is how many files, as they are
     now, that table was not made from. `began` is the start by the monotonic clock. `is_unchanged`: the table was made
-    from just these files, as they are now. `remembered` is what its snapshot records besides.
+    from just these files, as they are now. `has_new_hashes`: a manifest asks for hashes of files that have not changed.
+    `manifests` is how the files compare with the source's manifests, `remembered` what the snapshot records besides.
     """
 
     accepted: DataFrame | None
@@ -60,6 +64,8 @@ class Landing:
     touched: Days = frozenset()
     adds_quarantined: bool = False
     is_unchanged: bool = False
+    has_new_hashes: bool = False
+    manifests: ManifestReport = field(default_factory=ManifestReport)
     remembered: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -79,6 +85,7 @@ class Landing:
             "ignored": self.listing.ignored,
             "superseded": self.superseded[0],
             "superseded_quarantined": self.superseded[1],
+            **self.manifests.as_delivery(),
             **self.remembered,
         }
 
@@ -119,10 +126,12 @@ def land(
         f"{source.name}: reading {len(plan.reading):,} of {len(plan.listing.files):,} files, "
         f"{_size(plan.reading) / 1e6:,.1f} MB"
     )
-    if plan.before is not None and not (plan.reading or plan.removed or forget):
-        return _unchanged(plan, plan.before, stage, began)
     try:
-        return _read(session_of(session(), lake), lake, source, plan, forget, stage, began)
+        if plan.before is not None and not (plan.reading or plan.removed or forget):
+            landing = _unchanged(plan, plan.before, stage, began)
+        else:
+            landing = _read(session_of(session(), lake), lake, source, plan, forget, stage, began)
+        return _compared(landing, lake, source, name_key)
     except BaseException:
         stage.discard()
         raise
@@ -287,6 +296,12 @@ def _unchanged(plan: _Plan, before: Snapshot, stage: Stage, began: float) -> Lan
     )
 
 
+def _compared(landing: Landing, lake: Lake, source: Source, key: Callable[[], bytes]) -> Landing:
+    """Compare a delivery's files with what the source's manifests say of them."""
+    files, report = compare_with_manifests(lake.raw, source.raw_path, landing.listing, landing.files, key)
+    return replace(landing, files=files, manifests=report, has_new_hashes=files != landing.files)
+
+
 def _size(files: Sequence[LandingFile]) -> int:
     return sum(file.size for file in files)
 
@@ -296,10 +311,11 @@ def require_all_files(source: Source, landing: Landing) -> None:
     if landing.gone:
         first = ", ".join(landing.gone[:_NAMES_SHOWN])
         more = ", …" if len(landing.gone) > _NAMES_SHOWN else ""
+        manifests = f" {_MANIFESTS}" if any(map(is_manifest, landing.gone)) else ""
         msg = (
             f"{source.landing.name} was not published: {len(landing.gone):,} files it was made from are gone or "
             f"unreadable in {source.raw_path}: {first}{more}. Bring them back, or let their records be forgotten "
-            f'by the run config ops: {{{source.landing.name}: {{config: {{forget_files: ["…"]}}}}}}.'
+            f'by the run config ops: {{{source.landing.name}: {{config: {{forget_files: ["…"]}}}}}}.{manifests}'
         )
         raise VanishedFiles(msg)
 
@@ -387,6 +403,8 @@ def _listing(
             if listing.ignored
             else ""
         )
+        if listing.manifests:
+            passed_over += f" {_MANIFESTS}"
         msg = (
             f"No landing files in {where} that have settled. Wait until they are written, and materialise it again."
             if listing.unsettled

@@ -12,6 +12,7 @@ from stedi_assets.storage.names import alias, masked, no_key
 from stedi_assets.tables.file_reports import FileReport
 
 _SUFFIXES = (".json", ".jsonl", ".ndjson")
+_MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,13 @@ class LandingFile:
 class Found:
     """What lies in a source's landing folder: what to read, in order of the paths, and what is passed over.
 
-    A link to a file that is read already is passed over.
+    A link to a file that is read already is passed over. `manifests` list files, and are no files to land.
     """
 
     entries: tuple[Entry, ...]
     ignored: tuple[str, ...]
     hidden: tuple[str, ...]
+    manifests: tuple[Entry, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ class Listing:
     """The files to read, in order of their paths, and those passed over, under names that may be shown.
 
     `unsettled` are the names of files that are left for later, mostly because they may still be being written.
-    `dated_ahead` are those dated in the future.
+    `dated_ahead` are those dated in the future. `manifests` are the delivery manifests that have settled, and
+    `passed_over` what else lies there and is not read, named as files are; empty where no manifest can list it.
     """
 
     files: tuple[LandingFile, ...]
@@ -54,6 +57,8 @@ class Listing:
     hidden: tuple[str, ...]
     unsettled: tuple[str, ...] = ()
     dated_ahead: tuple[str, ...] = ()
+    manifests: tuple[LandingFile, ...] = ()
+    passed_over: frozenset[str] = frozenset()
 
     @property
     def bytes(self) -> int:
@@ -66,9 +71,12 @@ def find_landing_files(entries: Iterable[Entry]) -> Found:
     hidden: list[str] = []
     ignored: list[str] = []
     read: list[Entry] = []
+    manifests: list[Entry] = []
     for entry in entries:
         if any(is_hidden(part) for part in entry.path.split("/")):
             hidden.append(entry.path)
+        elif entry.is_file and is_manifest(entry.path):
+            manifests.append(entry)
         elif entry.error or (entry.is_file and _is_record_file(entry.path)):
             read.append(entry)
         else:
@@ -76,8 +84,19 @@ def find_landing_files(entries: Iterable[Entry]) -> Found:
     files_first = sorted(read, key=lambda entry: (entry.leads_to is not None, entry.path))
     once: dict[str, Entry] = {}
     again = [entry.path for entry in files_first if once.setdefault(entry.leads_to or entry.path, entry) is not entry]
-    entries = tuple(sorted(once.values(), key=lambda entry: entry.path))
-    return Found(entries, tuple(sorted([*ignored, *again])), tuple(sorted(hidden)))
+    return Found(
+        _in_order(once.values()), tuple(sorted([*ignored, *again])), tuple(sorted(hidden)), _in_order(manifests)
+    )
+
+
+def is_manifest(path: str) -> bool:
+    """Whether a file is a delivery manifest, by its name."""
+    name = path.rpartition("/")[2].lower()
+    return name == _MANIFEST or name.endswith(f".{_MANIFEST}")
+
+
+def _in_order(entries: Iterable[Entry]) -> tuple[Entry, ...]:
+    return tuple(sorted(entries, key=lambda entry: entry.path))
 
 
 def list_landing_files(
@@ -106,7 +125,14 @@ def list_landing_files(
             unsettled.append(file.name)
     ahead = tuple(masked(entry.path) for entry in found.entries if entry.dated_ahead)
     ignored, hidden = (tuple(map(masked, paths)) for paths in (found.ignored, found.hidden))
-    return Listing(tuple(read), ignored, hidden, tuple(unsettled), ahead)
+    manifests = tuple(
+        _as_listed(entry, key)
+        for entry in found.manifests
+        if settled_before is None or entry.changed_at <= settled_before
+    )
+    others = (*found.ignored, *found.hidden, *(entry.path for entry in found.manifests)) if manifests else ()
+    passed_over = frozenset(alias(path, key) for path in others)
+    return Listing(tuple(read), ignored, hidden, tuple(unsettled), ahead, manifests, passed_over)
 
 
 def changed_since(raw: RawFiles, folder: str, files: Iterable[LandingFile]) -> frozenset[str]:

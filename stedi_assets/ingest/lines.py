@@ -35,4 +35,4 @@ def line_numbers(
                 position += len(block)
     except (OSError, FileError):
         return {}
-    return lines if content.digest == report.digest else {}
+    return lines if content.digest == report.known_sha256 else {}

@@ -20,6 +20,7 @@ from stedi_assets.ingest import (
     identity,
     json_text,
     landing_files,
+    manifests,
     reading,
     splitter,
     superseded,
@@ -48,7 +49,7 @@ FULL_REBUILD = "stedi/full_rebuild"
 _COMPUTED_BY = {
     Zone.LANDING: (
         *(content, splitter, json_text, envelopes, validation, identity, evidence, gate),
-        *(landing_files, reading, superseded, landing_module, suppression),
+        *(landing_files, manifests, reading, superseded, landing_module, suppression),
     ),
     Zone.TRUSTED: (trusted, people),
     Zone.CURATED: (curated, pseudonyms),

@@ -158,7 +158,7 @@ def _look(
     needs = [
         _need(name, [found.source.landing.name], found.content, found, runs)
         for name, found in arrivals.items()
-        if found.changed
+        if found.changed or found.manifests_changed
     ]
     # Tables downstream of files to land are made again with those.
     with_files = tables_to_make([name for need in needs for name in need.moved], published)
@@ -250,6 +250,7 @@ def _request(due: Sequence[_Need], tables: Sequence[str], settled_before: int | 
     landing = [need.arrivals.source.landing.name for need in due if need.arrivals]
     settled = {"config": {"settled_before": settled_before}}
     attempt = str(1 + max(need.attempts for need in due))
+    words = (_files_in_words(due), _manifests_in_words(due), _tables_in_words(due))
     # The same content may be there again some day, and need a run of its own.
     after = "".join(need.last.dagster_run.run_id[:8] for need in due if need.last)
     return dg.RunRequest(
@@ -259,7 +260,7 @@ def _request(due: Sequence[_Need], tables: Sequence[str], settled_before: int | 
         run_config={"ops": dict.fromkeys(landing if settled_before is not None else (), settled)},
         tags={
             **{_TAG(need.name): need.content for need in due},
-            _TAG("because"): "; ".join(filter(None, [_files_in_words(due), _tables_in_words(due)])),
+            _TAG("because"): "; ".join(filter(None, words)),
             ATTEMPT_TAG: attempt,
             # Dagster's own retries would multiply the sensor's.
             "dagster/max_retries": "0",
@@ -272,6 +273,11 @@ def _files_in_words(due: Sequence[_Need]) -> str:
     files = [(f"{one.source.raw_path}/{entry.path}", entry.size) for one in found for entry in one.changed]
     paths, size = [path for path, _ in files], sum(size for _, size in files)
     return f"{len(files):,} new or replaced files, {size:,} bytes: {names_in_words(paths)}" if files else ""
+
+
+def _manifests_in_words(due: Sequence[_Need]) -> str:
+    sources = [need.name for need in due if need.arrivals and need.arrivals.manifests_changed]
+    return f"other manifests of: {', '.join(sources)}" if sources else ""
 
 
 def _tables_in_words(due: Sequence[_Need]) -> str:

@@ -1,6 +1,7 @@
 """What Dagster shows about tables, from their contracts, and about publications: counts and names, nothing of a row."""
 
 import time
+from collections import defaultdict
 from typing import Any
 
 import dagster as dg
@@ -8,7 +9,7 @@ import dagster as dg
 from stedi_assets.contracts import Column, Table
 from stedi_assets.contracts.tables import made_from
 from stedi_assets.ingest.landing import Landing
-from stedi_assets.tables.file_reports import trouble_of
+from stedi_assets.tables.file_reports import FileReport, trouble_of
 from stedi_assets.tables.publishing import Published
 from stedi_assets.tables.quarantine import in_words as reasons_in_words
 from stedi_assets.tables.snapshots import Snapshot
@@ -87,6 +88,7 @@ def of_landing(landing: Landing, quarantined: int, reasons: dict[str, int]) -> d
         "new landing files": landing.new_files,
         "files left for a later run": len(landing.listing.unsettled),
         "files dated in the future": len(landing.listing.dated_ahead),
+        **({"files listed in manifests": landing.manifests.listed} if landing.manifests.seen else {}),
         "bytes read": landing.bytes_read,
         "records": sum(file.records for file in landing.files),
         "quarantined": quarantined,
@@ -98,14 +100,26 @@ def of_landing(landing: Landing, quarantined: int, reasons: dict[str, int]) -> d
 def files_table(landing: Landing, reasons: dict[str, dict[str, int]]) -> dg.TableMetadataValue:
     """Return a delivery's files as a table: first those in trouble, of these first those that this run has read.
 
-    `reasons` counts the quarantined records of each file by reason.
+    `reasons` counts the quarantined records of each file by reason. A file that a manifest lists and that is missing
+    has a row, too.
     """
-    files = sorted(landing.files, key=lambda file: (not trouble_of(file), file.path not in landing.read, file.path))
+    there = {file.path for file in landing.files}
+    missing = [FileReport(found.file, 0, "") for found in landing.manifests.named if found.file not in there]
+    as_listed = defaultdict(list)
+    for found in landing.manifests.named:
+        as_listed[found.file].append(found.details)
+
+    def trouble(file: FileReport) -> str:
+        return ", ".join(filter(None, [trouble_of(file), *as_listed.get(file.path, ())]))
+
+    files = sorted(
+        [*missing, *landing.files], key=lambda file: (not trouble(file), file.path not in landing.read, file.path)
+    )
     records = [
         dg.TableRecord(
             {
                 "file": file.path,
-                "trouble": trouble_of(file),
+                "trouble": trouble(file),
                 "records": file.records,
                 "accepted": file.accepted,
                 "quarantined": file.quarantined,

@@ -196,7 +196,7 @@ def _changed_companions(
     # Nothing is added to what is there, or nothing replaces nothing.
     if held is None or landing.quarantined is not None or (days is None and held.rows):
         yield source.quarantine, landing.quarantined, days
-    if not landing.is_unchanged:
+    if not landing.is_unchanged or landing.has_new_hashes:
         yield source.files, as_rows(source, landing.files), None
 
 

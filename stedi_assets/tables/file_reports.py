@@ -12,15 +12,18 @@ from stedi_assets.storage.names import counted
 from stedi_assets.tables.arrow_types import ARROW_TYPES
 from stedi_assets.tables.snapshots import Snapshot, dataset
 
+_SHA256_DIGITS = 64
+
 
 @dataclass(frozen=True)
 class FileReport:
     """What became of a raw file: a row of its source's table of files.
 
     `path` is the file's name. `bytes` is the length of its unpacked content: accepted and quarantined records, and
-    separators. `digest` is of the file as it lies, so that a renamed file is recognised. `cut_off`: its last record is
-    incomplete. Superseded records are not counted here. `days` are those of its accepted readings. `unknown_fields` are
-    names of fields that the contract does not know, `other_names` is how many such names are not shown.
+    separators. `digest` is of the file as it lies, so that a renamed file is recognised: the SHA-256 hash of each part
+    that was read. `sha256` is that of a whole file of several parts, if a manifest gives one. `cut_off`: its last
+    record is incomplete. Superseded records are not counted here. `days` are those of its accepted readings.
+    `unknown_fields` are names of fields that the contract does not know, `other_names` is how many are not shown.
     """
 
     path: str
@@ -42,6 +45,12 @@ class FileReport:
     days: tuple[str, ...] = ()
     unknown_fields: tuple[str, ...] = ()
     other_names: int = 0
+    sha256: str = ""
+
+    @property
+    def known_sha256(self) -> str:
+        """The SHA-256 hash of the file as stored; empty if it is not known."""
+        return self.digest if len(self.digest) == _SHA256_DIGITS else self.sha256
 
 
 def trouble_of(file: FileReport) -> str:

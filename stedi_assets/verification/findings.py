@@ -11,6 +11,7 @@ from stedi_assets.storage.lake import Lake
 from stedi_assets.storage.names import counted
 from stedi_assets.tables.days import Days
 from stedi_assets.tables.file_reports import FileReport, read_file_reports
+from stedi_assets.tables.manifest_report import read_manifest_report
 from stedi_assets.tables.quarantine import in_words, quarantine_of, reasons_by_file
 from stedi_assets.tables.snapshots import (
     NO_DAY,
@@ -29,6 +30,7 @@ from stedi_assets.verification.rules import applies, count_by, recount
 NAMED = "file "
 _NAMES_SHOWN = 3
 _FIELDS_SHOWN = 20
+_UNUSABLE_MANIFEST = "Have what is not a usable manifest mended; if it holds records, rename it: they are not read."
 
 
 @dataclass(frozen=True)
@@ -240,6 +242,16 @@ def _files_whole(audit: Audit, rule: Rule) -> Finding:
     return _named(rule, len(audit.files), cut_off)
 
 
+def _files_match_manifests(audit: Audit, rule: Rule) -> Finding:
+    report = read_manifest_report(audit.snapshot)
+    failing = [found.in_words for found in report.named]
+    # A manifest that cannot be used is looked at, and lists nothing.
+    looked_at, number = report.listed + report.unusable, report.differing + report.unusable
+    remedies = (report.differing and rule.what_to_do, report.unusable and _UNUSABLE_MANIFEST)
+    remedy = " ".join(words for words in remedies if words)
+    return replace(_named(rule, looked_at, failing), failing=number, remedy=remedy)
+
+
 def _few_people_leave_unread(audit: Audit, rule: Rule) -> Finding:
     withdrawn = audit.delivery["withdrawn"]
     allowed = audit.thresholds.people_leaving_unread
@@ -347,6 +359,7 @@ _MEASURES: dict[str, Callable[[Audit, Rule], Finding]] = {
     r.ROWS_ACCOUNTED_FOR.name: _rows_accounted_for,
     "every_file_gives_records": _every_file_gives_records,
     r.FILES_WHOLE.name: _files_whole,
+    r.FILES_MATCH_MANIFESTS.name: _files_match_manifests,
     r.FEW_PEOPLE_LEAVE_UNREAD.name: _few_people_leave_unread,
     r.QUARANTINE_RATE.name: _quarantine_rate,
     r.UNKNOWN_FIELDS.name: _unknown_fields,

@@ -191,7 +191,7 @@ def test_a_packed_file_is_read_as_one_piece(spark: SparkSession, lake: Lake, sma
     assert_as_the_reference("accelerometer", {"a.json": content}, found)
     report = found.files["a.json"]
     assert (report.size, report.bytes, report.gzip) == (len(content), 100 * len(GOOD), True)
-    assert report.digest == hashlib.blake2b(content, digest_size=16).hexdigest()
+    assert report.digest == hashlib.sha256(content).hexdigest()
 
 
 # --- What must not happen ---------------------------------------------------------------------------------------------
@@ -227,5 +227,10 @@ def test_a_lost_record_is_found(
 
 
 def test_no_landing_files_is_a_clear_error(spark: SparkSession, lake: Lake) -> None:
-    with pytest.raises(LakeError, match=r"No landing files in .*customer/landing"):
+    with pytest.raises(LakeError, match=r"No landing files in .*customer/landing\. Put .json files there"):
+        land(lambda: spark, lake, SOURCES["customer"])
+    write(root_of(lake) / SOURCES["customer"].raw_path, [("manifest.json", GOOD)])
+    with pytest.raises(
+        LakeError, match=r"No landing files in .*customer/landing\. Files called manifest\.json .* rename"
+    ):
         land(lambda: spark, lake, SOURCES["customer"])

@@ -1,6 +1,8 @@
 """Landing files from run to run: gone, renamed, replaced, unreadable, and what the operator may say about them."""
 
 import gzip
+import hashlib
+import json
 import re
 from pathlib import Path
 from typing import Any, NoReturn
@@ -9,21 +11,26 @@ import dagster as dg
 import pytest
 from pyspark.sql import SparkSession
 
-from stedi_assets.contracts import SOURCES, TABLES, Purpose
+from stedi_assets.contracts import SOURCES, TABLES, Purpose, Severity, Source
+from stedi_assets.contracts.rules import FILES_MATCH_MANIFESTS, Thresholds
 from stedi_assets.ingest import landing as landing_module
+from stedi_assets.ingest import manifests, reading
 from stedi_assets.ingest.landing import Landing, land
 from stedi_assets.ingest.landing_files import list_landing_files
 from stedi_assets.orchestration.spark_resource import SparkResource
 from stedi_assets.privacy.deliveries import publish_landing
 from stedi_assets.storage.errors import CommitConflictError, CorruptTableError
 from stedi_assets.storage.lake import Lake
+from stedi_assets.storage.names import no_key
 from stedi_assets.tables.file_reports import read_file_reports
 from stedi_assets.tables.retention import Retention
 from stedi_assets.tables.snapshots import current, current_dataset, read_snapshot, read_snapshot_of
 from stedi_assets.tables.staging import RunContext
+from stedi_assets.verification.findings import Audit, Finding
 from stedi_assets_tests.support.lakes import INSTANTS, lines, materialise, phone_reading, root_of
 
 CUSTOMER = SOURCES["customer"]
+PHONES = SOURCES["accelerometer"]
 RUN = RunContext("run-1", Purpose.PRODUCTION, as_of=1_700_000_000_000)
 
 
@@ -153,9 +160,66 @@ def test_a_file_that_changes_while_it_is_read_is_left_out_and_named(
     assert errors == {"one.json": "it was replaced, cut or removed while it was being read"}
 
 
-# --- A backlog --------------------------------------------------------------------------------------------------------
+def findings(lake: Lake, source: Source) -> Finding:
+    """Return what the check on manifests finds in what is stored."""
+    audit = Audit(lake, source.landing, "another run", Thresholds(), no_key)
+    (finding,) = audit.findings(["files_match_manifests"])
+    return finding
 
-PHONES = SOURCES["accelerometer"]
+
+def test_files_are_held_against_manifests_whenever_these_change_and_only_then_read(
+    lake: Lake, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A manifest that arrives, changes or goes is no reason to read a file again, except for a hash once."""
+    folder = root_of(lake) / PHONES.raw_path
+    folder.mkdir(parents=True)
+    # Of a file of several parts, the hash of the whole is not known from reading it.
+    monkeypatch.setattr(reading, "_LARGEST_PIECE", 100)
+    content = lines(*(phone_reading("ada", INSTANTS[0] + number) for number in range(8)))
+    (folder / "one.json").write_bytes(content)
+    (folder / "two.json").write_bytes(content[:-9])
+    assert len(land_a_bite(lake, spark, 1_000_000).read) == 2
+    assert findings(lake, PHONES).looked_at == 0
+
+    def never() -> SparkSession:
+        pytest.fail("Spark was asked for")
+
+    def land_again() -> Finding:
+        landing = land(never, lake, PHONES)
+        publish_landing(never, lake, PHONES, landing, RUN, Retention())
+        assert (landing.read, landing.is_unchanged) == (frozenset(), True)
+        return findings(lake, PHONES)
+
+    manifest = folder / "manifest.json"
+    listed = {"bytes": len(content), "records": 8, "sha256": hashlib.sha256(content).hexdigest()}
+    entries = [{"path": name, **listed} for name in ("one.json", "two.json", "three.json")]
+    manifest.write_text(json.dumps({"files": entries}), encoding="utf-8")
+    found = land_again()
+    assert (found.passed, found.severity, found.looked_at, found.failing) == (False, Severity.WARN, 3, 2)
+    assert [*found.details.values()] == [
+        "three.json: missing (listed in manifest.json)",
+        f"two.json: {len(content) - 9} bytes instead of {len(content)}, another SHA-256 (listed in manifest.json)",
+    ]
+    assert found.what_to_do == FILES_MATCH_MANIFESTS.what_to_do
+    (one,) = (
+        file for file in read_file_reports(lake, PHONES, current(lake, PHONES.landing)) if file.path == "one.json"
+    )
+    assert ("-" in one.digest, one.sha256) == (True, listed["sha256"])
+
+    monkeypatch.setattr(manifests, "_hash", lambda *_: pytest.fail("hashed once more"))
+    manifest.write_bytes(b'{"user": "ada@example.com"}')
+    found = land_again()
+    assert [*found.details.values()] == [
+        'manifest.json: not a usable manifest: it is not an object with a list "files"'
+    ]
+    assert found.what_to_do.startswith("Have what is not a usable manifest mended")
+    manifest.write_text(json.dumps({"files": entries[:1]}), encoding="utf-8")
+    assert (land_again().passed, findings(lake, PHONES).looked_at) == (True, 1)
+    manifest.unlink()
+    assert (land_again().passed, findings(lake, PHONES).looked_at) == (True, 0)
+
+
+# --- A backlog --------------------------------------------------------------------------------------------------------
 
 
 def land_a_bite(lake: Lake, spark: SparkSession, most_bytes: int, **options: Any) -> Landing:

@@ -139,6 +139,14 @@ CASES = [
         {"accelerometer_landing": 5, "machine_learning_curated": 4},
     ),
     Case(
+        "A file that a manifest lists is missing, or not as it says; a manifest that cannot be used",
+        "What is there lands",
+        "files_match_manifests",
+        "WARN",
+        _deliver_later("accelerometer/landing/manifest.json", b'{"files": [{"path": "one.json", "records": 5}]}'),
+        ALL,
+    ),
+    Case(
         "A quarantined customer record whose e-mail cannot be read",
         "It is quarantined; it may be anybody's withdrawal",
         "quarantined_people_known",

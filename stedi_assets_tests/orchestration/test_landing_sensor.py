@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import boto3
 import dagster as dg
@@ -306,6 +306,40 @@ def test_new_customers_wait_for_nobody_and_others_for_them(empty: Watched, spark
     assert tables_of(request) == BELOW["accelerometer"]
     assert empty.run(request, spark_resource).success
     assert current(empty.lake, TABLES["machine_learning_curated"]).rows == 1
+    assert empty.why_not() == "Every table is up to date."
+
+
+def test_manifests_alone_are_a_reason_for_a_run_once_whatever_becomes_of_them(
+    watched: Watched, spark_resource: SparkResource
+) -> None:
+
+    def run(troubled: dict[str, str]) -> set[tuple[str, str]]:
+        request = watched.request()
+        assert (tables_of(request), because(request)) == (BELOW["step_trainer"], "other manifests of: step_trainer")
+        result = watched.run(request, spark_resource)
+        assert result.success
+        assert watched.why_not() == "Every table is up to date."
+        landed, *_ = result.asset_materializations_for_node("step_trainer_landing")[::-1]
+        shown = [row.data for row in cast("dg.TableMetadataValue", landed.metadata["raw files"]).records]
+        assert {row["file"]: row["trouble"] for row in shown if row["trouble"]} == troubled
+        return failed_checks(result)
+
+    listed = b'{"files": [{"path": "one.json", "records": %d}, {"path": "two.json"}]}'
+    manifest = watched.put("step_trainer", "manifest.json", listed % 5)
+    watched.settled_seconds = 60
+    assert watched.why_not() == "Every table is up to date. 1 files may still be written."
+    watched.settled_seconds = 0
+    missing = {"two.json": "missing (listed in manifest.json)"}
+    short = {"one.json": "4 records instead of 5 (listed in manifest.json)"}
+    assert run({**short, **missing}) == {("step_trainer_landing", "files_match_manifests")}
+    manifest.write_bytes(listed % 4)
+    assert run(missing) == {("step_trainer_landing", "files_match_manifests")}
+    manifest.unlink()
+    assert run({}) == set()
+
+
+def test_manifests_make_no_table_by_themselves(empty: Watched) -> None:
+    empty.put("customer", "manifest.json", b'{"files": [{"path": "one.json"}]}')
     assert empty.why_not() == "Every table is up to date."
 
 

@@ -42,6 +42,17 @@ USED = {
         "dagster._core.storage.tags.GRPC_INFO_TAG",
     },
     "orchestration/spark_resource.py": {"dagster._core.storage.tags.GRPC_INFO_TAG"},
+    "orchestration/sqlite_storage.py": {
+        "dagster._core.storage.event_log.sqlite.sqlite_event_log.SqliteEventLogStorage",
+        "dagster._core.storage.event_log.sqlite.sqlite_event_log.SqliteEventLogStorage._db_lock",
+        "dagster._core.storage.event_log.sqlite.sqlite_event_log.SqliteEventLogStorage._initdb",
+        "dagster._core.storage.event_log.sqlite.sqlite_event_log.SqliteEventLogStorage._initialized_dbs",
+        "dagster._core.storage.event_log.sqlite.sqlite_event_log.SqliteEventLogStorage.conn_string_for_shard",
+        "dagster._core.storage.sqlite.SQLITE_BUSY_TIMEOUT_SECONDS",
+        "dagster._core.storage.sqlite_storage.DagsterSqliteStorage",
+        "dagster._core.storage.sqlite_storage._event_logs_directory",
+        "dagster._serdes.ConfigurableClassData",
+    },
 }
 
 

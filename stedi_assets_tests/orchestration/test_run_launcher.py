@@ -22,8 +22,9 @@ HERE = {"host": "localhost", "socket": "/tmp/of-a-code-server"}
 
 
 @pytest.fixture
-def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
     """An instance with the settings that are shipped."""
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     shutil.copy(Path(stedi_assets.__file__).with_name("dagster.yaml"), tmp_path)
     with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
         yield instance

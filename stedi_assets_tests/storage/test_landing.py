@@ -1,5 +1,6 @@
 """Raw files that lie outside the lake: in other folders, and in other buckets."""
 
+import hashlib
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,10 +10,14 @@ import pytest
 
 from stedi_assets.contracts import SOURCES, TABLES
 from stedi_assets.ingest.landing_files import list_landing_files
+from stedi_assets.ingest.manifests import compare_with_manifests
 from stedi_assets.orchestration.spark_resource import SparkResource
 from stedi_assets.storage.lake import Lake
 from stedi_assets.storage.landing import LandingElsewhere, name_of
 from stedi_assets.storage.local import LocalFolder
+from stedi_assets.storage.names import no_key
+from stedi_assets.tables.file_reports import FileReport
+from stedi_assets.tables.manifest_report import Mismatch
 from stedi_assets.tables.snapshots import current, current_dataset
 from stedi_assets_tests.support.lakes import (
     CONSENTED,
@@ -87,6 +92,21 @@ def test_the_files_of_several_places_are_named_after_them(
         f"{bucket}/from/crm/2024/a.json": b"from S3",
     }
     assert raw.shown(FOLDER) == f"{places[0]} and {places[1]} and s3://{bucket}/from/crm/"
+
+
+def test_a_manifest_lists_the_files_of_its_own_place(tmp_path: Path, places: tuple[Path, Path], bucket: str) -> None:
+    raw = raw_of(tmp_path, *map(str, places), f"s3://{bucket}/from/crm/")
+    digest = hashlib.sha256(b"from S3").hexdigest()
+    manifest = f'{{"files": [{{"path": "2024/a.json", "bytes": 7, "sha256": "{digest}"}}, {{"path": "b.json"}}]}}'
+    (places[0] / "manifest.json").write_text('{"files": [{"path": "a.json", "bytes": 7}]}')
+    boto3.client("s3").put_object(Bucket=bucket, Key="from/crm/manifest.json", Body=manifest.encode())
+    listing = list_landing_files(raw, FOLDER, {})
+    reports = [FileReport(file.name, file.size, file.fingerprint) for file in listing.files]
+    hashed, found = compare_with_manifests(raw, FOLDER, listing, reports, no_key)
+    assert (found.unusable, found.listed, found.differing) == (0, 3, 1)
+    manifest_on_s3 = f"{bucket}/from/crm/manifest.json"
+    assert found.named == (Mismatch(f"{bucket}/from/crm/b.json", "missing", manifest_on_s3),)
+    assert {file.sha256 for file in hashed} == {"", digest}
 
 
 def test_other_sources_lie_in_the_lake(tmp_path: Path, places: tuple[Path, Path]) -> None:

@@ -782,6 +782,12 @@ STORED = [
     ),
     Defect("a report names an unknown field", SL, "unknown_fields", reported(SL, unknown_fields=("more",))),
     Defect("a file is reported as ignored", CL, "ignored_files", delivered(CL, ignored=["more.txt"])),
+    Defect(
+        "a file that a manifest lists is reported as missing",
+        AL,
+        "files_match_manifests",
+        delivered(AL, manifests={"listed": 1, "differing": 1, "named": [{"file": "more.json", "trouble": "missing"}]}),
+    ),
     Defect("another quarantine is named", QUARANTINE, CANNOT_BE_READ, another_quarantine_named(CL)),
     Defect("ten times as many rows before", CT, "row_count_change", said(CT, previous_rows=130)),
     Defect(
@@ -915,6 +921,7 @@ RAW = [
                 "unknown_fields",
             ),
             Broken("an unknown suffix", "customer/landing/more.txt", _ADA_MORE, CL, "ignored_files"),
+            Broken("records named manifest", "customer/landing/manifest.json", _ADA_MORE, CL, "files_match_manifests"),
             Broken(
                 "a quarantined customer without an e-mail",
                 "customer/landing/half.json",
