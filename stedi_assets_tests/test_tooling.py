@@ -13,7 +13,6 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
-from packaging.utils import canonicalize_name
 
 from stedi_assets.contracts import TABLES
 
@@ -62,19 +61,37 @@ def test_the_hooks_run_a_version_of_ruff_that_setup_allows() -> None:
     assert repos["https://github.com/astral-sh/ruff-pre-commit"]["rev"].removeprefix("v") in SpecifierSet(allowed)
 
 
-def test_the_lock_pins_what_setup_asks_for_and_names_no_registry() -> None:
-    lock = (PROJECT / "requirements.lock").read_text("utf-8")
-    assert "://" not in lock
-    pins: dict[str, list[str]] = {}
-    for name, pinned in re.findall(r"^([a-z0-9._-]+)(?:\[[a-z,-]+\])?==([^\s;]+)", lock, re.MULTILINE):
-        pins.setdefault(name, []).append(pinned)
-    texts = [node.value for node in ast.walk(ast.parse(_SETUP)) if isinstance(node, ast.Constant)]
-    asked = [Requirement(text) for text in texts if isinstance(text, str) and re.match(r"[a-z0-9-]+(\[.*\])?>=", text)]
+def test_the_lock_is_of_what_setup_asks_for() -> None:
+    """And pyproject.toml allows the same versions of Python."""
+    lock = (PROJECT / "uv.lock").read_text("utf-8")
+    given = {node.arg: node.value for node in ast.walk(ast.parse(_SETUP)) if isinstance(node, ast.keyword)}
+    asked = {Requirement(text) for text in ast.literal_eval(given["install_requires"])}
+    for extra, texts in ast.literal_eval(given["extras_require"]).items():
+        asked |= {Requirement(f"{text}; extra == '{extra}'") for text in texts}
     assert len(asked) > 30
-    for one in asked:
-        found = pins.get(canonicalize_name(one.name), [])
-        assert found, f"{one} is not in requirements.lock: write it again, by the command in its first lines"
-        assert all(version in one.specifier for version in found), f"{one}: {found}"
+    (locked,) = re.findall(r"^requires-dist = \[\n(.*?)^\]", lock, re.MULTILINE | re.DOTALL)
+    found = {_requirement(line) for line in locked.splitlines()}
+    assert found == asked, "uv.lock is of another setup.py: run `uv lock`"
+
+    allowed = SpecifierSet(ast.literal_eval(given["python_requires"]))
+    for text in (lock, (PROJECT / "pyproject.toml").read_text("utf-8")):
+        (declared,) = re.findall(r'^requires-python = "(.*)"', text, re.MULTILINE)
+        assert SpecifierSet(declared) == allowed
+
+
+def _requirement(line: str) -> Requirement:
+    """Read a line of the lock's `requires-dist`."""
+    table = dict(re.findall(r'(\w+) = (\[.*?\]|".*?")', line))
+    extras = table.get("extras", "[]").replace('"', "")
+    name, specifier, marker = (table.get(key, '""').strip('"') for key in ("name", "specifier", "marker"))
+    return Requirement(f"{name}{extras}{specifier}{marker and f'; {marker}'}")
+
+
+def test_the_lock_names_the_public_registry_alone() -> None:
+    lock = (PROJECT / "uv.lock").read_text("utf-8")
+    assert {*re.findall(r'[a-z]+://[^/"]+', lock)} == {"https://pypi.org", "https://files.pythonhosted.org"}
+    sources = {*re.findall(r"^source = (.*)$", lock, re.MULTILINE)}
+    assert sources == {'{ registry = "https://pypi.org/simple" }', '{ editable = "." }'}
 
 
 def test_dagsters_newer_command_line_finds_the_definitions(tmp_path: Path) -> None:

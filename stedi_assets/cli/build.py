@@ -8,9 +8,13 @@ from dataclasses import dataclass
 
 import dagster as dg
 from dotenv import dotenv_values
+from rich.progress import Progress, TaskID
+from rich.table import Column
+from rich.text import Text
 
+from stedi_assets import terminal
 from stedi_assets.cli.runs import execute, why_it_failed
-from stedi_assets.contracts import TABLES
+from stedi_assets.contracts import TABLES, Table
 from stedi_assets.settings import variables
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.snapshots import current
@@ -25,14 +29,25 @@ class _TableOutcome:
     seconds: float = 0.0
 
 
-def build(lake: Lake, began: float) -> int:
-    """Build all tables of the lake, and print a summary. Return the exit code. `began` is by the monotonic clock."""
-    result = execute("update_lakehouse")
+def build(shown: Progress, task: TaskID) -> dg.ExecuteInProcessResult:
+    """Build all tables of the lake, and return the run's result. `task` shows which is being built."""
+
+    def follow(event: dg.DagsterEvent) -> None:
+        if event.step_key in TABLES and event.is_step_start:
+            shown.update(task, description=event.step_key, refresh=True)
+        elif event.step_key in TABLES and event.is_step_success:
+            shown.update(task, advance=1, refresh=True)
+
+    return execute("update_lakehouse", follow)
+
+
+def report(lake: Lake, result: dg.ExecuteInProcessResult, began: float) -> int:
+    """Print what a run did, and return the exit code. `began` is by the monotonic clock."""
     if not result.success:
         print(f"\nNot built. {why_it_failed(result)}", file=sys.stderr)
         return 1
     _print_summary(lake, _outcomes(result))
-    print(f"\nAll of it took {time.monotonic() - began:.0f} s. To see it in the browser:  {_to_see_it()}")
+    terminal.say(f"\nAll of it took {time.monotonic() - began:.0f} s. To see it in the browser:  {_to_see_it()}")
     return 0
 
 
@@ -56,10 +71,18 @@ def _to_see_it() -> str:
 
 
 def _print_summary(lake: Lake, outcomes: dict[str, _TableOutcome]) -> None:
-    width = max(map(len, TABLES))
-    print(f"\n{'table':{width}}  {'rows':>9}  {'checks':>9}  {'seconds':>7}  where")
-    for name, outcome in outcomes.items():
-        snapshot = current(lake, TABLES[name])
-        checks = f"{outcome.passed} of {outcome.passed + outcome.failed}"
-        folder = lake.storage.shown(TABLES[name].path)
-        print(f"{name:{width}}  {snapshot.rows:>9,}  {checks:>9}  {outcome.seconds:>7.1f}  {folder}")
+    columns = [
+        Column("table", no_wrap=True),
+        Column("rows", justify="right", no_wrap=True, min_width=9),
+        Column("checks", justify="right", no_wrap=True, min_width=9),
+        Column("seconds", justify="right", no_wrap=True),
+        Column("where"),
+    ]
+    terminal.say("")
+    terminal.print_table(columns, [_row(lake, TABLES[name], outcome) for name, outcome in outcomes.items()])
+
+
+def _row(lake: Lake, table: Table, outcome: _TableOutcome) -> tuple[str | Text, ...]:
+    checks = Text(f"{outcome.passed} of {outcome.passed + outcome.failed}", "yellow" if outcome.failed else "green")
+    folder = lake.storage.shown(table.path)
+    return table.name, f"{current(lake, table).rows:,}", checks, f"{outcome.seconds:.1f}", folder

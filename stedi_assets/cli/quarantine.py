@@ -3,8 +3,12 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from itertools import islice
 
+from rich.text import Text
+
+from stedi_assets import terminal
 from stedi_assets.cli.lake import lake_of
 from stedi_assets.contracts import SOURCES, Source
 from stedi_assets.contracts.reasons import advice
@@ -18,6 +22,8 @@ from stedi_assets.tables.manifest_report import read_manifest_report
 from stedi_assets.tables.quarantine import Place, in_words, places, quarantine_of, reasons_by_file
 from stedi_assets.tables.snapshots import Snapshot, read_snapshot_of
 
+_TROUBLE = "yellow"
+
 
 def run(settings: Settings, chosen: argparse.Namespace) -> int:
     """Print the files in trouble, or the places of their records; with --raw the records themselves.
@@ -30,7 +36,7 @@ def run(settings: Settings, chosen: argparse.Namespace) -> int:
     for source in [SOURCES[chosen.source]] if chosen.source else SOURCES.values():
         snapshot = read_snapshot_of(lake, source.landing)
         if snapshot is None:
-            print(f"{source.name}: nothing has landed yet")
+            terminal.say(f"{source.name}: nothing has landed yet")
             continue
         files = read_file_reports(lake, source, snapshot)
         if chosen.file is None and not chosen.raw:
@@ -50,18 +56,20 @@ def _print_files(lake: Lake, source: Source, snapshot: Snapshot, files: Sequence
     reasons = reasons_by_file(lake, source, quarantine)
     troubled = sorted((file for file in files if trouble_of(file)), key=lambda file: (-file.quarantined, file.path))
     records, kept = (sum(getattr(file, name) for file in files) for name in ("records", "quarantined"))
-    print(
+    terminal.say(
         f"{source.name}: {kept:,} of {counted(records, 'record')} in quarantine; trouble in {len(troubled):,} of "
         f"{counted(len(files), 'file')}"
     )
     for file in troubled:
         why = f": {in_words(reasons[file.path])}" if file.path in reasons else ""
-        print(f"  {file.path}: {counted(file.records, 'record')}, {trouble_of(file)}{why}")
+        terminal.say(_line("  ", file, f"{trouble_of(file)}{why}"))
     for found in read_manifest_report(snapshot).named:
-        print(f"  {found.in_words}")
+        terminal.say(Text(f"  {found.in_words}", _TROUBLE))
     _print_advice({reason for file in troubled for reason in reasons.get(file.path, ())})
     if kept:
-        print("  Where they are: stedi quarantine --file FILE. The records themselves, with personal data: --raw.")
+        terminal.say(
+            "  Where they are: stedi quarantine --file FILE. The records themselves, with personal data: --raw."
+        )
 
 
 def _print_places(
@@ -72,31 +80,35 @@ def _print_places(
     files: Sequence[FileReport],
     chosen: argparse.Namespace,
 ) -> None:
-    out = sys.stderr if chosen.raw else sys.stdout
+    say = partial(print, file=sys.stderr) if chosen.raw else terminal.say
     quarantine = quarantine_of(lake, source, snapshot)
     for file in files:
         if not trouble_of(file) and chosen.file is None:
             continue
-        words = trouble_of(file) or "every record was accepted"
-        print(f"{source.name}: {file.path}: {counted(file.records, 'record')}, {words}", file=out)
+        say(_line(f"{source.name}: ", file, trouble_of(file) or "every record was accepted"))
         found = list(islice(places(lake, source, quarantine, file.path, raw=chosen.raw), chosen.most))
         offsets = [place.offset for place in found]
         lines = line_numbers(lake, source, file, offsets, lambda: suppression_key(settings.suppression_key, lake))
         for place in found:
             where = f"line {lines[place.offset]:,}, " if place.offset in lines else ""
-            because = ", ".join(place.reasons)
-            print(f"  {where}byte {place.offset:,}, {place.length:,} bytes: {because}", file=out)
+            at = f"  {where}byte {place.offset:,}, {place.length:,} bytes: "
+            say(Text.assemble(at, (", ".join(place.reasons), _TROUBLE)))
             if chosen.raw:
                 _print_raw(place)
         if file.quarantined > len(found):
-            print(f"  … and {file.quarantined - len(found):,} more: --most {file.quarantined}", file=out)
+            say(f"  … and {file.quarantined - len(found):,} more: --most {file.quarantined}")
         if not chosen.raw:
             _print_advice({reason for place in found for reason in place.reasons})
 
 
+def _line(before: str, file: FileReport, words: str) -> Text:
+    style = _TROUBLE if trouble_of(file) else "green"
+    return Text.assemble(before, (file.path, "bold"), f": {counted(file.records, 'record')}, ", (words, style))
+
+
 def _print_advice(reasons: set[str]) -> None:
     for reason in sorted(reasons):
-        print(f"    {reason}: {advice(reason)}")
+        terminal.say(Text.assemble("    ", (reason, _TROUBLE), f": {advice(reason)}"))
 
 
 def _print_raw(place: Place) -> None:

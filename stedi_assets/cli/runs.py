@@ -3,42 +3,50 @@
 import logging
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import dagster as dg
 
+from stedi_assets import terminal
 from stedi_assets.definitions import defs
 from stedi_assets.environment import dagster_home
 
 
-class _Brief(logging.Formatter):
-    """Writes an asset's messages, without Dagster's run ids around them."""
+class _Brief(logging.Handler):
+    """Prints an asset's messages and warnings, and tells Dagster's own events to whoever wants to know of them."""
 
-    def format(self, record: logging.LogRecord) -> str:
-        meta = getattr(record, "dagster_meta", {})
-        return f"  {meta.get('orig_message', record.getMessage())}"
+    def __init__(self, tell: Callable[[dg.DagsterEvent], None]) -> None:
+        super().__init__()
+        self._tell = tell
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            meta = getattr(record, "dagster_meta", {})
+            if event := meta.get("dagster_event"):
+                self._tell(event)
+            if record.levelno in {logging.INFO, logging.WARNING}:
+                terminal.say(f"  {meta.get('orig_message', record.getMessage())}")
+                sys.stdout.flush()
+        except Exception:  # noqa: BLE001  (a message must not end the run, as in logging's own handlers)
+            self.handleError(record)
 
 
-def _brief_logger(_: dg.InitLoggerContext) -> logging.Logger:
-    """Make a logger that writes an asset's messages and warnings, one short line each, and nothing of Dagster's own."""
-    logger = logging.getLogger("stedi_assets.brief")
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(_Brief())
-    handler.addFilter(lambda record: record.levelno in {logging.INFO, logging.WARNING})
-    logger.handlers = [handler]
-    return logger
+def execute(job: str, tell: Callable[[dg.DagsterEvent], None] = lambda _: None) -> dg.ExecuteInProcessResult:
+    """Execute a job, and return its result. Dagster keeps it, if it has a home. `tell` is called with each event."""
 
+    def logger(_: dg.InitLoggerContext) -> logging.Logger:
+        made = logging.getLogger("stedi_assets.brief")
+        made.setLevel(logging.DEBUG)
+        made.propagate = False
+        made.handlers = [_Brief(tell)]
+        return made
 
-def execute(job: str) -> dg.ExecuteInProcessResult:
-    """Execute a job, and return its result. Dagster keeps it, if it has a home."""
     executed = dg.Definitions(
         assets=defs.assets,
         asset_checks=defs.asset_checks,
         resources=defs.resources,
         executor=dg.in_process_executor,
-        loggers={"brief": dg.LoggerDefinition(_brief_logger)},
+        loggers={"brief": dg.LoggerDefinition(logger)},
         jobs=defs.jobs,
     ).resolve_job_def(job)
     kept = dg.DagsterInstance.get() if dagster_home() else dg.DagsterInstance.ephemeral()

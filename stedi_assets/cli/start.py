@@ -7,11 +7,14 @@ import tempfile
 import threading
 from pathlib import Path
 
+from rich.progress import BarColumn, Progress, SpinnerColumn
+
+from stedi_assets import terminal
 from stedi_assets.cli.lake import lake_of
-from stedi_assets.contracts import SOURCES
+from stedi_assets.contracts import SOURCES, TABLES
 from stedi_assets.environment import prepare_dagster
 from stedi_assets.sample_data import write_sample
-from stedi_assets.settings import DEFAULT_LAKE, Settings
+from stedi_assets.settings import DEFAULT_LAKE, Settings, SparkLog
 from stedi_assets.storage.lake import Lake
 
 
@@ -22,18 +25,34 @@ def run(settings: Settings, chosen: argparse.Namespace) -> int:
     prepare_dagster(Path.cwd())
     has_own_data = settings.lake != DEFAULT_LAKE or settings.landing
     if (chosen.sample_data or not has_own_data) and not _has_landing_files(lake):
-        print(f"Made sample landing files of {_write_sample(lake):,} customers in {lake.location}")
+        terminal.say(f"Made sample landing files of {_write_sample(lake):,} customers in {lake.location}")
 
-    print(f"Building the tables of {lake.location}. Starting Spark takes some seconds.")
+    terminal.say(f"Building the tables of {lake.location}. Starting Spark takes some seconds.")
     # Spark and Dagster each take seconds and a core to load.
     threading.Thread(target=_start_spark, args=[settings], daemon=True).start()
-    # What Dagster loads is not garbage. Without collection, loading takes a fifth less time, and exit a second less.
-    gc.disable()
-    from stedi_assets.cli import build  # noqa: PLC0415  (loads Dagster, which reads the environment)
+    with _display(settings) as shown:
+        task = shown.add_task("Starting Spark and Dagster", total=len(TABLES))
+        # What Dagster loads is no garbage. Without collection, loading takes a fifth less time, and exit a second less.
+        gc.disable()
+        from stedi_assets.cli import build  # noqa: PLC0415  (loads Dagster, which reads the environment)
 
-    gc.freeze()
-    gc.enable()
-    return build.build(lake, chosen.began)
+        gc.freeze()
+        gc.enable()
+        result = build.build(shown, task)
+    return build.report(lake, result, chosen.began)
+
+
+def _display(settings: Settings) -> Progress:
+    return terminal.progress(
+        SpinnerColumn(),
+        "{task.description}",
+        BarColumn(bar_width=20),
+        "{task.completed} of {task.total}",
+        "{task.elapsed:.0f} s",
+        vanishes=True,
+        # Java writes its log past the display.
+        hidden=settings.spark_log is not SparkLog.OFF,
+    )
 
 
 def _start_spark(settings: Settings) -> None:

@@ -6,6 +6,9 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
+from rich.table import Column
+
+from stedi_assets import terminal
 from stedi_assets.cli.lake import lake_of
 from stedi_assets.contracts import TABLES, Severity, Table
 from stedi_assets.settings import Settings
@@ -15,6 +18,8 @@ from stedi_assets.tables.snapshots import Snapshot, read_snapshot_of
 from stedi_assets.verification.results import PASSED, read_results
 
 _OUTCOMES = (Severity.ERROR.name, Severity.WARN.name, PASSED)
+# At most: a snapshot's id is to be copied, so it stays on one line.
+_DIGITS_OF_A_SNAPSHOT = 19
 _UNITS = {"d": 86_400, "h": 3_600, "min": 60, "s": 1}
 
 
@@ -72,17 +77,24 @@ def _as_json(name: str, status: _Status) -> dict[str, object]:
 
 
 def _print(lake: Lake, found: dict[str, _Status]) -> None:
-    lines = [("table", "rows", "age", "checks", "snapshot")]
+    rows = []
     for name, status in found.items():
         if snapshot := status.snapshot:
             age = _age(snapshot.published_at)
-            lines.append((name, f"{snapshot.rows:,}", age, status.in_words, str(snapshot.id)))
+            rows.append((name, f"{snapshot.rows:,}", age, status.in_words, str(snapshot.id)))
         else:
-            lines.append((name, "", "", "", status.problem or "not published yet"))
-    widths = [max(map(len, column)) for column in list(zip(*lines, strict=True))[:-1]]
-    print(lake.location)
-    for first, rows, age, results, last in lines:
-        print(f"{first:{widths[0]}}  {rows:>{widths[1]}}  {age:>{widths[2]}}  {results:{widths[3]}}  {last}".rstrip())
+            rows.append((name, "", "", "", status.problem or "not published yet"))
+    terminal.say(lake.location)
+    terminal.print_table(
+        [
+            Column("table", no_wrap=True),
+            Column("rows", justify="right", no_wrap=True),
+            Column("age", justify="right", no_wrap=True),
+            Column("checks", highlight=True),
+            Column("snapshot", min_width=_DIGITS_OF_A_SNAPSHOT),
+        ],
+        rows,
+    )
 
 
 def _age(published_at: str) -> str:

@@ -17,14 +17,17 @@ import tempfile
 import time
 import urllib.request
 from base64 import b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 from urllib.error import HTTPError, URLError
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from stedi_assets.storage.errors import LakeError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 MAVEN_CENTRAL = "https://repo1.maven.org/maven2"
 POSSIBLE_REPOSITORIES = f"Use the address of a Maven repository, such as {MAVEN_CENTRAL}."
@@ -80,13 +83,16 @@ def fetch(artifacts: Sequence[Artifact], repository: str, folder: Path) -> None:
     """
     shown = _without_credential(repository)
     wanted = artifacts[0].file if len(artifacts) == 1 else f"{len(artifacts)} jars for Spark"
-    _say(f"Fetching {wanted}, {sum(each.size for each in artifacts):,} bytes, once, from {shown} to {folder}\n")
+    _say(f"Fetching {wanted}, {sum(each.size for each in artifacts):,} bytes, once, from {shown} to {folder}")
     try:
         _prepare(folder)
         source = _Source(repository)
-        for artifact in artifacts:
-            wanted = artifact.file
-            source.fetch(artifact, folder)
+        with _display() as display:
+            for artifact in artifacts:
+                wanted = artifact.file
+                if display.disable:
+                    _say(f"{artifact.file}: {artifact.size:,} bytes")
+                source.fetch(artifact, folder, display)
     except _Failed as failed:
         msg = (
             f"{wanted} could not be fetched from {shown} to {folder}: {failed}. HTTPS_PROXY names a proxy, "
@@ -129,12 +135,13 @@ class _Source:
             urllib.request.ProxyHandler(proxies), urllib.request.HTTPSHandler(context=_trust(told))
         )
 
-    def fetch(self, artifact: Artifact, folder: Path) -> None:
+    def fetch(self, artifact: Artifact, folder: Path, display: "Progress") -> None:
         """Fetch a jar, in several attempts if necessary."""
-        with _draft(folder, artifact) as draft, _progress_line(artifact):
+        task = display.add_task(artifact.file, total=artifact.size)
+        with _draft(folder, artifact) as draft:
             for attempt in range(1, _ATTEMPTS + 1):
                 try:
-                    self._receive(artifact, draft)
+                    self._receive(artifact, draft, lambda received: display.update(task, completed=received))
                     break
                 except _Failed as failed:
                     if attempt == _ATTEMPTS or not failed.passes:
@@ -143,14 +150,14 @@ class _Source:
             draft.flush()
             Path(draft.name).replace(folder / artifact.file)
 
-    def _receive(self, artifact: Artifact, draft: IO[bytes]) -> None:
+    def _receive(self, artifact: Artifact, draft: IO[bytes], tell: Callable[[int], None]) -> None:
         draft.seek(0)
         draft.truncate()
         digest = hashlib.sha256()
         for piece in self._pieces(artifact):
             draft.write(piece)
             digest.update(piece)
-            _tell_progress(artifact, draft.tell())
+            tell(draft.tell())
             if draft.tell() > artifact.size:
                 break
         if digest.hexdigest() != artifact.sha256:
@@ -279,23 +286,15 @@ def _draft(folder: Path, artifact: Artifact) -> Iterator[IO[bytes]]:
             Path(draft.name).unlink(missing_ok=True)
 
 
-@contextlib.contextmanager
-def _progress_line(artifact: Artifact) -> Iterator[None]:
-    """Report a jar on one line: on a terminal it counts, elsewhere it is written at the beginning."""
-    if sys.stderr.isatty():
-        try:
-            yield
-        finally:
-            _say("\n")
-    else:
-        _say(f"{artifact.file}: {artifact.size:,} bytes\n")
-        yield
+def _display() -> "Progress":
+    """Count the bytes of each jar, on a terminal."""
+    # Loaded here: whoever reads the settings loads this module.
+    from rich.progress import BarColumn, DownloadColumn  # noqa: PLC0415
 
+    from stedi_assets import terminal  # noqa: PLC0415
 
-def _tell_progress(artifact: Artifact, received: int) -> None:
-    if sys.stderr.isatty():
-        _say(f"\r{artifact.file}: {received:,} of {artifact.size:,} bytes")
+    return terminal.progress("{task.description}", BarColumn(bar_width=20), DownloadColumn(), vanishes=False)
 
 
 def _say(text: str) -> None:
-    print(text, end="", file=sys.stderr, flush=True)  # noqa: T201  (a log would not be seen before it has ended)
+    print(text, file=sys.stderr, flush=True)  # noqa: T201  (a log would not be seen before it has ended)

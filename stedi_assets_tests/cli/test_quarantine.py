@@ -24,6 +24,7 @@ from stedi_assets_tests.support.lakes import (
     root_of,
     write_ada_and_ben,
 )
+from stedi_assets_tests.support.terminals import on_terminal, without_codes
 
 BROKEN = b'{"email": "dora@example.com", "serialNumber": \'single\'}'
 KEYLESS = lines({"customerName": "dora lovelace", "email": "dora@example.com"}).rstrip()
@@ -40,7 +41,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory, spark_resource: SparkResource
     landing = root_of(lake) / "customer" / "landing"
     good = lines(customer("cleo", CONSENTED, CONSENTED))
     (landing / "plain.json").write_bytes(good + b"\n" + BROKEN + b"\n" + good + KEYLESS + b"\n")
-    (landing / "packed.json.gz").write_bytes(gzip.compress(good * 3 + KEYLESS + b"\n"))
+    (landing / "[red]packed.json.gz").write_bytes(gzip.compress(good * 3 + KEYLESS + b"\n"))
     (landing / "dora@example.com.json").write_bytes(good + HOSTILE)
     (root_of(lake) / "accelerometer" / "landing" / "manifest.json").write_bytes(b'{"files": [{"path": "two.json"}]}')
     materialise(lake, spark_resource, tables=LANDING)
@@ -61,7 +62,7 @@ def test_every_file_in_trouble_is_named_with_the_reasons_and_what_to_tell_its_ow
     first, *rest = printed.splitlines()
     assert first == "customer: 4 of 12 records in quarantine; trouble in 3 of 4 files"
     assert "  plain.json: 4 records, 2 records in quarantine: malformed_json 1, missing_serialNumber 1" in rest
-    assert "  packed.json.gz: 4 records, 1 record in quarantine: missing_serialNumber 1" in rest
+    assert "  [red]packed.json.gz: 4 records, 1 record in quarantine: missing_serialNumber 1" in rest
     assert re.search(
         r"\*\*\*[0-9a-f]{12}\.json: 2 records, cut off, 1 record in quarantine: malformed_json 1$",
         printed,
@@ -73,6 +74,20 @@ def test_every_file_in_trouble_is_named_with_the_reasons_and_what_to_tell_its_ow
     assert "dora" not in printed
 
 
+def test_a_terminal_shows_the_same_in_colour(capsys: pytest.CaptureFixture[str]) -> None:
+    stedi = [sys.executable, "-m", "stedi_assets", "quarantine"]
+    for command in ([], ["--file", "[red]packed.json.gz"]):
+        assert main(["quarantine", *command]) == 0
+        shown = on_terminal([*stedi, *command])
+        assert without_codes(shown) == capsys.readouterr().out
+        assert "\x1b[1m[red]packed.json.gz\x1b[0m: 4 records, \x1b[33m1 record in quarantine" in shown
+        assert "\x1b[33mmissing_serialNumber\x1b[0m" in shown
+    raw = on_terminal([*stedi, "--file", "[red]packed.json.gz", "--raw"])
+    assert raw == without_codes(raw)
+    assert "customer: [red]packed.json.gz: 4 records, 1 record in quarantine\n" in raw
+    assert f"{KEYLESS.decode()}\n" in raw
+
+
 def test_a_record_is_found_by_its_line_and_byte(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["quarantine", "--file", "plain.json"]) == 0
     printed = capsys.readouterr().out
@@ -80,7 +95,7 @@ def test_a_record_is_found_by_its_line_and_byte(capsys: pytest.CaptureFixture[st
     assert f"  line 3, byte {good + 1:,}, {len(BROKEN)} bytes: malformed_json\n" in printed
     assert f"  line 5, byte {2 * good + 2 + len(BROKEN):,}, {len(KEYLESS)} bytes: missing_serialNumber\n" in printed
     assert "dora" not in printed
-    assert main(["quarantine", "--source", "customer", "--file", "packed.json.gz"]) == 0
+    assert main(["quarantine", "--source", "customer", "--file", "[red]packed.json.gz"]) == 0
     assert f"  line 4, byte {3 * good:,}, " in capsys.readouterr().out
 
 

@@ -25,6 +25,7 @@ from stedi_assets_tests.support.lakes import (
     root_of,
     write_ada_and_ben,
 )
+from stedi_assets_tests.support.terminals import on_terminal, without_codes
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +63,20 @@ def test_every_table_has_a_line(home: Path, told: dict[str, str]) -> None:
 def test_the_last_check_results_are_there(told: dict[str, str]) -> None:
     assert "  1 WARN, 12 passed  " in told["customer_landing"]
     assert f"  {len(TABLES['customer_trusted'].rules)} passed  " in told["customer_trusted"]
+
+
+def test_a_terminal_shows_the_checks_in_colour_and_each_snapshot_on_one_line(home: Path, told: dict[str, str]) -> None:
+    command = [sys.executable, "-m", "stedi_assets", "status"]
+    wide, narrow = (on_terminal(command, columns=columns, folder=home) for columns in (160, 60))
+    plain = on_terminal(command, {"NO_COLOR": "1"}, columns=40, folder=home)
+    assert "\x1b[33m1 WARN\x1b[0m, \x1b[32m12 passed\x1b[0m" in wide
+    for name, line in told.items():
+        snapshot = line.split()[-1]
+        shown = next(shown for shown in without_codes(wide).splitlines() if shown.startswith(name))
+        assert [*shown.split()[:2], *shown.split()[4:]] == [*line.split()[:2], *line.split()[4:]]
+        assert re.search(rf"^{name} .* {snapshot}$", plain, re.MULTILINE)
+        assert re.search(rf"^{name} .* {snapshot} *$", without_codes(narrow), re.MULTILINE)
+    assert "\x1b" not in plain
 
 
 _STATUS_AND_MODULES = (

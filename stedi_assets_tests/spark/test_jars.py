@@ -4,12 +4,13 @@ Belongs here: `fetch`, and which jars a session has. That S3A works with them is
 """
 
 import os
-import pty
+import re
 import shutil
 import signal
 import stat
 import subprocess
 import sys
+import textwrap
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
@@ -36,6 +37,7 @@ from stedi_assets_tests.support.maven_server import (
     repository,
     write_certificate,
 )
+from stedi_assets_tests.support.terminals import on_terminal, without_codes
 
 _TRUST = ("SSL_CERT_FILE", "SSL_CERT_DIR", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "PIP_PROXY")
@@ -50,6 +52,18 @@ from pathlib import Path
 from stedi_assets.spark.maven import fetch
 from stedi_assets_tests.support.maven_server import ARTIFACT
 fetch([ARTIFACT], sys.argv[1], Path(sys.argv[2]))
+"""
+# As `stedi start` does: in a thread, while something else is shown.
+_FETCH_MEANWHILE = f"""
+import threading
+from stedi_assets import terminal
+def fetching():
+{textwrap.indent(_FETCH, "    ")}
+with terminal.progress("{{task.description}}", "{{task.completed}} of {{task.total}}", vanishes=True) as shown:
+    shown.add_task("Spark starts", total=8)
+    thread = threading.Thread(target=fetching)
+    thread.start()
+    thread.join()
 """
 
 
@@ -387,14 +401,20 @@ def test_a_line_for_each_jar_tells_of_it_and_on_a_terminal_it_counts(trusted: Re
     ]
     assert said.replace("\n", "").isprintable()
 
-    ours, theirs = pty.openpty()
     command = [sys.executable, "-c", _FETCH, trusted.address, str(folder)]
-    subprocess.run(command, stderr=theirs, check=True)
-    shown = os.read(ours, 1 << 16).decode()
-    os.close(ours)
-    os.close(theirs)
-    assert "\rthing_2.13-1.0.jar: 262,144 of 640,000 bytes\r" in shown
-    assert shown.endswith("\rthing_2.13-1.0.jar: 640,000 of 640,000 bytes\r\n")
+    shown = without_codes(on_terminal(command, columns=120))
+    assert "thing_2.13-1.0.jar ━" in shown
+    assert " 0.0/640.0 kB" in shown
+    assert shown.endswith("━ 640.0/640.0 kB\n")
+    assert "thing_2.13-1.0.jar: " not in shown
+
+
+def test_what_is_fetched_during_other_progress_is_shown_below_it(trusted: Repository, folder: Path) -> None:
+    command = [sys.executable, "-c", _FETCH_MEANWHILE, trusted.address, str(folder)]
+    shown = without_codes(on_terminal(command, columns=200))
+    assert f"Fetching thing_2.13-1.0.jar, 640,000 bytes, once, from {trusted.address} to {folder}\n" in shown
+    assert "Spark starts 0 of 8\nthing_2.13-1.0.jar ━" in shown
+    assert re.search(r"\rthing_2.13-1.0.jar ━+ 640.0/640.0 kB\nSpark starts 0 of 8\n", shown)
 
 
 def test_a_folder_that_cannot_be_written_to_is_said(folder: Path, trusted: Repository) -> None:
