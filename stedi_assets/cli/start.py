@@ -15,7 +15,7 @@ from stedi_assets.contracts import SOURCES, TABLES
 from stedi_assets.environment import prepare_dagster
 from stedi_assets.sample_data import write_sample
 from stedi_assets.settings import DEFAULT_LAKE, Settings, SparkLog
-from stedi_assets.storage.lake import Lake
+from stedi_assets.storage.lake import Lake, lies_in_folders
 
 
 def run(settings: Settings, chosen: argparse.Namespace) -> int:
@@ -29,7 +29,7 @@ def run(settings: Settings, chosen: argparse.Namespace) -> int:
 
     terminal.say(f"Building the tables of {lake.location}. Starting Spark takes some seconds.")
     # Spark and Dagster each take seconds and a core to load.
-    threading.Thread(target=_start_spark, args=[settings], daemon=True).start()
+    threading.Thread(target=_start_spark, args=[settings, lake], daemon=True).start()
     with _display(settings) as shown:
         task = shown.add_task("Starting Spark and Dagster", total=len(TABLES))
         # What Dagster loads is no garbage. Without collection, loading takes a fifth less time, and exit a second less.
@@ -55,10 +55,10 @@ def _display(settings: Settings) -> Progress:
     )
 
 
-def _start_spark(settings: Settings) -> None:
+def _start_spark(settings: Settings, lake: Lake) -> None:
     # Any error will occur again when the session is asked for, and be reported there.
     with contextlib.suppress(Exception):
-        from stedi_assets.spark.session import spark_session  # noqa: PLC0415  (loads pyspark)
+        from stedi_assets.spark.session import MUCH, spark_session  # noqa: PLC0415  (loads pyspark)
 
         spark_session(
             settings.spark_master,
@@ -69,6 +69,7 @@ def _start_spark(settings: Settings) -> None:
             catalog=settings.catalog_address.kind,
             maven=settings.maven,
             remote=settings.spark_remote,
+            has_much_to_do=lies_in_folders(settings.lake, settings.landing) and lake.has_raw_bytes(MUCH),
         )
 
 

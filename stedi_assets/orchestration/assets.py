@@ -32,7 +32,7 @@ from stedi_assets.orchestration.external_assets import raw_files
 from stedi_assets.orchestration.failures import as_dagster_failures
 from stedi_assets.orchestration.io_managers import CODE, Computed, LakeResource, Part, Stored, StoredLanding
 from stedi_assets.orchestration.metadata import OWNER, column_schema
-from stedi_assets.orchestration.spark_resource import SparkResource
+from stedi_assets.orchestration.spark_resource import FULL_REBUILD, SparkResource
 from stedi_assets.privacy.consent_dates import is_due
 from stedi_assets.privacy.deliveries import customers_first, land_without_erased
 from stedi_assets.privacy.keys import hmac_pads
@@ -43,8 +43,6 @@ from stedi_assets.transforms import curated, people, pseudonyms, suppression, tr
 
 LANDING_IO = "landing_io_manager"
 PARQUET_IO = "parquet_io_manager"
-# The tag of runs that compute every table from scratch.
-FULL_REBUILD = "stedi/full_rebuild"
 _COMPUTED_BY = {
     Zone.LANDING: (
         *(content, splitter, json_text, envelopes, validation, identity, evidence, gate),

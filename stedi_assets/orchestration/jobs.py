@@ -3,7 +3,7 @@
 import dagster as dg
 
 from stedi_assets.contracts import TABLES
-from stedi_assets.orchestration.assets import FULL_REBUILD
+from stedi_assets.orchestration.spark_resource import FULL_REBUILD
 
 rebuild_lakehouse = dg.define_asset_job(
     "rebuild_lakehouse",

@@ -1,6 +1,6 @@
 """The Spark resource: dagster-pyspark's, with this project's session."""
 
-from itertools import chain
+from functools import cached_property
 
 import dagster as dg
 from dagster._core.storage.tags import GRPC_INFO_TAG
@@ -9,10 +9,13 @@ from pydantic import Field, PrivateAttr
 from pyspark.sql import SparkSession
 
 from stedi_assets.settings import read_settings
-from stedi_assets.spark.session import spark_session
+from stedi_assets.spark.session import MUCH, spark_session
 from stedi_assets.spark.warm import Wanted, retire, warm_session
 from stedi_assets.storage.catalog_address import CatalogKind
-from stedi_assets.storage.lake import is_on_s3
+from stedi_assets.storage.lake import Lake, is_on_s3, lies_in_folders
+
+# The tag of runs that compute every table from scratch.
+FULL_REBUILD = "stedi/full_rebuild"
 
 
 class SparkResource(LazyPySparkResource):
@@ -29,11 +32,13 @@ class SparkResource(LazyPySparkResource):
         default=0, description="How long the Spark of a launched run waits for the next run; 0: each run has its own."
     )
     _is_launched = PrivateAttr(default=False)
+    _is_rebuild = PrivateAttr(default=False)
     _spark_session: SparkSession | None = PrivateAttr(default=None)
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        """Note whether the run was launched, from the UI or by a sensor, rather than executed by a command."""
-        self._is_launched = context.run is not None and GRPC_INFO_TAG in context.run.tags
+        """Note whether the run was launched, from the UI or by a sensor, and whether it computes everything."""
+        tags = context.run.tags if context.run else {}
+        self._is_launched, self._is_rebuild = GRPC_INFO_TAG in tags, tags.get(FULL_REBUILD) == "true"
 
     @property
     def spark_session(self) -> SparkSession:
@@ -41,7 +46,7 @@ class SparkResource(LazyPySparkResource):
         maven, remote = read_settings().maven, read_settings().spark_remote
         if self._may_be_warm and not remote:
             on_postgresql = self.catalog is CatalogKind.POSTGRESQL
-            wanted = Wanted(self.master, self.spark_config, self.warm_minutes, on_postgresql)
+            wanted = Wanted(self.master, self.spark_config, self.warm_minutes, on_postgresql, self._is_large)
             if session := warm_session(self.lake, wanted, maven):
                 return session
         if self._spark_session is None:
@@ -55,6 +60,7 @@ class SparkResource(LazyPySparkResource):
                 # Not fields, because Dagster would show their values: an address may hold a password or a token.
                 maven=maven,
                 remote=remote,
+                has_much_to_do=self._is_rebuild and self._is_large,
             )
         return self._spark_session
 
@@ -66,6 +72,13 @@ class SparkResource(LazyPySparkResource):
     @property
     def _may_be_warm(self) -> bool:
         """Whether a server may do the work: on this machine, without keys to S3, and with its log off."""
-        places = [self.lake, *chain.from_iterable(read_settings().landing.values())]
-        is_local = self.master.startswith("local") and not any(map(is_on_s3, places))
-        return self._is_launched and self.warm_minutes > 0 and is_local and self.log_level == "off"
+        return self._is_launched and self.warm_minutes > 0 and self._is_local and self.log_level == "off"
+
+    @property
+    def _is_local(self) -> bool:
+        return self.master.startswith("local") and lies_in_folders(self.lake, read_settings().landing)
+
+    @cached_property
+    def _is_large(self) -> bool:
+        """Whether reading all raw files is much to do. Those on S3 are not counted: to list them can take a minute."""
+        return self._is_local and Lake.at(self.lake, landing=read_settings().landing).has_raw_bytes(MUCH)

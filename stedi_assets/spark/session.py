@@ -79,6 +79,8 @@ _QUOTING_LOGGERS = ("DataFrameQueryContextLogger", "SQLQueryContextLogger", "pys
 _SCRATCH = "stedi-spark-"
 # Spark's default on a cluster.
 _ATTEMPTS = 4
+# From so many bytes of raw files on, a run that reads all of them has much to do (docs/measurements.md).
+MUCH = 200_000_000
 _STARTING = threading.Lock()
 
 
@@ -92,6 +94,7 @@ def spark_session(
     catalog: CatalogKind = CatalogKind.SQLITE,
     maven: str = MAVEN_CENTRAL,
     remote: str | None = None,
+    has_much_to_do: bool = False,
 ) -> SparkSession:
     """Return the process's Spark session; start it, and a Java for it, if there is none.
 
@@ -101,7 +104,8 @@ def spark_session(
     `further` are Spark settings by name, which override ours. `lake` is the lake's location: for one on S3, Spark gets
     the settings of S3A, and `kms_key`. `catalog` is the lake's kind of catalog. `maven` is the repository from which
     missing jars are fetched; a cluster fetches them as its operator has set it. `remote` is the address of a Spark
-    Connect server, which is used in the place of all that, and needs no Java here.
+    Connect server, which is used in the place of all that, and needs no Java here. `has_much_to_do`: a Java that we
+    start compiles its code well, which takes some seconds more.
 
     Raises `NoJavaError` if there is no Java that Spark runs on, and `LakeError` if jars cannot be fetched or the server
     cannot be used.
@@ -122,18 +126,22 @@ def spark_session(
         settings |= {"spark.app.name": "stedi", "spark.master": _with_attempts(master) if is_on_s3(lake) else master}
         if master.startswith("local"):
             jars = class_path(maven, **needs)
-            return _private_session(_LAPTOP | settings, further, log_level, jars)
+            return _private_session(_LAPTOP | settings, further, log_level, jars, has_much_to_do=has_much_to_do)
         settings |= cluster_settings(**needs)
         return _session({**settings, **further})
 
 
-def serve(master: str, further: Mapping[str, str], jars: str, secret: Mapping[str, str]) -> None:
+def serve(
+    master: str, further: Mapping[str, str], jars: str, secret: Mapping[str, str], *, has_much_to_do: bool
+) -> None:
     """Start a Spark for a local master that other processes are to use, with `jars` at the end of its class path.
 
-    The settings `secret` reach Java by no command line. Raises `NoJavaError` if there is no Java that Spark runs on.
+    The settings `secret` reach Java by no command line. `has_much_to_do` is as for `spark_session`.
+
+    Raises `NoJavaError` if there is no Java that Spark runs on.
     """
     settings = _LAPTOP | SETTINGS | {"spark.app.name": "stedi", "spark.master": master}
-    _private_session(settings, further, "off", jars, secret)
+    _private_session(settings, further, "off", jars, secret, has_much_to_do=has_much_to_do)
 
 
 def hide_quotes(log_level: str) -> None:
@@ -171,6 +179,8 @@ def _private_session(
     log_level: str,
     jars: str,
     secret: Mapping[str, str] = MappingProxyType({}),
+    *,
+    has_much_to_do: bool,
 ) -> SparkSession:
     """Find a Java, and start a session in a process of this run's own.
 
@@ -184,7 +194,9 @@ def _private_session(
         "spark.sql.warehouse.dir": f"{scratch}/warehouse",
         # Spark looks for it at each start, by default in the user's home, which may not exist.
         "spark.jars.ivy": f"{scratch}/ivy",
-        "spark.driver.extraJavaOptions": shlex.join(_java_options(java, scratch, log_level, jars)),
+        "spark.driver.extraJavaOptions": shlex.join(
+            _java_options(java, scratch, log_level, jars, has_much_to_do=has_much_to_do)
+        ),
         **workers_environment(),
     }
     started = {**settings, **private, **further}
@@ -210,7 +222,7 @@ def _scratch_folder() -> str:
     return str(scratch.folder)
 
 
-def _java_options(java: Java, scratch: str, log_level: str, jars: str) -> list[str]:
+def _java_options(java: Java, scratch: str, log_level: str, jars: str, *, has_much_to_do: bool) -> list[str]:
     needed = [
         f"-Dlog4j2.configurationFile={_LOG_SETTINGS.as_uri()}",
         f"-Dstedi.log.level={log_level}",
@@ -219,7 +231,8 @@ def _java_options(java: Java, scratch: str, log_level: str, jars: str) -> list[s
     ]
     faster = [
         "-XX:+UseSerialGC",
-        "-XX:TieredStopAtLevel=1",
+        # The first compiler, C1, alone: the second one costs a small job seconds, and spares a large one a third.
+        *([] if has_much_to_do else ["-XX:TieredStopAtLevel=1"]),
         # C1 alone reserves 48 MB: after some hundred queries in one process, nothing more would be compiled.
         "-XX:ReservedCodeCacheSize=240m",
         # Spark loads some 25,000 classes: without this, each growth triggers a collection of everything.

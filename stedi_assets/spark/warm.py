@@ -60,13 +60,14 @@ _logger = logging.getLogger(__name__)
 class Wanted:
     """What a server is to be: its local master, and further Spark settings by name.
 
-    It ends after `idle_minutes` without a run.
+    It ends after `idle_minutes` without a run. `has_much_to_do` is as for `spark_session`.
     """
 
     master: str
     further: Mapping[str, str]
     idle_minutes: int
     on_postgresql: bool = False
+    has_much_to_do: bool = False
 
     @property
     def fingerprint(self) -> str:

@@ -34,7 +34,13 @@ def main() -> None:
     told = json.load(sys.stdin)
     token, port = secrets.token_urlsafe(32), _free_port()
     further = {**told["further"], **_CONNECT, "spark.connect.grpc.binding.port": port}
-    serve(told["master"], further, told["jars"], {"spark.connect.authenticate.token": token})
+    serve(
+        told["master"],
+        further,
+        told["jars"],
+        {"spark.connect.authenticate.token": token},
+        has_much_to_do=told["has_much_to_do"],
+    )
     said = {"process": str(os.getpid()), "port": port, "token": token, "fingerprint": told["fingerprint"], "runs": "0"}
     write_private(folder / SERVER, said)
     _wait(folder, told["idle_minutes"] * 60)

@@ -3,10 +3,12 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate, chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from stedi_assets.contracts import SOURCES
 from stedi_assets.storage.catalog_address import CatalogAddress, CatalogKind
 from stedi_assets.storage.errors import LakeError
 from stedi_assets.storage.interface import Storage
@@ -87,6 +89,11 @@ class Lake:
         """The raw files."""
         return self.elsewhere or self.storage
 
+    def has_raw_bytes(self, at_least: int) -> bool:
+        """Whether the raw files of all sources have so many bytes."""
+        sizes = (entry.size for source in SOURCES.values() for entry in self.raw.entries(source.raw_path))
+        return any(total >= at_least for total in accumulate(sizes))
+
 
 def _elsewhere(storage: Storage, landing: Mapping[str, Sequence[str]]) -> LandingElsewhere | None:
     return LandingElsewhere.of(storage, landing) if landing else None
@@ -100,6 +107,11 @@ def default_catalog(location: str) -> CatalogAddress:
 def is_on_s3(location: str) -> bool:
     """Whether a location names a lake on S3."""
     return location.startswith(("s3://", "s3a://"))
+
+
+def lies_in_folders(location: str, landing: Mapping[str, Sequence[str]]) -> bool:
+    """Whether a lake and its raw files are all in folders. `landing` is as for `Lake.at`."""
+    return not any(map(is_on_s3, [location, *chain.from_iterable(landing.values())]))
 
 
 def is_possible(location: str) -> bool:

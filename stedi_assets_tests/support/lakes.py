@@ -11,10 +11,10 @@ from pyspark.sql import SparkSession
 
 from stedi_assets.contracts import SOURCES, Policy, Purpose, Table
 from stedi_assets.orchestration.alerts import MessageNotSent, Notifier
-from stedi_assets.orchestration.assets import ASSETS, FULL_REBUILD, LANDING_IO, PARQUET_IO
+from stedi_assets.orchestration.assets import ASSETS, LANDING_IO, PARQUET_IO
 from stedi_assets.orchestration.checks import CHECKS, ThresholdsResource
 from stedi_assets.orchestration.io_managers import LakeResource, LandingIOManager, ParquetIOManager
-from stedi_assets.orchestration.spark_resource import SparkResource
+from stedi_assets.orchestration.spark_resource import FULL_REBUILD, SparkResource
 from stedi_assets.privacy.deliveries import land_without_erased, publish_landing
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.retention import Retention
