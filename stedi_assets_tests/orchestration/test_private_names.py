@@ -34,6 +34,7 @@ USED = {
         "dagster._core.storage.dagster_run.FINISHED_STATUSES",
         "dagster._core.storage.tags.SENSOR_NAME_TAG",
     },
+    "orchestration/report_asset.py": {"dagster._core.definitions.data_version.DATA_VERSION_TAG"},
     "orchestration/run_launcher.py": {
         "dagster._core.launcher.CheckRunHealthResult",
         "dagster._core.launcher.WorkerStatus",

@@ -245,7 +245,17 @@ def _one_row(ddl: str) -> list[str]:
     return [f"CAST(n AS {kind}) AS {name}" for name, kind in columns]
 
 
-_WORKER = """
+_OWN_JAVA = """
+import os, subprocess
+children = subprocess.run(["pgrep", "-P", str(os.getpid()), "java"], capture_output=True, text=True).stdout.split()
+"""
+_COMPILERS = """
+print("one compiler" if b"TieredStopAtLevel=1" in open(f"/proc/{children[0]}/cmdline", "rb").read() else "all")
+"""
+
+
+_WORKER = (
+    """
 import json, sys
 from stedi_assets.spark.session import spark_session
 
@@ -256,6 +266,9 @@ def seen(batches):
 
 print(spark_session("local[1]", "off", {}).range(1).mapInArrow(seen, "seen string").collect()[0].seen)
 """
+    + _OWN_JAVA
+    + _COMPILERS
+)
 
 
 def test_python_workers_import_what_the_process_does_and_nothing_else(machine: Machine) -> None:
@@ -265,7 +278,9 @@ def test_python_workers_import_what_the_process_does_and_nothing_else(machine: M
     others = {"PYTHONPATH": str(machine.inside("another python")), **_of_another_python(machine)}
     done = machine.run(_WORKER, others, "-I")
     assert done.returncode == 0, done.stderr
-    executable, module = json.loads(done.stdout)
+    told, compilers = done.stdout.splitlines()
+    assert compilers == "one compiler"
+    executable, module = json.loads(told)
     assert executable == sys.executable
     assert Path(module).parent == Path(__file__).parents[2] / "stedi_assets"
 
@@ -307,15 +322,19 @@ def test_what_java_says_to_what_it_is_told_is_shown_but_for_what_it_is_told(mach
     assert len(done.stdout.splitlines()) < 20
 
 
-_DEATH = """
-import os, signal, subprocess, threading, time
+_DEATH = (
+    """
+import signal, threading
 import dagster
 from stedi_assets.orchestration.failures import as_dagster_failures
 from stedi_assets.spark.session import spark_session
 
-spark = spark_session("local[1]", "off", {})
+spark = spark_session("local[1]", "off", {}, has_much_to_do=True)
 spark.range(1).count()
-children = subprocess.run(["pgrep", "-P", str(os.getpid()), "java"], capture_output=True, text=True).stdout.split()
+"""
+    + _OWN_JAVA
+    + _COMPILERS
+    + """
 threading.Timer(1, os.kill, [int(children[0]), signal.SIGKILL]).start()
 for _ in range(2):
     try:
@@ -324,11 +343,14 @@ for _ in range(2):
     except dagster.Failure as failure:
         print(failure.description)
 """
+)
 
 
 def test_a_java_that_dies_in_a_query_is_said_then_and_later(machine: Machine) -> None:
     done = machine.run(_DEATH, {})
-    assert done.stdout.splitlines() == 2 * [
+    compilers, *told = done.stdout.splitlines()
+    assert compilers == "all"
+    assert told == 2 * [
         "Spark stopped: Java has ended, maybe out of memory: set STEDI_SPARK_MEMORY. The published tables stay as "
         "they were. Fix that and run again."
     ], done.stderr[-3000:]
