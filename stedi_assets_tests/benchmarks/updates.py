@@ -22,7 +22,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from stedi_assets_tests.benchmarks.whole_job import Cost, run
+from stedi_assets_tests.benchmarks.whole_job import Cost, make_home, run
 
 _DAGSTER = [str(Path(sys.executable).parent / "dagster"), "job", "execute", "-m", "stedi_assets.definitions", "-j"]
 _DAY = 86_400_000
@@ -107,7 +107,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as scratch:
         folder, home = Path(scratch) / "lake", Path(scratch) / "home"
-        home.mkdir()
+        make_home(home)
         lake = ShiftedLake(chosen.lake, folder)
         for _ in range(chosen.days):
             lake.add_day()

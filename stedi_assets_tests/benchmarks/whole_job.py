@@ -21,6 +21,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import stedi_assets
+
 _BIN = Path(sys.executable).parent
 COMMANDS = {
     "plain script": [sys.executable, str(Path(__file__).with_name("plain_script.py")), "{lake}", "{out}"],
@@ -55,7 +57,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as scratch:
         lake, home, out = (Path(scratch) / name for name in ("lake", "home", "out"))
-        home.mkdir()
+        make_home(home)
         _copy(chosen.lake, lake, chosen.copies)
         environment = {**os.environ, "STEDI_LAKE": str(lake), "DAGSTER_HOME": str(home)}
         commands = {name: [part.format(lake=lake, out=out) for part in command] for name, command in COMMANDS.items()}
@@ -68,6 +70,12 @@ def main() -> None:
                 _leave_raw_files(lake)
                 costs[name].append(run(command, environment))
     _print(costs)
+
+
+def make_home(folder: Path) -> None:
+    """Make a home for Dagster as `stedi start` does."""
+    folder.mkdir()
+    shutil.copy(Path(stedi_assets.__file__).with_name("dagster.yaml"), folder)
 
 
 def _copy(lake: Path, to: Path, copies: int) -> None:
