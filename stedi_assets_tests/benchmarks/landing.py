@@ -4,7 +4,7 @@
 
 Copies the phone readings of a lake so often. With `--broken N` every Nth line is broken, in one of six ways in turn.
 Both read the same files in turns, in one process, and write what they read to Parquet files. The first run of each is
-cold: whichever is first also loads what both need, so `from_json` is.
+cold: whichever is first also loads what both need, so `from_json` is. Java compiles as it does in a rebuild of so much.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from pyspark.sql import functions as F
 from stedi_assets.contracts import SOURCES
 from stedi_assets.contracts.sources import PHONE_READING
 from stedi_assets.ingest.landing import land
-from stedi_assets.spark.session import spark_session
+from stedi_assets.spark.session import MUCH, spark_session
 from stedi_assets.storage.lake import Lake
 
 _SOURCE = SOURCES["accelerometer"]
@@ -44,7 +44,7 @@ def main() -> None:
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         size = _copy(chosen.lake / _SOURCE.raw_path, Path(folder) / _SOURCE.raw_path, chosen.copies, chosen.broken)
-        spark, lake = spark_session("local[*]", "off", {}), Lake.at(folder)
+        spark, lake = spark_session("local[*]", "off", {}, has_much_to_do=size >= MUCH), Lake.at(folder)
         for run in range(chosen.runs):
             began = time.perf_counter()
             _trust(spark, Path(folder), Path(folder) / f"trusted-{run}")
