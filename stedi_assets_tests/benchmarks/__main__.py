@@ -20,8 +20,12 @@ def main() -> int:
     commands = [
         ["whole_job", chosen.lake, *runs],
         ["from_the_ui", chosen.lake, *runs],
-        ["landing", chosen.lake],
+        ["landing", chosen.lake, "--copies", "20"],
+        ["landing", chosen.lake, "--copies", "100"],
         ["updates", chosen.lake, "--days", "20", "--runs", "1"],
+        ["updates", chosen.lake, "--days", "100", "--updates-only", "--runs", "1"],
+        ["wide", chosen.lake, "--days", "100"],
+        ["wide", chosen.lake, "--days", "20", "--executors", "2", "--skew"],
     ]
     failed = 0
     for name, *arguments in commands:

@@ -71,9 +71,7 @@ def main() -> None:
         print(
             f"{chosen.days} days{', skewed' if chosen.skew else ''}, executors of one core, {os.cpu_count()} cores here"
         )
-        print(
-            f"{'':9}{'wall s':>8}{'tasks':>8}{'shuffled MB':>13}{'longest stage of one task':>27}{'longest task':>14}"
-        )
+        print(f"executors{'wall s':>8}{'tasks':>8}{'shuffled MB':>13}")
         for executors in chosen.executors:
             _keep_raw_files(folder)
             wall, stages = _rebuild(folder, Path(scratch) / f"with-{executors}", executors)
