@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import BinaryIO
+from zipimport import zipimporter
 
 import pyarrow as pa
 from pyspark import TaskContext
@@ -129,11 +130,23 @@ def _in_silence(read: _Task) -> _Task:
     """Keep a task from printing anything: if Spark goes away, Python's stack trace can quote a record."""
 
     def silent(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
-        if TaskContext.get() is not None:
-            sys.stderr = open(os.devnull, "w")  # noqa: SIM115  (for as long as the worker lives)
-        yield from read(batches)
+        if TaskContext.get() is None:
+            yield from read(batches)
+            return
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115  (for as long as the worker lives)
+        try:
+            yield from read(batches)
+        finally:
+            _forget_archives()
 
     return silent
+
+
+def _forget_archives() -> None:
+    """Keep Python, before 3.12, from reading the directories of Spark's archives again when the next task begins."""
+    for path, finder in list(sys.path_importer_cache.items()):
+        if isinstance(finder, zipimporter):
+            del sys.path_importer_cache[path]
 
 
 def _opener(raw: RawFiles, folder: str) -> Callable[[str, int], BinaryIO]:

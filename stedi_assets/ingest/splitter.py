@@ -190,10 +190,11 @@ def _flat_lines(data: bytes, offset: int, separator_bytes: int) -> Block | None:
     """
     # What may separate two objects on one line. Within a string, the new line break would make the text invalid.
     text = data.replace(b"}{", b"}\n{").replace(b"},{", b"}\n{").replace(b"}, {", b"}\n{")
-    lines = [line for line in (line.strip(b" \t\r,]") for line in text.split(b"\n")) if line]
-    joined = b",\n".join(lines)
-    between = len(lines) - 1
-    if not (joined.startswith(b"{") and joined.endswith(b"}") and joined.count(b"},\n{") == between):
+    lines = [*filter(None, text.split(b"\n"))]
+    if not (joined := _joined(lines)):
+        lines = [line for line in (line.strip(b" \t\r,]") for line in lines) if line]
+        joined = _joined(lines)
+    if not joined:
         return None
     if data.count(b"{") != len(lines) or data.count(b"[") > DEEPEST_NESTING:
         return None
@@ -202,6 +203,13 @@ def _flat_lines(data: bytes, offset: int, separator_bytes: int) -> Block | None:
     except orjson.JSONDecodeError:
         return None
     return Block(data, offset, separator_bytes, lines, objects) if len(objects) == len(lines) else None
+
+
+def _joined(lines: Sequence[bytes]) -> bytes:
+    """Return lines as the elements of an array, if each begins and ends with a brace; else nothing."""
+    joined = b",\n".join(lines)
+    are_objects = joined.startswith(b"{") and joined.endswith(b"}") and joined.count(b"},\n{") == len(lines) - 1
+    return joined if are_objects else b""
 
 
 def _next_record(

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from operator import itemgetter
 from typing import Any
 
 from stedi_assets.contracts import Column, Form, Source
@@ -66,7 +67,7 @@ class RecordValidator:
             return None
         found: dict[str, list[Any]] = {}
         for column in self._columns:
-            values: list[Any] = [record.get(column.name) for record in objects]
+            values = _values(column.name, objects)
             if not _are_plain(column, values) or not self._add_keys(column, values, found):
                 return None
             found[column.name] = _held(column, values)
@@ -181,6 +182,14 @@ def _are_plain(column: Column, values: Sequence[Any]) -> bool:
     if column.form is Form.NUMBER:
         return bool(min(values) > -_LARGEST_EXACT and max(values) < _LARGEST_EXACT)
     return True
+
+
+def _values(name: str, objects: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """Return what objects have under a name, or None."""
+    try:
+        return list(map(itemgetter(name), objects))
+    except KeyError:
+        return [found.get(name) for found in objects]
 
 
 def _held(column: Column, values: list[Any]) -> list[Any]:
