@@ -4,6 +4,7 @@
 """
 
 from os import PathLike, fspath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 def open_table(name: str, *, lake: "str | PathLike[str] | None" = None) -> "IcebergTable":
     """Open a table with PyIceberg.
 
-    `lake` is a folder or `s3://bucket/prefix`; if left out, it is STEDI_LAKE.
+    `lake` is a folder or `s3://bucket/prefix`; if left out, it is STEDI_LAKE. Settings are read as `stedi` reads them,
+    from the environment and from the `.env` of the working folder.
 
     Raises `LakeError` if there is no such table, and `SettingsError` if a setting cannot be used.
     """
@@ -42,9 +44,11 @@ def read(name: str, *, lake: "str | PathLike[str] | None" = None, as_of: "int | 
 
 
 def _lake(location: "str | PathLike[str] | None") -> "Lake":
+    from stedi_assets.environment import read_env_file  # noqa: PLC0415  (loads pydantic)
     from stedi_assets.settings import read_settings  # noqa: PLC0415  (loads pydantic)
     from stedi_assets.storage.lake import Lake  # noqa: PLC0415  (keeps `import stedi_assets` quick)
 
+    read_env_file(Path.cwd())
     settings = read_settings()
     place = settings.lake if location is None else fspath(location)
     # The catalog in the settings is that of the lake that they name.

@@ -27,7 +27,7 @@ _BESIDE = {
     "sample_data": {"contracts"},
     "terminal": set(),
     # Loaded by whoever asks for a table, and by nobody who imports the package.
-    "__init__": {"settings", "storage", "tables"},
+    "__init__": {"environment", "settings", "storage", "tables"},
 }
 # Who may import what stands beside: what is AWS's or Dagster's reads the settings, the command makes the sample data.
 _ABOVE_SETTINGS = {"aws", "orchestration", *_ON_TOP}

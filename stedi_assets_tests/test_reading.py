@@ -45,6 +45,16 @@ def test_the_lines_of_the_page_give_the_table(block: str, lake: Lake) -> None:
     assert done.stdout.strip() == "rows: 4", done.stderr
 
 
+def test_the_lake_is_the_one_that_the_env_file_names(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As the commands do: otherwise they and these lines would read two lakes.
+    monkeypatch.setenv("STEDI_LAKE", str(tmp_path / "another"))
+    (tmp_path / ".env").write_text(f"STEDI_LAKE={root_of(lake)}\n")
+    monkeypatch.chdir(tmp_path)
+    assert stedi_assets.read(ML).num_rows == 4
+
+
 def test_spark_reads_the_table_with_the_settings_of_the_page(lake: Lake, spark: SparkSession) -> None:
     (settings,), (query,) = blocks(READING, "properties"), blocks(READING, "sql")
     own = spark.newSession()
