@@ -76,7 +76,7 @@ def _print_summary(lake: Lake, outcomes: dict[str, _TableOutcome]) -> None:
         Column("rows", justify="right", no_wrap=True, min_width=9),
         Column("checks", justify="right", no_wrap=True, min_width=9),
         Column("seconds", justify="right", no_wrap=True),
-        Column("where"),
+        Column("folder", no_wrap=True),
     ]
     terminal.say("")
     terminal.print_table(columns, [_row(lake, TABLES[name], outcome) for name, outcome in outcomes.items()])
@@ -84,5 +84,4 @@ def _print_summary(lake: Lake, outcomes: dict[str, _TableOutcome]) -> None:
 
 def _row(lake: Lake, table: Table, outcome: _TableOutcome) -> tuple[str | Text, ...]:
     checks = Text(f"{outcome.passed} of {outcome.passed + outcome.failed}", "yellow" if outcome.failed else "green")
-    folder = lake.storage.shown(table.path)
-    return table.name, f"{current(lake, table).rows:,}", checks, f"{outcome.seconds:.1f}", folder
+    return table.name, f"{current(lake, table).rows:,}", checks, f"{outcome.seconds:.1f}", table.path

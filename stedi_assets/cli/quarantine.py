@@ -12,6 +12,7 @@ from stedi_assets import terminal
 from stedi_assets.cli.lake import lake_of
 from stedi_assets.contracts import SOURCES, Source
 from stedi_assets.contracts.reasons import advice
+from stedi_assets.contracts.rules import FILES_MATCH_MANIFESTS
 from stedi_assets.ingest.lines import line_numbers
 from stedi_assets.privacy.keys import suppression_key
 from stedi_assets.settings import Settings
@@ -63,9 +64,12 @@ def _print_files(lake: Lake, source: Source, snapshot: Snapshot, files: Sequence
     for file in troubled:
         why = f": {in_words(reasons[file.path])}" if file.path in reasons else ""
         terminal.say(_line("  ", file, f"{trouble_of(file)}{why}"))
-    for found in read_manifest_report(snapshot).named:
-        terminal.say(Text(f"  {found.in_words}", _TROUBLE))
     _print_advice({reason for file in troubled for reason in reasons.get(file.path, ())})
+    mismatches = read_manifest_report(snapshot).named
+    for found in mismatches:
+        terminal.say(Text(f"  {found.in_words}", _TROUBLE))
+    if mismatches:
+        terminal.say(f"    {FILES_MATCH_MANIFESTS.what_to_do}")
     if kept:
         terminal.say(
             "  Where they are: stedi quarantine --file FILE. The records themselves, with personal data: --raw."

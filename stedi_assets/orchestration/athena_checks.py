@@ -10,7 +10,7 @@ from stedi_assets.contracts import TABLES, Table
 from stedi_assets.orchestration.checks import FAILING, LOOKED_AT, ThresholdsResource
 from stedi_assets.orchestration.failures import as_dagster_failures
 from stedi_assets.orchestration.io_managers import LakeResource
-from stedi_assets.verification.findings import Audit
+from stedi_assets.verification.findings import NOT_RUN, Audit
 
 AGREES = "agrees_with_athena"
 # https://aws.amazon.com/athena/pricing (SQL queries), the price in most regions.
@@ -68,7 +68,7 @@ def _check_of(table: Table) -> dg.AssetChecksDefinition:
 
 def _not_run(why: str) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
-        passed=False, severity=dg.AssetCheckSeverity.WARN, description=why, metadata={"not run": why}
+        passed=False, severity=dg.AssetCheckSeverity.WARN, description=why, metadata={NOT_RUN: why}
     )
 
 

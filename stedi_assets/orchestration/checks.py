@@ -15,7 +15,7 @@ from stedi_assets.contracts.rules import Thresholds
 from stedi_assets.orchestration.failures import as_dagster_failures
 from stedi_assets.orchestration.io_managers import LakeResource
 from stedi_assets.privacy.suppression import require_suppressed
-from stedi_assets.verification.findings import NAMED, Audit, Finding
+from stedi_assets.verification.findings import NAMED, NOT_RUN, Audit, Finding
 from stedi_assets.verification.results import PASSED, keep_results
 
 LOOKED_AT, FAILING = "looked at", "failing"
@@ -105,7 +105,8 @@ def _block(table: Table, findings: Sequence[Finding]) -> str:
     for finding in findings:
         outcome = "passed" if finding.passed else finding.severity.value.upper()
         named = {name: value for name, value in finding.details.items() if name.startswith(NAMED)}
-        details = "".join(f", {name} {value}" for name, value in finding.details.items() if name not in named)
+        shown = {name: value for name, value in finding.details.items() if name not in {*named, NOT_RUN}}
+        details = "".join(f", {name} {value}" for name, value in shown.items())
         lines.append(f"  {outcome:6}  {finding.rule.name:26}  {_in_numbers(finding)}{details}")
         if not finding.passed:
             lines += [f"{'':10}{text}" for text in (*named.values(), finding.what_to_do)]
@@ -113,6 +114,8 @@ def _block(table: Table, findings: Sequence[Finding]) -> str:
 
 
 def _in_numbers(finding: Finding) -> str:
+    if why := finding.details.get(NOT_RUN):
+        return f"{NOT_RUN}: {why}"
     if finding.failing:
         return f"{finding.failing:,} of {finding.looked_at:,} fail"
     return f"{finding.looked_at:,} checked" if finding.looked_at else "nothing to check"

@@ -28,6 +28,8 @@ from stedi_assets.verification.rules import applies, count_by, recount
 
 # The details of a finding that name a file begin with it.
 NAMED = "file "
+# Begins the reason why a rule could not be looked at.
+NOT_RUN = "not run"
 _NAMES_SHOWN = 3
 _FIELDS_SHOWN = 20
 _UNUSABLE_MANIFEST = "Have what is not a usable manifest mended; if it holds records, rename it: they are not read."
@@ -338,7 +340,7 @@ def _quarantined_people_known(audit: Audit, rule: Rule) -> Finding:
 def _agrees_with_second_engine(audit: Audit, rule: Rule) -> Finding:
     moved = audit.moved
     if moved:
-        not_run, remedy = {"not run": f"{moved} is newer than this table"}, _materialise(moved)
+        not_run, remedy = {NOT_RUN: f"{moved} is newer than this table"}, _materialise(moved)
         return replace(_kept(rule, audit.snapshot.rows, **not_run), passed=False, severity=Severity.WARN, remedy=remedy)
     found = compare_days(audit.lake, audit.table, audit.snapshot, audit.policy, audit.key, audit.computed)
     details: dict[str, str | int] = {
