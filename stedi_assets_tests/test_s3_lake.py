@@ -936,6 +936,7 @@ def test_a_stage_that_may_not_be_removed_is_explained(place: OnS3, monkeypatch: 
     assert why(failed).startswith("S3 denies DeleteObjectVersion (AccessDenied): s3://"), why(failed)
 
 
+@pytest.mark.matrix
 def test_small_files_become_few_on_s3_too(place: OnS3) -> None:
     source = SOURCES["accelerometer"]
     run = RunContext("run", Purpose.PRODUCTION, as_of=1_700_000_000_000)
