@@ -23,6 +23,8 @@ _MOST_BYTES = 16 << 20
 _MOST_NAMED = 50
 _AT_ONCE = 8
 _BLOCK = 1 << 20
+# No file has so many bytes. A larger number would fill the page that names it.
+_TOO_LARGE = 1 << 63
 _SHA256 = re.compile(r"[0-9A-Fa-f]{64}")
 
 
@@ -209,6 +211,6 @@ def _is_below(path: str) -> bool:
 
 def _count(number: int, entry: Mapping[str, Any], name: str) -> int | None:
     found = entry.get(name)
-    if found is None or (type(found) is int and found >= 0):
+    if found is None or (type(found) is int and 0 <= found < _TOO_LARGE):
         return found
-    raise UnusableManifest(f'entry {number:,} has "{name}" that is not a whole number from 0')
+    raise UnusableManifest(f'entry {number:,} has "{name}" that is not a whole number from 0, or is too large')

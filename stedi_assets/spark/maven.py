@@ -288,13 +288,12 @@ def _draft(folder: Path, artifact: Artifact) -> Iterator[IO[bytes]]:
 
 def _display() -> "Progress":
     """Count the bytes of each jar, on a terminal."""
-    # Loaded here: whoever reads the settings loads this module.
-    from rich.progress import BarColumn, DownloadColumn  # noqa: PLC0415
+    from rich.progress import BarColumn, DownloadColumn  # noqa: PLC0415  (whoever reads the settings loads this module)
 
-    from stedi_assets import terminal  # noqa: PLC0415
+    from stedi_assets import terminal  # noqa: PLC0415  (loads rich)
 
     return terminal.progress("{task.description}", BarColumn(bar_width=20), DownloadColumn(), vanishes=False)
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # noqa: T201  (a log would not be seen before it has ended)
+    print(text, file=sys.stderr, flush=True)  # noqa: T201  (people wait for it: what is logged may not be shown)

@@ -86,7 +86,7 @@ def test_a_manifest_says_of_each_file_what_it_knows() -> None:
         *(
             (manifest({"path": "a.json", name: count}), f'entry 1 has "{name}" that is not a whole number from 0')
             for name in ("bytes", "records")
-            for count in (-1, "5", 5.0, True, [5])
+            for count in (-1, "5", 5.0, True, [5], 1 << 63)
         ),
         *(
             (manifest({"path": "a.json", "sha256": digest}), 'entry 1 has a "sha256" that is not 64 hex digits')

@@ -13,7 +13,7 @@ import pytest
 
 from stedi_assets.contracts import TABLES, Zone
 from stedi_assets.tables.snapshots import current, current_dataset
-from stedi_assets_tests.support.browser import CHROMIUM, metadata_of, opened
+from stedi_assets_tests.support.browser import NEED_CHROMIUM, metadata_of, opened
 from stedi_assets_tests.support.dagster_dev import DagsterDev
 from stedi_assets_tests.support.lakes import local_lake
 from stedi_assets_tests.support.screenshots import (
@@ -26,10 +26,7 @@ from stedi_assets_tests.support.screenshots import (
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH: apt-get install chromium"),
-]
+pytestmark = NEED_CHROMIUM
 
 
 @pytest.fixture(scope="module")

@@ -16,17 +16,14 @@ import pytest
 
 from stedi_assets.contracts import TABLES
 from stedi_assets.tables.snapshots import current, current_dataset
-from stedi_assets_tests.support.browser import CHROMIUM, opened
+from stedi_assets_tests.support.browser import NEED_CHROMIUM, opened
 from stedi_assets_tests.support.dagster_dev import DagsterDev, dev_with_ada_and_ben
 from stedi_assets_tests.support.lakes import local_lake
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH: apt-get install chromium"),
-]
+pytestmark = NEED_CHROMIUM
 
 
 @pytest.fixture(scope="module")
