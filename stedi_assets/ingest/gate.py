@@ -1,18 +1,16 @@
-"""The landing gate as Spark's tasks run it: pieces of raw files in, validated records out.
+"""The landing gate: a piece of a raw file in, validated records out, and a report of what was counted on the way.
 
-A task reads each piece once, in bounded memory. Its records come out as rows, and for each piece one more row with its
-report: what was counted on the way.
+A piece is read once, in bounded memory.
 """
 
-import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 import pyarrow as pa
 
-from stedi_assets.contracts import Source, Type
+from stedi_assets.contracts import Source, Table
 from stedi_assets.ingest.content import Content, FileError, is_packed
 from stedi_assets.ingest.envelopes import elements_within, require_no_envelope
 from stedi_assets.ingest.evidence import Listener
@@ -24,8 +22,9 @@ from stedi_assets.tables.days import DAY, day_of
 
 # Opens a file of the landing folder by its path, from an offset on.
 Opener = Callable[[str, int], BinaryIO]
+# Takes rows of one table.
+Sink = Callable[[pa.RecordBatch], None]
 
-REPORT = "_report"
 # A name of this form is hardly a person's name. It is shown if enough records have it.
 _LIKE_AN_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
 _MOST_NAMES = 1_000
@@ -73,53 +72,73 @@ class Report:
     days: list[str] = field(default_factory=list)
 
 
-def columns_of(source: Source) -> dict[str, Type]:
-    """Return the columns of the gate's rows, with their types: those of both tables, and the report."""
-    of_both = {column.name: column.type for table in (source.quarantine, source.landing) for column in table.columns}
-    return {**{name: kind for name, kind in of_both.items() if name != "_superseded"}, REPORT: Type.STRING}
+def schema_of(table: Table) -> pa.Schema:
+    """Return the columns of a landing table or a quarantine that the gate fills."""
+    return pa.schema([(c.name, ARROW_TYPES[c.type]) for c in table.columns if c.name != "_superseded"])
 
 
-def read_pieces(opened: Opener, source: Source) -> Callable[[Iterable[pa.RecordBatch]], Iterable[pa.RecordBatch]]:
-    """Return a task's function for `DataFrame.mapInArrow`: rows of pieces in, rows of `columns_of` out."""
-
-    def read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            for piece in batch.to_pylist():
-                yield from read_piece(opened, source, Piece(**piece))
-
-    return read
-
-
-def read_piece(opened: Opener, source: Source, piece: Piece) -> Iterator[pa.RecordBatch]:
-    """Yield a piece's validated records, and its report last."""
-    reading = _Reading(source, piece)
+def read_piece(opened: Opener, source: Source, piece: Piece, accepted: Sink, quarantined: Sink) -> Report:
+    """Validate a piece's records, hand the rows of both kinds over in batches, and return the report."""
+    reading = _Reading(source, piece, accepted, quarantined)
     try:
-        yield from reading.rows(opened)
+        reading.read(opened)
     except FileError as error:
         reading.report.error = str(error)
     except PermissionError:
         reading.report.error = "no permission to read it"
     except OSError as error:
         reading.report.error = f"it cannot be read: {error.strerror or type(error).__name__}"
-    yield reading.reported()
+    return reading.report
+
+
+class _Rows:
+    """Rows of a file on their way out: single ones wait until they fill a batch."""
+
+    def __init__(self, table: Table, file: str, sink: Sink) -> None:
+        self._schema = schema_of(table)
+        self._file = file
+        self._sink = sink
+        self._waiting: list[Mapping[str, Any]] = []
+        self._bytes = 0
+
+    def add(self, row: Mapping[str, Any], size: int) -> None:
+        """Add a row that holds so many bytes."""
+        self._waiting.append(row)
+        self._bytes += size
+        if len(self._waiting) >= _ROWS_AT_ONCE or self._bytes >= _BYTES_AT_ONCE:
+            self.flush()
+
+    def add_columns(self, columns: Mapping[str, Sequence[Any]], rows: int) -> None:
+        """Add many rows, which are a batch."""
+        self.flush()
+        self._hand_over(columns, rows)
+
+    def flush(self) -> None:
+        """Hand over the rows that are waiting."""
+        if rows := self._waiting:
+            self._hand_over({name: [row.get(name) for row in rows] for name in self._schema.names}, len(rows))
+            self._waiting, self._bytes = [], 0
+
+    def _hand_over(self, columns: Mapping[str, Sequence[Any]], rows: int) -> None:
+        found = {**columns, "_source_file": [self._file] * rows}
+        self._sink(pa.RecordBatch.from_pydict(found, schema=self._schema))
 
 
 class _Reading:
-    def __init__(self, source: Source, piece: Piece) -> None:
+    def __init__(self, source: Source, piece: Piece, accepted: Sink, quarantined: Sink) -> None:
         self.piece = piece
         self.report = Report(piece.name, piece.start)
         self._validator = RecordValidator(source)
         self._names = {column.name.lower() for column in source.record_columns}
-        self._columns = columns_of(source)
-        self._schema = pa.schema([(name, ARROW_TYPES[kind]) for name, kind in self._columns.items()])
-        self._waiting: list[Mapping[str, Any]] = []
-        self._waiting_bytes = 0
+        self._accepted = _Rows(source.landing, piece.name, accepted)
+        self._quarantined = _Rows(source.quarantine, piece.name, quarantined)
         self._last: Record | None = None
         self._listener = Listener(of_customers=source.name == "customer")
         self._instant = source.landing.instant
         self._days = set[int]()
 
-    def rows(self, opened: Opener) -> Iterator[pa.RecordBatch]:
+    def read(self, opened: Opener) -> None:
+        """Read the piece to its end."""
         piece = self.piece
         if piece.start:
             with opened(piece.path, 0) as beginning:
@@ -128,39 +147,33 @@ class _Reading:
         with opened(piece.path, piece.start) as raw:
             content = Content(raw, piece.end - piece.start)
             self.report.packed = content.packed
-            yield from self._validated(content, piece.start)
+            self._validate(content, piece.start)
             self.report.digest = content.digest
         if self._last is not None:
             self.report.cut_off = self._last.is_cut_off
             self.report.ends_within |= not self._last.is_object and self._last.raw.startswith(b"{")
         self._count_unknown_fields()
-
-    def reported(self) -> pa.RecordBatch:
-        """Return the report as a row."""
         self.report.days = sorted(day_of(day * DAY) for day in self._days)
-        report = json.dumps(asdict(self.report))
-        return self._batch({"_source_file": [self.piece.name], REPORT: [report]}, 1)
 
-    def _validated(self, content: Content, offset: int) -> Iterator[pa.RecordBatch]:
+    def _validate(self, content: Content, offset: int) -> None:
         for found in split(content, self._listen):
             if isinstance(found, Block):
-                yield from self._take_block(found, offset)
+                self._take_block(found, offset)
             elif isinstance(found, Record):
-                yield from self._take(found, offset)
+                self._take(found, offset)
             else:
-                yield from self._end(found)
+                self._end(found)
 
     def _listen(self) -> Listener:
         self._listener = Listener(of_customers=self._listener.evidence.of_customers)
         return self._listener
 
-    def _take_block(self, block: Block, offset: int) -> Iterator[pa.RecordBatch]:
+    def _take_block(self, block: Block, offset: int) -> None:
         columns = self._validator.columns(block)
         if columns is None:
             for record in block.records():
-                yield from self._take(record, offset)
+                self._take(record, offset)
             return
-        yield from self._flush()
         lengths, report = sum(map(len, block.lines)), self.report
         report.records += len(block.objects)
         report.separator_bytes += block.separator_bytes + len(block.data) - lengths
@@ -169,11 +182,11 @@ class _Reading:
         self._last = None
         if self._instant:
             self._days.update({instant // DAY for instant in columns[self._instant]})
-        yield self._batch({**columns, "_source_file": [self.piece.name] * len(block.objects)}, len(block.objects))
+        self._accepted.add_columns(columns, len(block.objects))
 
-    def _take(self, record: Record, offset: int) -> Iterator[pa.RecordBatch]:
+    def _take(self, record: Record, offset: int) -> None:
         if record.is_object and (elements := self._elements(record)):
-            yield from self._take_elements(record, elements, offset)
+            self._take_elements(record, elements, offset)
             return
         if record.larger_object:
             require_no_envelope(record.larger_object, self._names)
@@ -185,7 +198,7 @@ class _Reading:
         if isinstance(validated, QuarantinedRecord):
             report.quarantined += 1
             report.quarantined_bytes += record.length
-            row: Mapping[str, Any] = {
+            row = {
                 "reasons": validated.reasons,
                 "raw": record.raw,
                 "_offset": offset + record.offset,
@@ -196,20 +209,15 @@ class _Reading:
                 "_updated": validated.updated,
                 "_mentions": validated.mentions,
             }
-            self._waiting_bytes += len(record.raw)
+            self._quarantined.add(row, len(record.raw))
         else:
             report.accepted += 1
             report.accepted_bytes += record.length
-            row = validated
             if self._instant:
                 self._days.add(validated[self._instant] // DAY)
-        self._waiting.append(row)
-        if len(self._waiting) >= _ROWS_AT_ONCE or self._waiting_bytes >= _BYTES_AT_ONCE:
-            yield from self._flush()
+            self._accepted.add(validated, record.length)
 
-    def _take_elements(
-        self, envelope: Record, elements: Sequence[tuple[int, int]], offset: int
-    ) -> Iterator[pa.RecordBatch]:
+    def _take_elements(self, envelope: Record, elements: Sequence[tuple[int, int]], offset: int) -> None:
         """Take the records in an envelope. The text around them is no record."""
         separators, last = envelope.separator_bytes, 0
         for start, end in elements:
@@ -217,7 +225,7 @@ class _Reading:
             is_object = raw.startswith(b"{")
             value = read_object(raw) if is_object else None
             record = Record(raw, envelope.offset + start, end - start, separators + start - last, is_object, value)
-            yield from self._take(record, offset)
+            self._take(record, offset)
             separators, last = 0, end
         self.report.separator_bytes += envelope.length - last
         self._last = None
@@ -233,25 +241,12 @@ class _Reading:
         except (ValueError, RecursionError):
             return []
 
-    def _end(self, end: End) -> Iterator[pa.RecordBatch]:
-        yield from self._flush()
+    def _end(self, end: End) -> None:
+        self._accepted.flush()
+        self._quarantined.flush()
         self.report.separator_bytes += end.separator_bytes
         self.report.bytes = end.offset
         self.report.ends_within = end.within_object
-
-    def _flush(self) -> Iterator[pa.RecordBatch]:
-        if rows := self._waiting:
-            columns = {name: [row.get(name) for row in rows] for name in self._columns if name != REPORT}
-            columns["_source_file"] = [self.piece.name] * len(rows)
-            yield self._batch(columns, len(rows))
-            self._waiting, self._waiting_bytes = [], 0
-
-    def _batch(self, columns: Mapping[str, Any], rows: int) -> pa.RecordBatch:
-        arrays = [
-            pa.array(columns[name], kind) if name in columns else pa.nulls(rows, kind)
-            for name, kind in zip(self._schema.names, self._schema.types, strict=True)
-        ]
-        return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
 
     def _count_unknown_fields(self) -> None:
         for name, records in self._validator.unknown_fields.items():

@@ -4,8 +4,8 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import reduce
 from typing import BinaryIO
 from zipimport import zipimporter
@@ -15,10 +15,12 @@ from pyspark import TaskContext
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from stedi_assets.contracts import Source
-from stedi_assets.ingest.gate import REPORT, Piece, Report, columns_of, read_pieces
+from stedi_assets.contracts import Source, Table
+from stedi_assets.ingest.gate import Opener, Piece, Report, read_piece, schema_of
 from stedi_assets.ingest.landing_files import LandingFile, changed_since
+from stedi_assets.ingest.staged_rows import staged_rows
 from stedi_assets.storage.errors import ContractBroken
+from stedi_assets.storage.interface import Storage
 from stedi_assets.storage.lake import Lake
 from stedi_assets.storage.landing import RawFiles
 from stedi_assets.tables.file_reports import FileReport
@@ -37,7 +39,7 @@ _LEAST_RECORDS = 20
 class Delivery:
     """What was read: validated records, and a report of each file.
 
-    `accepted` and `quarantined` have the gate's columns; None if there are no such records.
+    `accepted` and `quarantined` have the columns that the gate fills; None if there are no such records.
     """
 
     accepted: DataFrame | None
@@ -59,7 +61,7 @@ def read_files(spark: SparkSession, lake: Lake, source: Source, files: Sequence[
         whole = [Piece(readable[name].path, name, 0, readable[name].size) for name in sorted(astray)]
         parts = [_without(parts[0], astray), _read(spark, lake, source, whole, f"{stage}/validated_whole")]
     found: dict[str, list[Report]] = {}
-    for report in (report for _, reports in parts for report in reports):
+    for report in (report for part in parts for report in part.reports):
         found.setdefault(report.name, []).append(report)
     changed = changed_since(lake.raw, source.raw_path, files)
     reports = [
@@ -70,8 +72,8 @@ def read_files(spark: SparkSession, lake: Lake, source: Source, files: Sequence[
     ]
     usable = [_without(part, {report.path for report in reports if report.error}) for part in parts]
     return Delivery(
-        _records(usable, "reasons IS NULL", [report.accepted for report in reports]),
-        _records(usable, "reasons IS NOT NULL", [report.quarantined for report in reports]),
+        _union(part.accepted for part in usable) if any(report.accepted for report in reports) else None,
+        _union(part.quarantined for part in usable) if any(report.quarantined for report in reports) else None,
         _with_unknown_fields(reports, found),
     )
 
@@ -107,8 +109,17 @@ _ADDED_UP = (
 )
 
 _Task = Callable[[Iterable[pa.RecordBatch]], Iterable[pa.RecordBatch]]
-# Staged rows, and the reports of their pieces.
-_Part = tuple[DataFrame, list[Report]]
+# What a task returns for each piece: its report, and the files in which its rows are staged.
+_RETURNED = pa.schema([(name, pa.string()) for name in ("report", "accepted", "quarantined")])
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Staged rows of both kinds, None if there are none, and the reports of their pieces."""
+
+    accepted: DataFrame | None
+    quarantined: DataFrame | None
+    reports: Sequence[Report]
 
 
 def _read(spark: SparkSession, lake: Lake, source: Source, pieces: Sequence[Piece], folder: str) -> _Part:
@@ -116,14 +127,45 @@ def _read(spark: SparkSession, lake: Lake, source: Source, pieces: Sequence[Piec
     columns = {name: [getattr(piece, name) for piece in pieces] for name in Piece.__annotations__}
     size = sum(piece.end - piece.start for piece in pieces)
     tasks = min(len(pieces), max(_LEAST_TASKS, size // _BYTES_A_TASK))
-    schema = ", ".join(f"`{name}` {kind.value}" for name, kind in columns_of(source).items())
-    read = _in_silence(read_pieces(_opener(lake.raw, source.raw_path), source))
-    url = lake.storage.url(folder)
-    spark.createDataFrame(pa.table(columns)).repartition(tasks).mapInArrow(read, schema).write.parquet(url)
-    staged = reader_of(spark).schema(schema).parquet(url)
+    task = _in_silence(_task(_opener(lake.raw, source.raw_path), source, lake.storage, folder))
+    schema = ", ".join(f"{name} STRING" for name in _RETURNED.names)
+    read = spark.createDataFrame(pa.table(columns)).repartition(tasks).mapInArrow(task, schema)
     # One row per piece: counts and file names, nothing of a record.
-    found = staged.where(F.col(REPORT).isNotNull()).select(REPORT).collect()
-    return staged.where(F.col(REPORT).isNull()), [Report(**json.loads(row[REPORT])) for row in found]
+    returned = read.collect()
+    accepted, quarantined = ({row[name] for row in returned} - {""} for name in ("accepted", "quarantined"))
+    return _Part(
+        _staged(spark, lake, source.landing, accepted),
+        _staged(spark, lake, source.quarantine, quarantined),
+        [Report(**json.loads(row["report"])) for row in returned],
+    )
+
+
+def _task(opened: Opener, source: Source, storage: Storage, folder: str) -> _Task:
+    """Return what a task does: pieces in, and `_RETURNED` of each out, once its rows are staged in files."""
+
+    def read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        with (
+            staged_rows(storage, folder, schema_of(source.landing)) as accepted,
+            staged_rows(storage, folder, schema_of(source.quarantine)) as quarantined,
+        ):
+            reports = [
+                read_piece(opened, source, Piece(**piece), accepted.write, quarantined.write)
+                for batch in batches
+                for piece in batch.to_pylist()
+            ]
+        for report in reports:
+            row = [json.dumps(asdict(report)), accepted.path, quarantined.path]
+            yield pa.RecordBatch.from_arrays([pa.array([text]) for text in row], schema=_RETURNED)
+
+    return read
+
+
+def _staged(spark: SparkSession, lake: Lake, table: Table, paths: Collection[str]) -> DataFrame | None:
+    if not paths:
+        return None
+    types = {column.name: column.type.value for column in table.columns}
+    schema = ", ".join(f"`{name}` {types[name]}" for name in schema_of(table).names)
+    return reader_of(spark).schema(schema).parquet(*(lake.storage.url(path) for path in sorted(paths)))
 
 
 def _in_silence(read: _Task) -> _Task:
@@ -149,7 +191,7 @@ def _forget_archives() -> None:
             del sys.path_importer_cache[path]
 
 
-def _opener(raw: RawFiles, folder: str) -> Callable[[str, int], BinaryIO]:
+def _opener(raw: RawFiles, folder: str) -> Opener:
     def opened(path: str, start: int) -> BinaryIO:
         return raw.open(f"{folder}/{path}", start)
 
@@ -180,24 +222,29 @@ def _next_line(raw: RawFiles, path: str, start: int, size: int) -> int | None:
 
 def _with_records_across_a_cut(parts: Sequence[_Part]) -> set[str]:
     """Return the files with a broken record before a cut, which may go on after it."""
-    reports = [report for _, found in parts for report in found]
+    reports = [report for part in parts for report in part.reports]
     last = {name: max(r.start for r in reports if r.name == name) for name in {r.name for r in reports if r.start}}
     return {r.name for r in reports if r.name in last and r.ends_within and r.start < last[r.name]}
 
 
 def _without(part: _Part, names: set[str]) -> _Part:
     """Return a part without the rows of some files. There are hardly ever any."""
-    rows, reports = part
-    left_out = names & {report.name for report in reports}
+    left_out = names & {report.name for report in part.reports}
     if not left_out:
         return part
-    listed = rows.sparkSession.createDataFrame(pa.table({"_source_file": sorted(left_out)}))
-    kept = rows.join(F.broadcast(listed), on="_source_file", how="left_anti").select(*rows.columns)
-    return kept, [report for report in reports if report.name not in left_out]
+
+    def kept(rows: DataFrame | None) -> DataFrame | None:
+        if rows is None:
+            return None
+        listed = rows.sparkSession.createDataFrame(pa.table({"_source_file": sorted(left_out)}))
+        return rows.join(F.broadcast(listed), on="_source_file", how="left_anti").select(*rows.columns)
+
+    reports = [report for report in part.reports if report.name not in left_out]
+    return _Part(kept(part.accepted), kept(part.quarantined), reports)
 
 
-def _records(parts: Sequence[_Part], condition: str, counts: Sequence[int]) -> DataFrame | None:
-    return reduce(DataFrame.unionByName, (rows.where(condition) for rows, _ in parts)) if any(counts) else None
+def _union(parts: Iterable[DataFrame | None]) -> DataFrame:
+    return reduce(DataFrame.unionByName, (rows for rows in parts if rows is not None))
 
 
 def _changed_meanwhile(file: LandingFile) -> FileReport:

@@ -8,7 +8,6 @@ import gzip
 import hashlib
 import io
 import itertools
-import json
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ import pytest
 
 from stedi_assets.contracts import SOURCES, Form
 from stedi_assets.ingest import gate, splitter, validation
-from stedi_assets.ingest.gate import REPORT, Piece, Report, read_piece, read_pieces
+from stedi_assets.ingest.gate import Piece, Report, read_piece
 from stedi_assets.ingest.splitter import Block, Record, split
 from stedi_assets.ingest.validation import MOST_FIELDS, QuarantinedRecord, RecordValidator
 from stedi_assets_tests.support import oracle
@@ -34,7 +33,7 @@ TWO_PARTS = "its records stand in an envelope of several parts; have them delive
 
 @dataclass(frozen=True)
 class Judged:
-    """What became of a piece: its rows in the order of the batches, and its report."""
+    """What became of a piece: its rows of both kinds in the order of their batches, and its report."""
 
     accepted: list[dict[str, Any]]
     quarantined: list[dict[str, Any]]
@@ -46,18 +45,24 @@ def opener(content: bytes) -> Callable[[str, int], BinaryIO]:
     return lambda _, start: io.BytesIO(content[start:])
 
 
+def unexpected(_: pa.RecordBatch) -> None:
+    """Take rows where there are none."""
+    raise AssertionError
+
+
+def rows_of(batches: Sequence[pa.RecordBatch]) -> list[dict[str, Any]]:
+    """Return the rows of batches."""
+    return [row for batch in batches for row in batch.to_pylist()]
+
+
 def judged(source: str, content: bytes, start: int = 0, end: int | None = None) -> Judged:
     """Have a piece of a file read, the whole file if no other is named."""
     piece = Piece("folder/a.json", "a.json", start, len(content) if end is None else end)
-    batches = list(read_piece(opener(content), SOURCES[source], piece))
-    rows = [row for batch in batches for row in batch.to_pylist()]
-    *records, last = rows
-    assert {row["_source_file"] for row in rows} == {"a.json"}
-    assert all(row[REPORT] is None for row in records)
-    report = Report(**json.loads(last[REPORT]))
-    found = Judged(
-        [r for r in records if r["reasons"] is None], [r for r in records if r["reasons"] is not None], report
-    )
+    accepted: list[pa.RecordBatch] = []
+    quarantined: list[pa.RecordBatch] = []
+    report = read_piece(opener(content), SOURCES[source], piece, accepted.append, quarantined.append)
+    found = Judged(rows_of(accepted), rows_of(quarantined), report)
+    assert {row["_source_file"] for row in [*found.accepted, *found.quarantined]} <= {"a.json"}
     if report.error is None:
         assert (len(found.accepted), len(found.quarantined)) == (report.accepted, report.quarantined)
         assert report.accepted + report.quarantined == report.records
@@ -391,28 +396,15 @@ def test_of_a_packed_file_the_piece_that_begins_it_reads_all() -> None:
     assert (second.report.records, second.report.bytes, second.report.digest) == (0, 0, "")
 
 
-def test_a_task_reads_one_piece_after_the_other() -> None:
-    pieces = [Piece("b.json", "b", 0, 3 * len(STEP)), Piece("a.json", "a", len(STEP), 2 * len(STEP))]
-    table = pa.Table.from_pylist([vars(piece) for piece in pieces])
-    read = read_pieces(opener(STEP * 3), SOURCES["step_trainer"])
-    rows = [row for batch in read(table.to_batches(max_chunksize=1)) for row in batch.to_pylist()]
-    assert [(row["_source_file"], row[REPORT] is None) for row in rows] == [
-        *[("b", True)] * 3,
-        ("b", False),
-        ("a", True),
-        ("a", False),
-    ]
-
-
 @pytest.mark.parametrize("rows", [1, 7])
 def test_rows_come_in_batches_of_bounded_size_and_in_order(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gate, "_ROWS_AT_ONCE", rows)
     content = b"".join(b"broken %d\n" % number for number in range(50))
     piece = Piece("a", "a", 0, len(content))
-    batches = list(read_piece(opener(content), SOURCES["customer"], piece))
+    batches: list[pa.RecordBatch] = []
+    read_piece(opener(content), SOURCES["customer"], piece, unexpected, batches.append)
     assert max(batch.num_rows for batch in batches) == rows
-    found = [row["raw"] for batch in batches for row in batch.to_pylist() if row["raw"] is not None]
-    assert found == content.split(b"\n")[:-1]
+    assert [row["raw"] for row in rows_of(batches)] == content.split(b"\n")[:-1]
 
 
 @pytest.mark.parametrize(
@@ -435,8 +427,10 @@ def test_a_file_that_cannot_be_opened_or_read_to_its_end_is_an_error_of_its_own(
 
     opened: Sequence[Callable[[str, int], BinaryIO]] = [fails, lambda _, __: Breaks(GOOD)]
     for open_it in opened:
-        *_, last = read_piece(open_it, SOURCES["accelerometer"], Piece("a.json", "a.json", 0, 1_000))
-        assert json.loads(last.to_pylist()[0][REPORT])["error"].startswith(said)
+        piece = Piece("a.json", "a.json", 0, 1_000)
+        report = read_piece(open_it, SOURCES["accelerometer"], piece, lambda _: None, unexpected)
+        assert report.error
+        assert report.error.startswith(said)
 
 
 def test_a_small_block_gives_the_same_rows(monkeypatch: pytest.MonkeyPatch) -> None:

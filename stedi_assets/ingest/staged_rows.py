@@ -1,0 +1,63 @@
+"""The Parquet files in which a task stages validated records, each with many rows of one table."""
+
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stedi_assets.storage.interface import Storage
+
+# So many bytes wait to be written together.
+_GROUP = 32 << 20
+
+
+class StagedRows:
+    """Rows for one Parquet file. `path` is the file's, empty as long as there are no rows."""
+
+    def __init__(self, schema: pa.Schema, begin: Callable[[], tuple[str, BinaryIO]]) -> None:
+        self.path = ""
+        self._schema = schema
+        self._begin = begin
+        self._waiting: list[pa.RecordBatch] = []
+        self._bytes = 0
+        self._writer: pq.ParquetWriter | None = None
+
+    def write(self, rows: pa.RecordBatch) -> None:
+        """Add rows."""
+        self._waiting.append(rows)
+        self._bytes += rows.nbytes
+        if self._bytes >= _GROUP:
+            self._write_group()
+
+    def finish(self) -> None:
+        """Write what is waiting, and the file's end."""
+        self._write_group()
+        if self._writer:
+            self._writer.close()
+
+    def _write_group(self) -> None:
+        if not self._waiting:
+            return
+        if self._writer is None:
+            self.path, file = self._begin()
+            self._writer = pq.ParquetWriter(file, self._schema)
+        self._writer.write_table(pa.Table.from_batches(self._waiting))
+        self._waiting, self._bytes = [], 0
+
+
+@contextmanager
+def staged_rows(storage: Storage, folder: str, schema: pa.Schema) -> Iterator[StagedRows]:
+    """Have rows written into a new file of a folder, if there are any. What fails half-way is nobody's file."""
+    with ExitStack() as opened:
+
+        def begin() -> tuple[str, BinaryIO]:
+            # Another attempt at the same task gets another file.
+            path = f"{folder}/{secrets.token_hex(16)}.parquet"
+            return path, opened.enter_context(storage.writing(path))
+
+        rows = StagedRows(schema, begin)
+        yield rows
+        rows.finish()
