@@ -18,13 +18,23 @@ from stedi_assets_tests.support.lakes import local_lake
 
 # How a machine reaches the network.
 _OF_THE_MACHINE = {"AWS_CA_BUNDLE", "STEDI_MAVEN"}
-# Two processes share the files: with the longest first, both end at about the same time.
-_LONGEST = {"test_promises.py", "test_updates.py", "test_glue.py", "test_s3_lake.py", "test_readme.py", "test_warm.py"}
+# The files that take longest. Two processes share all files: with these first, both end at about the same time.
+_LONGEST = [
+    *("test_promises.py", "test_glue.py", "test_updates.py", "test_s3_lake.py", "test_readme.py"),
+    *("test_landing_sensor.py", "test_erasure.py", "test_withdrawal.py", "test_failure_policy.py", "test_runs.py"),
+    *("test_warm.py", "test_repair.py", "test_report.py", "test_tooling.py", "test_data_card.py", "test_tables.py"),
+]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have pytest-xdist keep the order of the files. By itself, it begins with those of most tests."""
+    config.option.loadscopereorder = False
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Have the longest files run first, and the others in their order."""
-    items.sort(key=lambda item: item.path.name not in _LONGEST)
+    order = {name: number for number, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
 
 
 @pytest.fixture(scope="session", autouse=True)
