@@ -21,7 +21,7 @@ from pyspark.sql import SparkSession
 
 from stedi_assets.spark.class_archive import class_archive_options
 from stedi_assets.spark.jars import class_path, cluster_settings
-from stedi_assets.spark.java import Java, find_java
+from stedi_assets.spark.java import Java, NoJavaError, find_java
 from stedi_assets.spark.maven import MAVEN_CENTRAL
 from stedi_assets.spark.remote import ICEBERG, remote_session
 from stedi_assets.spark.s3a import s3a_settings
@@ -31,6 +31,7 @@ from stedi_assets.spark.surroundings import (
     own_installation,
     shielded,
     start_context,
+    why_java_ended,
     workers_environment,
 )
 from stedi_assets.storage.catalog_address import CatalogKind
@@ -127,8 +128,7 @@ def spark_session(
         if master.startswith("local"):
             jars = class_path(maven, **needs)
             return _private_session(_LAPTOP | settings, further, log_level, jars, has_much_to_do=has_much_to_do)
-        settings |= cluster_settings(**needs)
-        return _session({**settings, **further})
+        return _drivers_session({**settings, **cluster_settings(**needs), **further})
 
 
 def serve(
@@ -157,6 +157,16 @@ def _with_attempts(master: str) -> str:
 
 def _session(settings: Mapping[str, str]) -> SparkSession:
     return SparkSession.builder.config(map=dict(settings)).getOrCreate()
+
+
+def _drivers_session(settings: Mapping[str, str]) -> SparkSession:
+    """Start a cluster's driver with the Java that is there, as its operator has set it."""
+    try:
+        return _session(settings)
+    except PySparkRuntimeError as error:
+        if error.getCondition() != "JAVA_GATEWAY_EXITED":
+            raise
+        raise NoJavaError(why_java_ended(settings)) from None
 
 
 def _on_s3(lake: str, kms_key: str | None) -> dict[str, str]:

@@ -92,7 +92,7 @@ def start_context(settings: Mapping[str, str], secret: Mapping[str, str]) -> Non
         try:
             gateway = _launched(conf)
         except PySparkRuntimeError:
-            raise NoJavaError(_why_java_ended(conf)) from None
+            raise NoJavaError(why_java_ended(settings)) from None
         # Hadoop asks the system for the user's name, and fails if there is none. Nothing here uses it.
         hadoop = gateway.jvm.org.apache.hadoop.security.UserGroupInformation
         hadoop.setLoginUser(hadoop.createRemoteUser("stedi"))
@@ -109,8 +109,9 @@ def _launched(conf: SparkConf, **how: BinaryIO) -> JavaGateway:
     return launch_gateway(conf, how)  # type: ignore[no-untyped-call]
 
 
-def _why_java_ended(conf: SparkConf) -> str:
-    """Start Java once more, in the same way, and return its output."""
+def why_java_ended(settings: Mapping[str, str]) -> str:
+    """Start Java once more, in the same way, and return its output and what to do."""
+    conf = SparkConf(loadDefaults=False).setAll(list(settings.items()))
     with tempfile.TemporaryFile() as said:
         try:
             _launched(conf, stdout=said, stderr=said).shutdown()
@@ -122,8 +123,9 @@ def _why_java_ended(conf: SparkConf) -> str:
         else:
             words = "Nothing: started once more, it did not end. Run again."
     told = [name for name in _TOLD_TO_JAVA if os.environ.get(name)]
+    home = os.environ.get("JAVA_HOME")
     return (
-        f"Java ended before Spark had begun. The Java is {os.environ['JAVA_HOME']}/bin/java"
+        f"Java ended before Spark had begun. The Java is {f'{home}/bin/java' if home else 'that of the PATH'}"
         f"{', with the options of ' + ', '.join(told) if told else ''}. It said:\n{words}\n"
         "Fix that, or set JAVA_HOME to another Java 17 or 21, and run again."
     )

@@ -291,7 +291,7 @@ from stedi_assets.spark.session import spark_session
 import dagster
 try:
     with as_dagster_failures():
-        spark_session("local[1]", "off", {})
+        spark_session("MASTER", "off", {})
 except dagster.Failure as failure:
     print(failure.description)
 """
@@ -305,8 +305,11 @@ except dagster.Failure as failure:
         ("kill -9 $$", "nothing, as when the system kills it"),
     ],
 )
-def test_a_java_that_ends_before_spark_begins_is_quoted_in_one_screen(machine: Machine, ends: str, said: str) -> None:
-    done = machine.run(_MESSAGE, {"JAVA_HOME": machine.java(ends)})
+@pytest.mark.parametrize("master", ["local[1]", "spark://127.0.0.1:7077"])
+def test_a_java_that_ends_before_spark_begins_is_quoted_in_one_screen(
+    machine: Machine, ends: str, said: str, master: str
+) -> None:
+    done = machine.run(_MESSAGE.replace("MASTER", master), {"JAVA_HOME": machine.java(ends)})
     assert "Java ended before Spark had begun" in done.stdout
     assert said in done.stdout
     assert len(done.stdout.splitlines()) < 20
@@ -315,7 +318,7 @@ def test_a_java_that_ends_before_spark_begins_is_quoted_in_one_screen(machine: M
 
 @pytest.mark.parametrize("option", ["-XX:NoSuchOption", "-Xms500000g -Xmx500000g"])
 def test_what_java_says_to_what_it_is_told_is_shown_but_for_what_it_is_told(machine: Machine, option: str) -> None:
-    done = machine.run(_MESSAGE, {"JAVA_TOOL_OPTIONS": f"-Dpassword=hidden {option}"})
+    done = machine.run(_MESSAGE.replace("MASTER", "local[1]"), {"JAVA_TOOL_OPTIONS": f"-Dpassword=hidden {option}"})
     assert "Picked up JAVA_TOOL_OPTIONS" in done.stdout
     assert re.search("NoSuchOption|heap|memory", done.stdout)
     assert "hidden" not in done.stdout
