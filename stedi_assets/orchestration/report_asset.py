@@ -64,12 +64,12 @@ draw_report = dg.define_asset_job(
 )
 
 
-@dg.asset_sensor(
-    asset_key=dg.AssetKey(ML.name),
+@dg.sensor(
     job=draw_report,
+    minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Has the report drawn when machine_learning_curated was published, by whatever run, unless everything "
-    "that the report counts is as it was.",
+    description="Has the report drawn when its numbers may have changed, whatever changed the tables: a run, an "
+    "erasure, a command.",
 )
 def report_is_old(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.RunRequest | dg.SkipReason:
     """Request the report if what it counts may have changed since it was drawn."""
@@ -81,4 +81,5 @@ def report_is_old(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg
     drawn = last.asset_materialization if last else None
     if drawn and drawn.tags and drawn.tags.get(DATA_VERSION_TAG) == content:
         return dg.SkipReason("Nothing that the report counts has changed.")
-    return dg.RunRequest()
+    # By its key, Dagster requests a run once, even if that run fails.
+    return dg.RunRequest(run_key=f"{content} after {last.timestamp if last else 'none'}")

@@ -1,4 +1,4 @@
-"""The report: its numbers are those of the tables, its pictures go with the rows, and it follows each publication."""
+"""The report: its numbers are those of the tables, its pictures go with the rows, and it follows the tables."""
 
 from dataclasses import replace
 from datetime import date
@@ -10,9 +10,11 @@ import pytest
 
 from stedi_assets.contracts import TABLES, MatchOn, Policy
 from stedi_assets.orchestration import report_asset as report
+from stedi_assets.orchestration.erasure_job import erase_person
 from stedi_assets.orchestration.io_managers import LakeResource
 from stedi_assets.orchestration.report_asset import machine_learning_report, report_is_old
 from stedi_assets.orchestration.spark_resource import SparkResource
+from stedi_assets.privacy.suppression import person_hash
 from stedi_assets.report.numbers import MEASURES, count_for_pictures
 from stedi_assets.report.pictures import keep_pictures
 from stedi_assets.storage.errors import CommitConflictError, LakeError
@@ -34,6 +36,7 @@ from stedi_assets_tests.support.lakes import (
 )
 
 ML = TABLES["machine_learning_curated"]
+SUPPRESSION_KEY = "a suppression key for tests, 32 bytes and more"
 PICTURES = {"funnel.png", "measures.png", "subjects.png", "coverage.png"}
 
 
@@ -46,10 +49,15 @@ def pictures_of(lake: Lake) -> Path:
     return root_of(lake) / ML.path / "report" / str(current(lake, ML).content)
 
 
-def is_old(instance: dg.DagsterInstance, lake: LakeResource) -> bool:
-    """Whether the sensor requests the report after the last publication of the ML table."""
+def requested(instance: dg.DagsterInstance, lake: LakeResource) -> list[str | None]:
+    """Return the key of the run that the sensor requests, if any."""
     context = dg.build_sensor_context(instance, resources={"lake": lake})
-    return bool(report_is_old.evaluate_tick(context).run_requests)
+    return [request.run_key for request in report_is_old.evaluate_tick(context).run_requests or ()]
+
+
+def is_old(instance: dg.DagsterInstance, lake: LakeResource) -> bool:
+    """Whether the sensor requests the report."""
+    return bool(requested(instance, lake))
 
 
 def draw(instance: dg.DagsterInstance, lake: LakeResource) -> None:
@@ -173,6 +181,34 @@ def test_the_report_follows_what_it_counts(lake: Lake, spark_resource: SparkReso
         assert make().success
         assert current(lake, ML).content == second
         assert is_old(instance, resource)
+        draw(instance, resource)
+        # This Dagster hears nothing of it, as of a command, or of a run with another home.
+        (landing / "dora.json").write_bytes(lines(customer("dora", CONSENTED, None)))
+        assert materialise(lake, spark_resource).success
+        # Dagster launches one run for a key: a drawing that fails is not repeated each minute.
+        assert requested(instance, resource) == requested(instance, resource) != []
+        draw(instance, resource)
+        assert not is_old(instance, resource)
+
+
+@pytest.mark.matrix
+def test_the_report_follows_an_erasure(
+    lake: Lake, spark_resource: SparkResource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STEDI_SUPPRESSION_KEY", SUPPRESSION_KEY)
+    write_ada_and_ben(lake)
+    given = resources(lake, spark_resource)
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert materialise(lake, spark_resource, instance=instance).success
+        draw(instance, given["lake"])
+        assert not is_old(instance, given["lake"])
+        person = person_hash("ada@example.com", SUPPRESSION_KEY.encode())
+        assert erase_person.execute_in_process(
+            run_config={"ops": {"erase_from_lake": {"config": {"person": person}}}},
+            resources={name: given[name] for name in ("lake", "spark")},
+            instance=instance,
+        ).success
+        assert is_old(instance, given["lake"])
 
 
 @pytest.mark.matrix
