@@ -110,6 +110,31 @@ def test_every_command_for_s3_runs_with_the_settings_shown(tmp_path: Path) -> No
     assert shown["StorageDescriptor"]["Location"] == "s3://my-bucket/stedi/step_trainer/curated"
 
 
+@pytest.mark.matrix
+@pytest.mark.usefixtures("s3a")
+def test_s3_is_tried_without_aws_as_the_page_says(tmp_path: Path) -> None:
+    """Its commands, word for word; then PyIceberg reads the lake as the page on reading says."""
+    (settings,) = blocks(page(ON_S3), "dotenv")
+    (tmp_path / ".env").write_text(settings)
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    (commands,) = blocks(page(ON_S3), "console")
+    install, *rest = re.split(r"^\$ ", commands, flags=re.MULTILINE)[1:]
+    assert install == ".venv/bin/pip install -q -e '.[dev]'\n"
+    reads = "".join(
+        re.findall(r'load_catalog\("lake", type="glue"|\*\*\{"s3.endpoint": [^}]+\}', page("docs/reading.md"))
+    )
+    code = f"import os; from pyiceberg.catalog import load_catalog; lake = {reads.replace('**', ', **')})\n"
+    (tmp_path / "read.py").write_text(
+        f"{code}print(lake.load_table('stedi.machine_learning_curated').scan().to_arrow().num_rows)"
+    )
+    # The server has to be there before the next line looks for it.
+    script = "".join(rest).replace(" &\n", " > /dev/null 2>&1 & sleep 8\n")
+    region = "export AWS_DEFAULT_REGION=eu-central-1"
+    run_script(f"{script}{region}\n.venv/bin/python read.py\n", tmp_path, own_environment())
+    printed = (tmp_path / "printed.txt").read_text()
+    assert re.search(rf"^machine_learning_curated +{int(printed.splitlines()[-1]):,} ", printed, re.MULTILINE)
+
+
 def test_the_queries_for_athena_are_queries_on_columns_that_there_are() -> None:
     (found,) = blocks(page(ON_S3), "sql")
     queries = sqlglot.parse(found, read="athena")

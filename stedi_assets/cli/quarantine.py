@@ -19,7 +19,7 @@ from stedi_assets.settings import Settings
 from stedi_assets.storage.lake import Lake
 from stedi_assets.storage.names import counted
 from stedi_assets.tables.file_reports import FileReport, read_file_reports, trouble_of
-from stedi_assets.tables.manifest_report import read_manifest_report
+from stedi_assets.tables.manifest_report import ManifestReport, read_manifest_report
 from stedi_assets.tables.quarantine import Place, in_words, places, quarantine_of, reasons_by_file
 from stedi_assets.tables.snapshots import Snapshot, read_snapshot_of
 
@@ -57,23 +57,29 @@ def _print_files(lake: Lake, source: Source, snapshot: Snapshot, files: Sequence
     reasons = reasons_by_file(lake, source, quarantine)
     troubled = sorted((file for file in files if trouble_of(file)), key=lambda file: (-file.quarantined, file.path))
     records, kept = (sum(getattr(file, name) for file in files) for name in ("records", "quarantined"))
+    manifests = read_manifest_report(snapshot)
     terminal.say(
         f"{source.name}: {kept:,} of {counted(records, 'record')} in quarantine; trouble in {len(troubled):,} of "
-        f"{counted(len(files), 'file')}"
+        f"{counted(len(files), 'file')}{_manifests_in_words(manifests)}"
     )
     for file in troubled:
         why = f": {in_words(reasons[file.path])}" if file.path in reasons else ""
         terminal.say(_line("  ", file, f"{trouble_of(file)}{why}"))
     _print_advice({reason for file in troubled for reason in reasons.get(file.path, ())})
-    mismatches = read_manifest_report(snapshot).named
-    for found in mismatches:
+    for found in manifests.named:
         terminal.say(Text(f"  {found.in_words}", _TROUBLE))
-    if mismatches:
+    if manifests.named:
         terminal.say(f"    {FILES_MATCH_MANIFESTS.what_to_do}")
     if kept:
         terminal.say(
             "  Where they are: stedi quarantine --file FILE. The records themselves, with personal data: --raw."
         )
+
+
+def _manifests_in_words(report: ManifestReport) -> str:
+    listed = f"; {report.differing:,} of {counted(report.listed, 'file')} not as its manifest says"
+    unusable = f"; {counted(report.unusable, 'manifest')} of no use"
+    return (listed if report.differing else "") + (unusable if report.unusable else "")
 
 
 def _print_places(

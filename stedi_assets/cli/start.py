@@ -15,6 +15,7 @@ from stedi_assets.contracts import SOURCES, TABLES
 from stedi_assets.environment import prepare_dagster
 from stedi_assets.sample_data import write_sample
 from stedi_assets.settings import DEFAULT_LAKE, Settings, SparkLog
+from stedi_assets.storage.errors import LakeError
 from stedi_assets.storage.lake import Lake, lies_in_folders
 
 
@@ -22,9 +23,15 @@ def run(settings: Settings, chosen: argparse.Namespace) -> int:
     """Prepare this folder, materialise the eight tables through Dagster, and print the result."""
     lake = lake_of(settings)
     lake.storage.require_writable()
-    prepare_dagster(Path.cwd())
     has_own_data = settings.lake != DEFAULT_LAKE or settings.landing
-    if (chosen.sample_data or not has_own_data) and not _has_landing_files(lake):
+    is_empty = not _has_landing_files(lake)
+    if is_empty and has_own_data and not chosen.sample_data:
+        # Now, so that a mistyped name does not become a lake.
+        places = ", ".join(lake.raw.shown(source.raw_path) for source in SOURCES.values())
+        msg = f"No landing files in {places}. Put .json files there, or add --sample-data."
+        raise LakeError(msg)
+    prepare_dagster(Path.cwd())
+    if is_empty:
         terminal.say(f"Made sample landing files of {_write_sample(lake):,} customers in {lake.location}")
 
     terminal.say(f"Building the tables of {lake.location}. Starting Spark takes some seconds.")

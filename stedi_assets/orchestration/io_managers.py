@@ -323,9 +323,8 @@ class LandingIOManager(_TableIOManager):
         context.add_output_metadata({"raw files": files_table(obj, by_file)})
         self._report(context, published, obj.began, obj)
         context.add_output_metadata(of_landing(obj, quarantine.rows, reasons))
-        context.log_event(
-            dg.AssetMaterialization(source.quarantine.name, metadata=of_quarantine(quarantine, published, reasons))
-        )
+        found = of_quarantine(quarantine, published, reasons, by_file)
+        context.log_event(dg.AssetMaterialization(source.quarantine.name, metadata=found))
 
 
 def _words(policy: dict[str, str] | None) -> str:

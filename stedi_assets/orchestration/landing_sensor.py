@@ -277,7 +277,7 @@ def _files_in_words(due: Sequence[_Need]) -> str:
 
 def _manifests_in_words(due: Sequence[_Need]) -> str:
     sources = [need.name for need in due if need.arrivals and need.arrivals.manifests_changed]
-    return f"other manifests of: {', '.join(sources)}" if sources else ""
+    return f"new or changed manifests of {', '.join(sources)}" if sources else ""
 
 
 def _tables_in_words(due: Sequence[_Need]) -> str:

@@ -9,6 +9,7 @@ import dagster as dg
 from stedi_assets.contracts import Column, Table
 from stedi_assets.contracts.tables import made_from
 from stedi_assets.ingest.landing import Landing
+from stedi_assets.storage.names import counted
 from stedi_assets.tables.file_reports import FileReport, trouble_of
 from stedi_assets.tables.publishing import Published
 from stedi_assets.tables.quarantine import in_words as reasons_in_words
@@ -27,6 +28,13 @@ _FILES = dg.TableSchema(
         dg.TableColumn("read by this run", "bool"),
     ]
 )
+_QUARANTINED_FILES = dg.TableSchema(
+    [
+        dg.TableColumn("file", "string", "Path below the landing folder, or an alias"),
+        dg.TableColumn("reasons", "string", "Why records are in quarantine, with their numbers"),
+    ]
+)
+_WHERE = dg.MetadataValue.md("`stedi quarantine --file FILE` prints the line and the byte of each record.")
 
 
 def column_schema(table: Table) -> dg.TableSchema:
@@ -71,10 +79,17 @@ def of_publication(published: Published, began: float, landing: Landing | None =
 def in_words(published: Published, landing: Landing | None = None) -> str:
     """Return in a line what a run made of a table; of a landing table, from how many new files."""
     snapshot = published.snapshot
-    files = f"{landing.new_files:,} new files, " if landing else ""
-    days = f"{_days(snapshot, landing):,} of {len(snapshot.days):,} days, " if published.table.instant else ""
-    change = f"{published.added:,} rows added, {published.removed:,} removed"
-    return f"{published.table.name}: {files}{days}{change}; {snapshot.rows:,} rows"
+    files = f"{_files_in_words(landing)}, " if landing else ""
+    days = f"{_days(snapshot, landing):,} of {counted(len(snapshot.days), 'day')}, " if published.table.instant else ""
+    is_changed = published.added or published.removed
+    change = f"{counted(published.added, 'row')} added, {published.removed:,} removed" if is_changed else "unchanged"
+    return f"{published.table.name}: {files}{days}{change}; {counted(snapshot.rows, 'row')}"
+
+
+def _files_in_words(landing: Landing) -> str:
+    again = max(0, len(landing.read) - landing.new_files)
+    found = [(landing.new_files, "new file", ""), (again, "file", " read again")]
+    return ", ".join(f"{counted(number, noun)}{what}" for number, noun, what in found if number) or "no new files"
 
 
 def _days(snapshot: Snapshot, landing: Landing | None) -> int:
@@ -134,14 +149,26 @@ def files_table(landing: Landing, reasons: dict[str, dict[str, int]]) -> dg.Tabl
     return dg.MetadataValue.table(records, _FILES)
 
 
-def of_quarantine(quarantine: Snapshot, landing: Published, reasons: dict[str, int]) -> dict[str, Any]:
-    """Return the metadata of a quarantine, which is published with its landing table."""
+def of_quarantine(
+    quarantine: Snapshot, landing: Published, reasons: dict[str, int], by_file: dict[str, dict[str, int]]
+) -> dict[str, Any]:
+    """Return the metadata of a quarantine, which is published with its landing table.
+
+    `reasons` counts its records by reason, `by_file` those of each file.
+    """
     return {
+        **({"files": _quarantined_files(by_file), "where in a file": _WHERE} if by_file else {}),
         "dagster/row_count": quarantine.rows,
         **reasons,
         "snapshot": str(quarantine.id),
         "published with": f"snapshot {landing.snapshot.id} of {landing.table.name}",
     }
+
+
+def _quarantined_files(by_file: dict[str, dict[str, int]]) -> dg.TableMetadataValue:
+    files = sorted(by_file.items(), key=lambda found: (-max(found[1].values()), found[0]))
+    records = [dg.TableRecord({"file": name, "reasons": reasons_in_words(found)}) for name, found in files]
+    return dg.MetadataValue.table(records[:_FILES_SHOWN], _QUARANTINED_FILES)
 
 
 def change_in_words(rows: int, before: int | None) -> str:

@@ -199,7 +199,7 @@ def _as_published(audit: Audit, rule: Rule) -> Finding:
 def _row_count_change(audit: Audit, rule: Rule) -> Finding:
     rows, before = audit.snapshot.rows, audit.snapshot.previous_rows
     if before is None:
-        return _kept(rule, rows, before="no snapshot before this one")
+        return _kept(rule, rows, compared="with nothing: this is the first snapshot")
     allowed = audit.thresholds.row_count_change
     change = abs(rows - before)
     details: dict[str, str | int] = {"before": f"{before:,}", "allowed": f"{allowed:.0%}"}
@@ -241,7 +241,11 @@ def _every_file_gives_records(audit: Audit, rule: Rule) -> Finding:
 
 
 def _files_whole(audit: Audit, rule: Rule) -> Finding:
-    cut_off = [f"{file.path}: cut off after {counted(file.accepted, 'record')}" for file in audit.files if file.cut_off]
+    cut_off = [
+        f"{file.path}: its last record is incomplete ({file.accepted:,} of {counted(file.records, 'record')} accepted)"
+        for file in audit.files
+        if file.cut_off
+    ]
     return _named(rule, len(audit.files), cut_off)
 
 

@@ -124,7 +124,7 @@ CASES = [
     ),
     Case(
         "A file of customers of which no record can be accepted",
-        "Its records are quarantined; nothing is made of that table",
+        "Its records are quarantined; nothing is made from that table",
         "every_file_gives_records",
         "ERROR",
         _deliver_later("customer/landing/more.json", b'{"email": 5}\n'),
@@ -172,7 +172,7 @@ CASES = [
     ),
     Case(
         "A file that cannot be read: cut-off gzip, zip, UTF-16, no permission",
-        "The other files land; nothing is made of that table",
+        "The other files land; nothing is made from that table",
         "files_readable",
         "ERROR",
         _deliver_later("customer/landing/cut.json", gzip.compress(lines(customer("cleo", LATER, LATER)))[:-4]),
@@ -180,7 +180,7 @@ CASES = [
     ),
     Case(
         "No record that can be accepted",
-        "An empty landing table; nothing is made of it",
+        "An empty landing table; nothing is made from it",
         "not_empty",
         "ERROR",
         _deliver_later("customer/landing/one.json", b"<html>\n"),
@@ -204,7 +204,7 @@ CASES = [
     ),
     Case(
         "A transform that keeps the contract and is wrong",
-        "The table is published; nothing is made of it",
+        "The table is published; nothing is made from it",
         "agrees_with_second_engine",
         "ERROR",
         _transform_is_wrong,

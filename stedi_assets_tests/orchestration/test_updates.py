@@ -258,7 +258,7 @@ def test_only_the_days_that_are_touched_are_computed(
     landed: Snapshot = current(lake, SOURCES["accelerometer"].landing)
     assert landed.computed == []
     assert (
-        f"accelerometer_landing: 1 new files, 1 of {len(landed.days)} days, 1 rows added, 0 removed; "
+        f"accelerometer_landing: 1 new file, 1 of {len(landed.days)} days, 1 row added, 0 removed; "
         in capfd.readouterr().err
     )
 
