@@ -63,17 +63,20 @@ class GlueRuns(PipesGlueClient):
                 message_reader=self._message_reader,
                 extras=extras,
             ) as session:
-                run = self._start(context, session.get_bootstrap_cli_arguments())
+                run = ""
                 try:
+                    run = self._start(context, session.get_bootstrap_cli_arguments())
                     while (found := self._look(run))["JobRunState"] not in _ENDED:
                         # Pipes returns all that has arrived, again and again.
                         results = session.get_results(implicit_materializations=False)
                         yield from results[passed_on:]
                         passed_on, told = len(results), _tell(session.get_custom_messages(), told, custom)
                         time.sleep(self._seconds)
-                except BaseException:
-                    # Terminating the run in Dagster, or closing this, ends the run in Glue.
-                    self._stop(context, [run])
+                except BaseException as error:
+                    # Terminating the run in Dagster, or closing this, ends the run in Glue. An interruption of its
+                    # start can come before Glue's answer, which names it.
+                    if run or not isinstance(error, GlueRunFailed):
+                        self._stop(context, [run] if run else self._running(context))
                     raise
             has_begun = session.message_handler.received_opened_message
             yield from session.get_results(implicit_materializations=False)[passed_on:]
@@ -107,16 +110,21 @@ class GlueRuns(PipesGlueClient):
 
     def _stop_earlier(self, context: dg.AssetExecutionContext) -> None:
         """Stop what an earlier try of this Dagster run left running: two would publish the same tables."""
+        earlier = self._running(context)
+        self._stop(context, earlier)
+        while any(self._look(run)["JobRunState"] not in _ENDED for run in earlier):
+            time.sleep(self._seconds)
+
+    def _running(self, context: dg.AssetExecutionContext) -> list[str]:
+        """Return the runs of the job that were started for this Dagster run and have not ended."""
         pages = self._client.get_paginator("get_job_runs").paginate(JobName=self._job)
         with self._as_failure("list the runs of"):
             runs = [run for page in pages for run in page["JobRuns"] if run["JobRunState"] not in _ENDED]
-        earlier = [run["Id"] for run in runs if run.get("Arguments", {}).get(RUN_ARGUMENT) == context.run.run_id]
-        if earlier:
-            self._stop(context, earlier)
-            while any(self._look(run)["JobRunState"] not in _ENDED for run in earlier):
-                time.sleep(self._seconds)
+        return [run["Id"] for run in runs if run.get("Arguments", {}).get(RUN_ARGUMENT) == context.run.run_id]
 
     def _stop(self, context: dg.AssetExecutionContext, runs: list[str]) -> None:
+        if not runs:
+            return
         with self._as_failure("stop"):
             answer = self._client.batch_stop_job_run(JobName=self._job, JobRunIds=runs)
         for error in answer.get("Errors", ()):

@@ -264,11 +264,13 @@ def test_a_job_that_is_not_there_or_runs_already_is_named(on_glue: OnGlue) -> No
     assert "Check that STEDI_GLUE_JOB names a job" in why(on_glue.run())
 
 
-def test_terminating_the_run_stops_the_job(on_glue: OnGlue) -> None:
+@pytest.mark.parametrize("known", [True, False], ids=["while it runs", "before its start is answered"])
+def test_terminating_the_run_stops_the_job(on_glue: OnGlue, *, known: bool) -> None:
     on_glue.jobs.command = SLEEPS
+    on_glue.jobs.answers_start_after = 0 if known else 1
 
     def terminate() -> None:
-        while not on_glue.jobs.runs:
+        while not on_glue.jobs.runs or (known and not on_glue.jobs.followed):
             time.sleep(0.1)
         # So a run launcher ends a run.
         os.kill(os.getpid(), signal.SIGINT)

@@ -63,7 +63,8 @@ class GlueJobs:
     """One job of that Glue, whose endpoint clients use for its catalog, too.
 
     `command` starts the script, with the arguments behind it. Set `expires` to have a run end as Glue ends one that has
-    waited too long, and `seconds` to have it time out. `access_key` is that of the job's role.
+    waited too long, and `seconds` to have it time out. `access_key` is that of the job's role. The answer to a start
+    waits for `answers_start_after` seconds. `followed` counts how often somebody asked for a run.
     """
 
     moto: str
@@ -74,6 +75,8 @@ class GlueJobs:
     seconds: float = 600
     access_key: str = "test"
     runs: list[JobRun] = field(default_factory=list)
+    answers_start_after: float = 0
+    followed: int = 0
 
     def __post_init__(self) -> None:
         """Start listening."""
@@ -111,6 +114,7 @@ class GlueJobs:
             if operation == "StartJobRun":
                 return self._start(asked.get("Arguments", {}))
             if operation == "GetJobRun":
+                self.followed += 1
                 (run,) = (run for run in self.runs if run.id == asked["RunId"])
                 return {"JobRun": run.as_glue_says_it(self.job)}
             if operation == "GetJobRuns":
@@ -214,6 +218,8 @@ class _Handler(BaseHTTPRequestHandler):
         answer = self.jobs.answer(operation, json.loads(body)) if operation.count("JobRun") else None
         if answer is None:
             return self._pass_on(body)
+        if operation == "StartJobRun":
+            time.sleep(self.jobs.answers_start_after)
         return self._send(400 if "__type" in answer else 200, json.dumps(answer).encode())
 
     def _pass_on(self, body: bytes) -> None:
