@@ -14,7 +14,7 @@ def test_the_newest_part_names_the_stored_format() -> None:
     """A new format is told here, with the command that takes over a lake of the old one."""
     heading, newest = _VERSIONS[0]
     assert heading == "Unreleased"
-    said = re.search(r"\*\*Stored format\*\*: (\d+),.* in tables of Iceberg format (\d+)\.", newest.replace("\n", " "))
+    said = re.search(r"\*\*Stored format\*\*: (\d+)\b.* in tables of Iceberg format (\d+)\.", newest.replace("\n", " "))
     assert said
     assert (int(said[1]), int(said[2])) == (snapshots.FORMAT, ddl.FORMAT)
     assert f"`{snapshots.OLD_POINTER}`" in newest

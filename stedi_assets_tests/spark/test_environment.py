@@ -285,13 +285,15 @@ def test_python_workers_import_what_the_process_does_and_nothing_else(machine: M
     assert Path(module).parent == Path(__file__).parents[2] / "stedi_assets"
 
 
-_MESSAGE = """
+def message_of(master: str) -> str:
+    """Return a script that starts Spark and prints what people read if that fails."""
+    return f"""
 from stedi_assets.orchestration.failures import as_dagster_failures
 from stedi_assets.spark.session import spark_session
 import dagster
 try:
     with as_dagster_failures():
-        spark_session("MASTER", "off", {})
+        spark_session("{master}", "off", {{}})
 except dagster.Failure as failure:
     print(failure.description)
 """
@@ -309,7 +311,7 @@ except dagster.Failure as failure:
 def test_a_java_that_ends_before_spark_begins_is_quoted_in_one_screen(
     machine: Machine, ends: str, said: str, master: str
 ) -> None:
-    done = machine.run(_MESSAGE.replace("MASTER", master), {"JAVA_HOME": machine.java(ends)})
+    done = machine.run(message_of(master), {"JAVA_HOME": machine.java(ends)})
     assert "Java ended before Spark had begun" in done.stdout
     assert said in done.stdout
     assert len(done.stdout.splitlines()) < 20
@@ -318,7 +320,7 @@ def test_a_java_that_ends_before_spark_begins_is_quoted_in_one_screen(
 
 @pytest.mark.parametrize("option", ["-XX:NoSuchOption", "-Xms500000g -Xmx500000g"])
 def test_what_java_says_to_what_it_is_told_is_shown_but_for_what_it_is_told(machine: Machine, option: str) -> None:
-    done = machine.run(_MESSAGE.replace("MASTER", "local[1]"), {"JAVA_TOOL_OPTIONS": f"-Dpassword=hidden {option}"})
+    done = machine.run(message_of("local[1]"), {"JAVA_TOOL_OPTIONS": f"-Dpassword=hidden {option}"})
     assert "Picked up JAVA_TOOL_OPTIONS" in done.stdout
     assert re.search("NoSuchOption|heap|memory", done.stdout)
     assert "hidden" not in done.stdout
@@ -360,10 +362,10 @@ def test_a_java_that_dies_in_a_query_is_said_then_and_later(machine: Machine) ->
 
 
 def test_too_little_memory_for_spark_is_said(machine: Machine) -> None:
-    done = machine.run(_MESSAGE, {"_JAVA_OPTIONS": "-Xmx100m"})
+    done = machine.run(message_of("local[1]"), {"_JAVA_OPTIONS": "-Xmx100m"})
     assert "less memory than Spark needs to start" in done.stdout
 
 
 def test_a_scratch_folder_that_spark_would_take_for_several_is_refused(machine: Machine) -> None:
-    done = machine.run(_MESSAGE, {"TMPDIR": str(machine.inside("a,b"))})
+    done = machine.run(message_of("local[1]"), {"TMPDIR": str(machine.inside("a,b"))})
     assert "Set TMPDIR to another" in done.stdout
