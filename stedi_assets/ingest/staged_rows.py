@@ -14,6 +14,10 @@ from stedi_assets.storage.interface import Storage
 _GROUP = 32 << 20
 
 
+class StagingFailed(Exception):
+    """Rows cannot be staged. It is no `OSError`: that would be one of the raw file that is being read."""
+
+
 class StagedRows:
     """Rows for one Parquet file. `path` is the file's, empty as long as there are no rows."""
 
@@ -26,7 +30,7 @@ class StagedRows:
         self._writer: pq.ParquetWriter | None = None
 
     def write(self, rows: pa.RecordBatch) -> None:
-        """Add rows."""
+        """Add rows. Raises `StagingFailed`."""
         self._waiting.append(rows)
         self._bytes += rows.nbytes
         if self._bytes >= _GROUP:
@@ -41,10 +45,13 @@ class StagedRows:
     def _write_group(self) -> None:
         if not self._waiting:
             return
-        if self._writer is None:
-            self.path, file = self._begin()
-            self._writer = pq.ParquetWriter(file, self._schema)
-        self._writer.write_table(pa.Table.from_batches(self._waiting))
+        try:
+            if self._writer is None:
+                self.path, file = self._begin()
+                self._writer = pq.ParquetWriter(file, self._schema)
+            self._writer.write_table(pa.Table.from_batches(self._waiting))
+        except OSError as error:
+            raise StagingFailed(error.strerror or type(error).__name__) from error
         self._waiting, self._bytes = [], 0
 
 

@@ -1,5 +1,8 @@
 """Validated rows in a Parquet file of a task: all of them, in groups of bounded size; whole or not there."""
 
+import errno
+import io
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,8 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from stedi_assets.contracts import SOURCES
 from stedi_assets.ingest import staged_rows as module
-from stedi_assets.ingest.staged_rows import staged_rows
+from stedi_assets.ingest.gate import Piece, read_piece, schema_of
+from stedi_assets.ingest.staged_rows import StagingFailed, staged_rows
 from stedi_assets.storage.local import LocalFolder
 
 SCHEMA = pa.schema([("number", pa.int64()), ("words", pa.list_(pa.field("element", pa.string())))])
@@ -74,3 +79,26 @@ def test_what_fails_half_way_is_not_taken_for_a_whole_file(tmp_path: Path) -> No
     assert whole == []
     write(None)
     assert len(whole) == 1
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EACCES])
+def test_a_stage_that_cannot_be_written_is_no_fault_of_the_raw_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    """It would be called unreadable, and the table would land without it."""
+
+    class Refuses(LocalFolder):
+        @contextmanager
+        def writing(self, path: str) -> Iterator[BinaryIO]:
+            raise OSError(error, os.strerror(error), path)
+            yield io.BytesIO()
+
+    monkeypatch.setattr(module, "_GROUP", 1)
+    content = b'{"user":"a@example.com","timestamp":1655564376361,"x":1,"y":2,"z":3}\n'
+    source, piece = SOURCES["accelerometer"], Piece("a.json", "a.json", 0, len(content))
+    schema = schema_of(source.landing)
+    with (
+        pytest.raises(StagingFailed, match=os.strerror(error)),
+        staged_rows(Refuses(tmp_path), "stage", schema) as rows,
+    ):
+        read_piece(lambda _, start: io.BytesIO(content[start:]), source, piece, rows.write, rows.write)
