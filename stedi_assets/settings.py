@@ -528,9 +528,8 @@ Environment variables, or lines of `.env` (see `.env.example`). An unknown value
 {table}
 
 Java: a `JAVA_HOME` or `java` on the PATH of version 17 or 21 is used; otherwise the one that pip installed.
-A Java that is started here, for a local master, takes nothing from another Spark or Hadoop: `SPARK_…`, `PYSPARK_…`,
-`HADOOP_…` and `YARN_…` are not read. `JAVA_TOOL_OPTIONS` and the like are. On a cluster, or in a session that exists
-already, everything stays as it is set.
+With a local master, `SPARK_…`, `PYSPARK_…`, `HADOOP_…` and `YARN_…` are ignored; `JAVA_TOOL_OPTIONS` and the like
+apply. On a cluster, or in a session that exists already, everything stays as it is set.
 
 ## One environment
 

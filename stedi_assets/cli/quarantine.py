@@ -12,7 +12,7 @@ from stedi_assets import terminal
 from stedi_assets.cli.lake import lake_of
 from stedi_assets.contracts import SOURCES, Source
 from stedi_assets.contracts.reasons import advice
-from stedi_assets.contracts.rules import FILES_MATCH_MANIFESTS
+from stedi_assets.contracts.rules import FILES_MATCH_MANIFESTS, FILES_WHOLE
 from stedi_assets.ingest.lines import line_numbers
 from stedi_assets.privacy.keys import suppression_key
 from stedi_assets.settings import Settings
@@ -66,6 +66,8 @@ def _print_files(lake: Lake, source: Source, snapshot: Snapshot, files: Sequence
         why = f": {in_words(reasons[file.path])}" if file.path in reasons else ""
         terminal.say(_line("  ", file, f"{trouble_of(file)}{why}"))
     _print_advice({reason for file in troubled for reason in reasons.get(file.path, ())})
+    if any(file.cut_off for file in troubled):
+        terminal.say(Text.assemble("    ", ("cut off", _TROUBLE), f": {FILES_WHOLE.what_to_do}"))
     for found in manifests.named:
         terminal.say(Text(f"  {found.in_words}", _TROUBLE))
     if manifests.named:

@@ -7,6 +7,7 @@ from stedi_assets.privacy.keys import pseudonym_key, suppression_key
 from stedi_assets.privacy.known_keys import require_pseudonym_key, require_suppression_key
 from stedi_assets.privacy.repair import Keys, repair
 from stedi_assets.settings import Settings
+from stedi_assets.storage.names import counted
 
 
 def run(settings: Settings, _: argparse.Namespace) -> int:
@@ -23,5 +24,5 @@ def run(settings: Settings, _: argparse.Namespace) -> int:
             print(f"  repaired: {found.table.name} is {found.snapshot.id} again, {found.snapshot.rows:,} rows")
         else:
             print(f"  no snapshot of {found.table.name} can be restored: materialise it")
-    print(f"{len(done)} damaged tables in {lake.location}")
+    print(f"{counted(len(done), 'damaged table')} in {lake.location}")
     return 0 if all(found.snapshot for found in done) else 1

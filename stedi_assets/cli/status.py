@@ -15,9 +15,9 @@ from stedi_assets.settings import Settings
 from stedi_assets.storage.errors import CatalogError, LakeError
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.snapshots import Snapshot, read_snapshot_of
-from stedi_assets.verification.results import PASSED, read_results
+from stedi_assets.verification.results import NOT_RUN, PASSED, read_results
 
-_OUTCOMES = (Severity.ERROR.name, Severity.WARN.name, PASSED)
+_OUTCOMES = (Severity.ERROR.name, Severity.WARN.name, NOT_RUN, PASSED)
 # At most: a snapshot's id is to be copied, so it stays on one line.
 _DIGITS_OF_A_SNAPSHOT = 19
 _UNITS = {"d": 86_400, "h": 3_600, "min": 60, "s": 1}
@@ -39,7 +39,8 @@ class _Status:
 def run(settings: Settings, chosen: argparse.Namespace) -> int:
     """Print a line for each table, or JSON.
 
-    Return the exit code: 1 if a table is damaged; with --check also if one is missing, or breaks an ERROR rule.
+    Return the exit code: 1 if a table is damaged; with --check also if one is missing, breaks an ERROR rule, or has
+    rules that could not be looked at.
     """
     lake = lake_of(settings)
     found = {name: _status_of(lake, table) for name, table in TABLES.items()}
@@ -49,7 +50,7 @@ def run(settings: Settings, chosen: argparse.Namespace) -> int:
     else:
         _print(lake, found)
     damaged = any(status.problem for status in found.values())
-    wanting = any(status.snapshot is None or status.checks[Severity.ERROR.name] for status in found.values())
+    wanting = any(s.snapshot is None or s.checks[Severity.ERROR.name] or s.checks[NOT_RUN] for s in found.values())
     return int(damaged or (chosen.check and wanting))
 
 

@@ -10,7 +10,8 @@ from stedi_assets.contracts import TABLES, Table
 from stedi_assets.orchestration.checks import FAILING, LOOKED_AT, ThresholdsResource
 from stedi_assets.orchestration.failures import as_dagster_failures
 from stedi_assets.orchestration.io_managers import LakeResource
-from stedi_assets.verification.findings import NOT_RUN, Audit
+from stedi_assets.verification.findings import Audit
+from stedi_assets.verification.results import NOT_RUN
 
 AGREES = "agrees_with_athena"
 # https://aws.amazon.com/athena/pricing (SQL queries), the price in most regions.

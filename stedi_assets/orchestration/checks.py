@@ -15,8 +15,10 @@ from stedi_assets.contracts.rules import Thresholds
 from stedi_assets.orchestration.failures import as_dagster_failures
 from stedi_assets.orchestration.io_managers import LakeResource
 from stedi_assets.privacy.suppression import require_suppressed
-from stedi_assets.verification.findings import NAMED, NOT_RUN, Audit, Finding
-from stedi_assets.verification.results import PASSED, keep_results
+from stedi_assets.storage.errors import LakeError
+from stedi_assets.verification.engine import SecondEngineFailed
+from stedi_assets.verification.findings import NAMED, Audit, Finding
+from stedi_assets.verification.results import NOT_RUN, PASSED, keep_results
 
 LOOKED_AT, FAILING = "looked at", "failing"
 _DEFAULTS = Thresholds()
@@ -80,7 +82,13 @@ def _checks_of(table: Table) -> dg.AssetChecksDefinition:
             if table.name in LANDING_TABLES:
                 # Without the list of erased people, the next run would let them in again.
                 require_suppressed(lake.lake)
-            findings = audit.findings(key.name for key in context.selected_asset_check_keys)
+            wanted = [key.name for key in context.selected_asset_check_keys]
+            try:
+                findings = audit.findings(wanted)
+            except (LakeError, SecondEngineFailed):
+                # What they found before is not known to be so any more.
+                keep_results(lake.lake, table, audit.snapshot, dict.fromkeys(wanted, NOT_RUN))
+                raise
             outcomes = {f.rule.name: PASSED if f.passed else f.severity.name for f in findings}
             keep_results(lake.lake, table, audit.snapshot, outcomes)
             show = not audit.fresh or not all(finding.passed for finding in findings)

@@ -20,6 +20,7 @@ from stedi_assets.tables.snapshots import (
     as_published,
     current,
     read_snapshot_of,
+    require_readable,
     require_whole,
 )
 from stedi_assets.verification.rules import recount
@@ -67,10 +68,11 @@ def _damage(lake: Lake, table: Table) -> str | None:
 
 
 def _require_whole(lake: Lake, table: Table, snapshot: Snapshot) -> None:
-    """Raise `CorruptTableError` unless all files of a snapshot are there, and those of the companions that it names."""
-    require_whole(lake, table, snapshot.id)
-    for companion in companions_of(table):
-        require_whole(lake, companion, snapshot.inputs[companion.name])
+    """Raise `CorruptTableError` unless all of a snapshot can be read, and of the companions' that it names."""
+    companions = [(each, snapshot.inputs[each.name]) for each in companions_of(table)]
+    for each, its_snapshot in [(table, snapshot.id), *companions]:
+        require_whole(lake, each, its_snapshot)
+        require_readable(lake, each, its_snapshot)
 
 
 def _repaired(lake: Lake, table: Table, damage: str, keys: Keys) -> Repair:

@@ -229,6 +229,21 @@ def is_whole(lake: Lake, table: Table, snapshot: int) -> bool:
     return True
 
 
+def require_readable(lake: Lake, table: Table, snapshot: int) -> None:
+    """Raise `CorruptTableError` unless every page of a snapshot's data files is as its checksum says.
+
+    It reads all rows. A file keeps its length and its footer if only a byte in it has changed.
+    """
+    arrow = lake.storage.arrow()
+    for path in sorted(data_paths(lake, table, snapshot)):
+        try:
+            file = pq.ParquetFile(lake.storage.arrow_path(path), filesystem=arrow, page_checksum_verification=True)
+            for _ in file.iter_batches():
+                pass
+        except (OSError, pa.ArrowException) as error:
+            raise _unreadable(lake, table, path, error) from None
+
+
 def data_paths(lake: Lake, table: Table, snapshot: int) -> dict[str, int]:
     """Return the data files of a snapshot: their paths below the lake, and their sizes in bytes.
 
@@ -354,14 +369,17 @@ def read_footers(lake: Lake, table: Table, sizes: Mapping[str, int]) -> list[Dat
         try:
             footer = pq.ParquetFile(lake.storage.arrow_path(path), filesystem=arrow)
         except (OSError, pa.ArrowInvalid) as error:
-            where = lake.storage.shown(path)
-            if cannot_be_reached(error):
-                raise OSError(errno.EIO, "it cannot be read", where) from None
-            msg = f"The file {where} of {table.name} is damaged. {_REPAIR.format(table=table.name)}"
-            raise CorruptTableError(msg) from None
+            raise _unreadable(lake, table, path, error) from None
         schema = [(column.name, column.type) for column in footer.schema_arrow]
         found.append(DataFile(path, footer.metadata.num_rows, size, schema == wanted))
     return found
+
+
+def _unreadable(lake: Lake, table: Table, path: str, error: Exception) -> Exception:
+    where = lake.storage.shown(path)
+    if cannot_be_reached(error):
+        return OSError(errno.EIO, "it cannot be read", where)
+    return CorruptTableError(f"The file {where} of {table.name} is damaged. {_REPAIR.format(table=table.name)}")
 
 
 def dataset(lake: Lake, table: Table, snapshot: int, days: Days | None = None) -> ds.Dataset:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from typing import Any
 
-from stedi_assets.contracts import LANDING_TABLES, Policy, Rule, Severity, Source, Table
+from stedi_assets.contracts import LANDING_TABLES, TABLES, Policy, Rule, Severity, Source, Table
 from stedi_assets.contracts import rules as r
 from stedi_assets.storage.lake import Lake
 from stedi_assets.storage.names import counted
@@ -20,16 +20,18 @@ from stedi_assets.tables.snapshots import (
     data_files,
     dataset,
     newer_input,
+    read_snapshot_of,
+    require_readable,
     rows_by_day,
     table_named,
 )
 from stedi_assets.verification.compare import compare_days
+from stedi_assets.verification.engine import SecondEngineFailed
+from stedi_assets.verification.results import NOT_RUN
 from stedi_assets.verification.rules import applies, count_by, recount
 
 # The details of a finding that name a file begin with it.
 NAMED = "file "
-# Begins the reason why a rule could not be looked at.
-NOT_RUN = "not run"
 _NAMES_SHOWN = 3
 _FIELDS_SHOWN = 20
 _UNUSABLE_MANIFEST = "Have what is not a usable manifest mended; if it holds records, rename it: they are not read."
@@ -74,10 +76,25 @@ class Audit:
     def findings(self, wanted: Iterable[str]) -> list[Finding]:
         """Return the findings for the wanted rules, which are given by name.
 
-        Raises `LakeError` if something that a rule is evaluated with is missing or damaged.
+        Raises `LakeError` if something that a rule is evaluated with is missing or damaged, and `SecondEngineFailed` if
+        DuckDB stops for another reason.
         """
         names = set(wanted)
-        return [self._finding(rule) for rule in self.table.rules if rule.name in names]
+        try:
+            found = [self._finding(rule) for rule in self.table.rules if rule.name in names]
+        except SecondEngineFailed:
+            self._require_readable()
+            raise
+        if not self.fresh and any(not each.passed and each.severity is Severity.ERROR for each in found):
+            # The rule may be broken by a damaged file only.
+            self._require_readable()
+        return found
+
+    def _require_readable(self) -> None:
+        """Raise `CorruptTableError` if a stored file is damaged: this table's, or one that its rules may read."""
+        for name in {self.table.name: None, **TABLES}:
+            if snapshot := read_snapshot_of(self.lake, table_named(name)):
+                require_readable(self.lake, table_named(name), snapshot.id)
 
     def _finding(self, rule: Rule) -> Finding:
         if not applies(rule, self.policy):

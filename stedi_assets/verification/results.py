@@ -11,11 +11,13 @@ from stedi_assets.storage.lake import CHECKS, Lake
 from stedi_assets.tables.snapshots import Snapshot
 
 PASSED = "passed"
+# Of a rule that could not be looked at; in a finding, the reason comes with it.
+NOT_RUN = "not run"
 
 
 @dataclass(frozen=True)
 class Results:
-    """How each rule of a snapshot turned out when it was last checked: `passed`, or the severity of the failure."""
+    """How each rule of a snapshot turned out when it was last checked: `passed`, `not run`, or the severity."""
 
     snapshot: int
     outcomes: dict[str, str]

@@ -203,7 +203,7 @@ CASES = [
         {"customer_trusted": 2, "accelerometer_trusted": None, "machine_learning_curated": None},
     ),
     Case(
-        "A transform that keeps the contract and is wrong",
+        "A transform that keeps the contract but computes wrong rows",
         "The table is published; nothing is made from it",
         "agrees_with_second_engine",
         "ERROR",
@@ -260,8 +260,8 @@ CASES = [
         ALL,
     ),
     Case(
-        "Another pseudonym key than the lake's",
-        "Nothing that is made with it",
+        "A pseudonym key other than the lake's",
+        "No table that depends on it",
         "the error names the key",
         "ERROR",
         lambda _, change: change.setenv("STEDI_PSEUDONYM_KEY", "x" * 40),

@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 from pyiceberg.exceptions import CommitFailedException
 
 from stedi_assets.cli.main import main
@@ -20,6 +21,7 @@ from stedi_assets.storage.errors import CatalogError, CommitConflictError
 from stedi_assets.storage.lake import DATABASE, Lake
 from stedi_assets.tables.branches import _without_retries
 from stedi_assets.tables.catalog import create, load, load_or_create
+from stedi_assets.tables.catalogs import glue
 from stedi_assets.tables.opening import read_rows
 from stedi_assets.tables.publishing import publish
 from stedi_assets.tables.retention import Retention
@@ -222,6 +224,12 @@ def test_a_store_that_has_no_glue_is_named_with_what_to_set_instead(monkeypatch:
         monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
         with pytest.raises(CatalogError, match=rf"at {here}.*\(405\).*may have no Glue\. Set AWS_ENDPOINT_URL_S3"):
             load(Lake.at("s3://a-bucket/lake"), PHONE)
+        # The client tries for long before it says so.
+        said = glue.what_is_wrong(Lake.at("s3://a-bucket/lake"), EndpointConnectionError(endpoint_url=here))
+        assert said
+        assert said.endswith(
+            f"at {here}, cannot be used: nothing answers there. Start it, or correct AWS_ENDPOINT_URL."
+        )
         store.shutdown()
 
 

@@ -1,6 +1,7 @@
 """Repair: what a damaged table says, and what `stedi repair` makes of it."""
 
 import json
+import re
 import shutil
 import sqlite3
 import time
@@ -10,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
+import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
@@ -144,6 +146,18 @@ def cut_a_file(lake: Lake) -> None:
 OF_METADATA = [cut_the_metadata, empty_the_metadata, lose_the_metadata, lose_the_table]
 OF_THE_SNAPSHOT = [lose_the_manifest_list, lose_a_manifest, cut_the_manifest_list, cut_a_manifest]
 OF_FILES = [lose_a_file, cut_a_file]
+
+
+def change_a_byte(lake: Lake, table: Table = PHONES) -> Path:
+    """Change a byte in the middle of a page: the file keeps its length and its footer."""
+    file = stored_files(lake, table)[0]
+    content = bytearray(file.read_bytes())
+    column = pq.ParquetFile(file).metadata.row_group(0).column(0)
+    content[(column.dictionary_page_offset or column.data_page_offset) + column.total_compressed_size - 2] ^= 0xFF
+    file.write_bytes(content)
+    return file
+
+
 MADE_OF_PHONES = ("customers_curated", "step_trainer_trusted", "machine_learning_curated")
 DAMAGES = [*OF_METADATA, *OF_THE_SNAPSHOT, *OF_FILES]
 
@@ -159,6 +173,25 @@ def test_a_damaged_table_says_which_it_is_where_and_what_repairs_it(
     assert "@example.com" not in str(told.value)
 
 
+@pytest.mark.parametrize("name", ["machine_learning_curated", "accelerometer_landing"])
+def test_a_byte_that_has_changed_is_found_by_the_checks_and_repaired(
+    name: str, built: Lake, spark_resource: SparkResource, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert check(built, spark_resource).success
+    assert main(["status", "--check"]) == 0
+    file = change_a_byte(built, TABLES[name])
+    capsys.readouterr()
+    checked = check(built, spark_resource)
+    assert not checked.success
+    assert f"The file {file} of {name} is damaged. Run `stedi repair`" in messages(checked)
+    assert main(["status", "--check"]) == 1
+    assert re.search(rf"^{name} .*\d+ not run", capsys.readouterr().out, re.MULTILINE)
+    assert main(["repair"]) == 0
+    assert f"The file {file} of {name} is damaged." in capsys.readouterr().out
+    assert main(["repair"]) == 0
+    assert capsys.readouterr().out == f"0 damaged tables in {built.location}\n"
+
+
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_table_is_repaired_from_its_newest_whole_snapshot(
     damage: Callable[[Lake], None], built: Lake, capsys: pytest.CaptureFixture[str]
@@ -167,7 +200,7 @@ def test_a_damaged_table_is_repaired_from_its_newest_whole_snapshot(
     whole = newer if damage in OF_METADATA else older
     damage(built)
     assert main(["repair"]) == 0
-    assert f"repaired: accelerometer_trusted is {whole} again, 4 rows\n1 damaged tables" in capsys.readouterr().out
+    assert f"repaired: accelerometer_trusted is {whole} again, 4 rows\n1 damaged table in" in capsys.readouterr().out
     assert current(built, PHONES).id == whole
     assert current_dataset(built, PHONES.name).count_rows() == 4
     assert main(["repair"]) == 0
@@ -315,7 +348,7 @@ def test_a_landing_table_its_quarantine_and_its_files_are_repaired_together(
     with pytest.raises(CorruptTableError, match=rf"{table.name}.*stedi repair"):
         read_of(built, table)
     assert main(["repair"]) == 0
-    assert "1 damaged tables" in capsys.readouterr().out
+    assert "1 damaged table in" in capsys.readouterr().out
     landed = current(built, LANDED)
     assert landed.id == older[0]
     for companion in ("accelerometer_quarantine", "accelerometer_files"):

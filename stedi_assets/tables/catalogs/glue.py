@@ -5,6 +5,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ConnectionError as BotoConnectionError
 from pyiceberg.catalog.glue import GlueCatalog
 from pyiceberg.io import FileIO
 
@@ -50,6 +51,8 @@ def what_is_wrong(lake: Lake, error: Exception) -> str | None:
             f"{said} ({code or type(error).__name__}). Check that the run may use Glue's databases and "
             "tables: docs/s3.md lists the permissions that it needs."
         )
+    if isinstance(error, BotoConnectionError):
+        return f"{said}: nothing answers there. Start it, or correct AWS_ENDPOINT_URL."
     return (
         f"{said} ({code or type(error).__name__}): AWS_ENDPOINT_URL names a store that may have no Glue. Set "
         "AWS_ENDPOINT_URL_S3 instead, for the store only; or set STEDI_CATALOG to a catalog in PostgreSQL or behind a "
