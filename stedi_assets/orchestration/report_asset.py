@@ -68,8 +68,8 @@ draw_report = dg.define_asset_job(
     job=draw_report,
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Has the report drawn when its numbers may have changed, whatever changed the tables: a run, an "
-    "erasure, a command.",
+    description="Has the report drawn when its numbers may have changed, whatever changed the tables: a run or "
+    "a command. After an erasure, that is when update_lakehouse has run.",
 )
 def report_is_old(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.RunRequest | dg.SkipReason:
     """Request the report if what it counts may have changed since it was drawn."""

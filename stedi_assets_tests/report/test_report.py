@@ -192,7 +192,7 @@ def test_the_report_follows_what_it_counts(lake: Lake, spark_resource: SparkReso
 
 
 @pytest.mark.matrix
-def test_the_report_follows_an_erasure(
+def test_the_report_follows_the_update_after_an_erasure(
     lake: Lake, spark_resource: SparkResource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STEDI_SUPPRESSION_KEY", SUPPRESSION_KEY)
@@ -208,6 +208,9 @@ def test_the_report_follows_an_erasure(
             resources={name: given[name] for name in ("lake", "spark")},
             instance=instance,
         ).success
+        # Some tables are behind others now, so that the numbers would not add up: the update comes first.
+        assert not is_old(instance, given["lake"])
+        assert materialise(lake, spark_resource, instance=instance).success
         assert is_old(instance, given["lake"])
 
 
