@@ -11,7 +11,7 @@ from typing import TextIO
 
 from rich.console import Console
 from rich.highlighter import RegexHighlighter
-from rich.progress import Progress, ProgressColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, ProgressColumn
 from rich.table import Column, Table
 from rich.text import Text
 from rich.theme import Theme
@@ -104,6 +104,11 @@ def progress(*columns: str | ProgressColumn, vanishes: bool, hidden: bool = Fals
     """
     console = _console() if _TAKES_PROGRESS and not hidden else None
     return Progress(*columns, console=console, transient=vanishes, disable=console is None)
+
+
+def downloads() -> Progress:
+    """Return a display of downloads, which stays to be seen."""
+    return progress("{task.description}", BarColumn(bar_width=20), DownloadColumn(), vanishes=False)
 
 
 def _console() -> Console | None:

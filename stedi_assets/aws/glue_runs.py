@@ -73,8 +73,8 @@ class GlueRuns(PipesGlueClient):
                         passed_on, told = len(results), _tell(session.get_custom_messages(), told, custom)
                         time.sleep(self._seconds)
                 except BaseException as error:
-                    # Terminating the run in Dagster, or closing this, ends the run in Glue. An interruption of its
-                    # start can come before Glue's answer, which names it.
+                    # Terminating the run in Dagster, or closing this, ends the run in Glue. If the start is
+                    # interrupted, Glue may have started it without having told us its id.
                     if run or not isinstance(error, GlueRunFailed):
                         self._stop(context, [run] if run else self._running(context))
                     raise

@@ -79,8 +79,8 @@ def _print_files(lake: Lake, source: Source, snapshot: Snapshot, files: Sequence
 
 
 def _manifests_in_words(report: ManifestReport) -> str:
-    listed = f"; {report.differing:,} of {counted(report.listed, 'file')} not as its manifest says"
-    unusable = f"; {counted(report.unusable, 'manifest')} of no use"
+    listed = f"; {report.differing:,} of {counted(report.listed, 'listed file')} missing or different"
+    unusable = f"; {counted(report.unusable, 'unusable manifest')}"
     return (listed if report.differing else "") + (unusable if report.unusable else "")
 
 

@@ -26,7 +26,7 @@ def run(settings: Settings, chosen: argparse.Namespace) -> int:
     has_own_data = settings.lake != DEFAULT_LAKE or settings.landing
     is_empty = not _has_landing_files(lake)
     if is_empty and has_own_data and not chosen.sample_data:
-        # Now, so that a mistyped name does not become a lake.
+        # Before anything is written: a mistyped name must not create a lake.
         places = ", ".join(lake.raw.shown(source.raw_path) for source in SOURCES.values())
         msg = f"No landing files in {places}. Put .json files there, or add --sample-data."
         raise LakeError(msg)

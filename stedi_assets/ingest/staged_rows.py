@@ -19,7 +19,7 @@ class StagingFailed(Exception):
 
 
 class StagedRows:
-    """Rows for one Parquet file. `path` is the file's, empty as long as there are no rows."""
+    """Rows for one Parquet file. `path` is empty until some are written."""
 
     def __init__(self, schema: pa.Schema, begin: Callable[[], tuple[str, BinaryIO]]) -> None:
         self.path = ""
@@ -57,7 +57,7 @@ class StagedRows:
 
 @contextmanager
 def staged_rows(storage: Storage, folder: str, schema: pa.Schema) -> Iterator[StagedRows]:
-    """Have rows written into a new file of a folder, if there are any. What fails half-way is nobody's file."""
+    """Have rows written into a new file of a folder, if there are any. A file that fails half-way is never read."""
     with ExitStack() as opened:
 
         def begin() -> tuple[str, BinaryIO]:

@@ -86,7 +86,7 @@ def _checks_of(table: Table) -> dg.AssetChecksDefinition:
             try:
                 findings = audit.findings(wanted)
             except (LakeError, SecondEngineFailed):
-                # What they found before is not known to be so any more.
+                # Earlier results may no longer hold.
                 keep_results(lake.lake, table, audit.snapshot, dict.fromkeys(wanted, NOT_RUN))
                 raise
             outcomes = {f.rule.name: PASSED if f.passed else f.severity.name for f in findings}

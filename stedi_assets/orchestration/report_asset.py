@@ -77,9 +77,11 @@ def report_is_old(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg
         content = content_of_pictures(lake.lake)
     except LakeError as error:
         return dg.SkipReason(str(error))
+    except OSError as error:
+        return dg.SkipReason(f"The lake cannot be reached: {error.strerror or type(error).__name__}. Try again later.")
     last = context.instance.get_latest_materialization_event(dg.AssetKey(NAME))
     drawn = last.asset_materialization if last else None
     if drawn and drawn.tags and drawn.tags.get(DATA_VERSION_TAG) == content:
         return dg.SkipReason("Nothing that the report counts has changed.")
-    # By its key, Dagster requests a run once, even if that run fails.
+    # Dagster launches one run for a key, even if that run fails.
     return dg.RunRequest(run_key=f"{content} after {last.timestamp if last else 'none'}")

@@ -288,12 +288,11 @@ def _draft(folder: Path, artifact: Artifact) -> Iterator[IO[bytes]]:
 
 def _display() -> "Progress":
     """Count the bytes of each jar, on a terminal."""
-    from rich.progress import BarColumn, DownloadColumn  # noqa: PLC0415  (whoever reads the settings loads this module)
+    from stedi_assets import terminal  # noqa: PLC0415  (loads rich, and the settings load this module)
 
-    from stedi_assets import terminal  # noqa: PLC0415  (loads rich)
-
-    return terminal.progress("{task.description}", BarColumn(bar_width=20), DownloadColumn(), vanishes=False)
+    return terminal.downloads()
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # noqa: T201  (people wait for it: what is logged may not be shown)
+    # People wait for this, and a log may not be shown.
+    sys.stderr.write(f"{text}\n")

@@ -86,7 +86,7 @@ class Audit:
             self._require_readable()
             raise
         if not self.fresh and any(not each.passed and each.severity is Severity.ERROR for each in found):
-            # The rule may be broken by a damaged file only.
+            # A damaged file may be the only reason.
             self._require_readable()
         return found
 

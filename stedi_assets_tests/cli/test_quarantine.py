@@ -69,7 +69,7 @@ def test_every_file_in_trouble_is_named_with_the_reasons_and_what_to_tell_its_ow
         re.MULTILINE,
     )
     assert "    missing_serialNumber: serialNumber is missing or null. Every record needs it." in rest
-    missing = "1 of 1 file not as its manifest says"
+    missing = "1 of 1 listed file missing or different"
     assert any(line.startswith("    cut off: The named files were cut off") for line in rest)
     place = rest.index(f"accelerometer: 0 of 4 records in quarantine; trouble in 0 of 1 file; {missing}")
     assert rest[place + 1] == "  two.json: missing (listed in manifest.json)"

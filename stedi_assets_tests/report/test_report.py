@@ -1,5 +1,6 @@
 """The report: its numbers are those of the tables, its pictures go with the rows, and it follows the tables."""
 
+import errno
 from dataclasses import replace
 from datetime import date
 from functools import partial
@@ -189,6 +190,22 @@ def test_the_report_follows_what_it_counts(lake: Lake, spark_resource: SparkReso
         assert requested(instance, resource) == requested(instance, resource) != []
         draw(instance, resource)
         assert not is_old(instance, resource)
+
+
+def test_a_lake_that_cannot_be_reached_is_looked_at_again_later(
+    built: Lake, spark_resource: SparkResource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sensor looks every minute: each time a stack trace would help nobody."""
+
+    def unreachable(_: Lake) -> str:
+        raise ConnectionError(errno.ECONNABORTED, "S3 cannot be reached", "s3://bucket/secret")
+
+    monkeypatch.setattr(report, "content_of_pictures", unreachable)
+    with dg.DagsterInstance.ephemeral() as instance:
+        context = dg.build_sensor_context(instance, resources={"lake": resources(built, spark_resource)["lake"]})
+        tick = report_is_old.evaluate_tick(context)
+    assert not tick.run_requests
+    assert tick.skip_message == "The lake cannot be reached: S3 cannot be reached. Try again later."
 
 
 @pytest.mark.matrix
