@@ -1,12 +1,18 @@
-"""Spark's tasks read raw files: every record is validated once and staged, and each file gets a report."""
+"""Raw files are read: every record is validated once and staged, and each file gets a report.
+
+Spark's tasks read them. If there is little to read, this process does it in the same way, which takes less time than a
+Spark job.
+"""
 
 import json
 import os
 import sys
+import traceback
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import reduce
+from pathlib import Path
 from typing import BinaryIO
 from zipimport import zipimporter
 
@@ -19,7 +25,7 @@ from stedi_assets.contracts import Source, Table
 from stedi_assets.ingest.gate import Opener, Piece, Report, read_piece, schema_of
 from stedi_assets.ingest.landing_files import LandingFile, changed_since
 from stedi_assets.ingest.staged_rows import staged_rows
-from stedi_assets.storage.errors import ContractBroken
+from stedi_assets.storage.errors import ContractBroken, LakeError
 from stedi_assets.storage.interface import Storage
 from stedi_assets.storage.lake import Lake
 from stedi_assets.storage.landing import RawFiles
@@ -30,6 +36,8 @@ from stedi_assets.tables.snapshots import reader_of
 _LARGEST_PIECE = 64 << 20
 _BYTES_A_TASK = 16 << 20
 _LEAST_TASKS = 8
+# Up to so many bytes in so many pieces are little. From S3, a piece takes a request.
+_LITTLE, _FEW = 16 << 20, 32
 _BLOCK = 64 << 10
 # A field's name is shown if at least so many records have it: then it is hardly about one person.
 _LEAST_RECORDS = 20
@@ -123,15 +131,19 @@ class _Part:
 
 
 def _read(spark: SparkSession, lake: Lake, source: Source, pieces: Sequence[Piece], folder: str) -> _Part:
-    """Have tasks read pieces and stage their rows."""
-    columns = {name: [getattr(piece, name) for piece in pieces] for name in Piece.__annotations__}
+    """Have pieces read and their rows staged."""
+    columns = pa.table({name: [getattr(piece, name) for piece in pieces] for name in Piece.__annotations__})
     size = sum(piece.end - piece.start for piece in pieces)
-    tasks = min(len(pieces), max(_LEAST_TASKS, size // _BYTES_A_TASK))
-    task = _in_silence(_task(_opener(lake.raw, source.raw_path), source, lake.storage, folder))
-    schema = ", ".join(f"{name} STRING" for name in _RETURNED.names)
-    read = spark.createDataFrame(pa.table(columns)).repartition(tasks).mapInArrow(task, schema)
-    # One row per piece: counts and file names, nothing of a record.
-    returned = read.collect()
+    task = _task(_opener(lake.raw, source.raw_path), source, lake.storage, folder)
+    returned: Sequence[Mapping[str, str]]
+    if size <= _LITTLE and len(pieces) <= _FEW:
+        returned = _in_this_process(task, columns)
+    else:
+        tasks = min(len(pieces), max(_LEAST_TASKS, size // _BYTES_A_TASK))
+        schema = ", ".join(f"{name} STRING" for name in _RETURNED.names)
+        read = spark.createDataFrame(columns).repartition(tasks).mapInArrow(_in_silence(task), schema)
+        # One row per piece: counts and file names, nothing of a record.
+        returned = [row.asDict() for row in read.collect()]
     accepted, quarantined = ({row[name] for row in returned} - {""} for name in ("accepted", "quarantined"))
     return _Part(
         _staged(spark, lake, source.landing, accepted),
@@ -158,6 +170,21 @@ def _task(opened: Opener, source: Source, storage: Storage, folder: str) -> _Tas
             yield pa.RecordBatch.from_arrays([pa.array([text]) for text in row], schema=_RETURNED)
 
     return read
+
+
+def _in_this_process(task: _Task, pieces: pa.Table) -> Sequence[Mapping[str, str]]:
+    """Do what a task does. Nothing that is raised shows what was read."""
+    try:
+        return [row for batch in task(pieces.to_batches()) for row in batch.to_pylist()]
+    except LakeError:
+        raise
+    except Exception as error:  # noqa: BLE001  (its message can quote a record)
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        msg = (
+            f"Reading stopped with {type(error).__name__} at {Path(at.filename).name}:{at.lineno}. The published "
+            "tables stay as they were. This is a bug in the software, not a fault of a file: please report it."
+        )
+        raise LakeError(msg) from None
 
 
 def _staged(spark: SparkSession, lake: Lake, table: Table, paths: Collection[str]) -> DataFrame | None:

@@ -8,13 +8,14 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from stedi_assets.storage.errors import LakeError
 from stedi_assets.storage.interface import Storage
 
 # So many bytes wait to be written together.
 _GROUP = 32 << 20
 
 
-class StagingFailed(Exception):
+class StagingFailed(LakeError):
     """Rows cannot be staged. It is no `OSError`: that would be one of the raw file that is being read."""
 
 
@@ -51,7 +52,11 @@ class StagedRows:
                 self._writer = pq.ParquetWriter(file, self._schema)
             self._writer.write_table(pa.Table.from_batches(self._waiting))
         except OSError as error:
-            raise StagingFailed(error.strerror or type(error).__name__) from error
+            msg = (
+                f"Validated records cannot be written to the lake: {error.strerror or type(error).__name__}. "
+                "The published tables stay as they were. Fix that and run again."
+            )
+            raise StagingFailed(msg) from error
         self._waiting, self._bytes = [], 0
 
 

@@ -7,7 +7,7 @@ import gzip
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,14 @@ def write(folder: Path, files: Iterable[tuple[str, bytes]]) -> None:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _by_tasks() -> Iterator[None]:
+    """Have Spark's tasks read, however little there is."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(reading, "_LITTLE", -1)
+        yield
 
 
 @pytest.fixture(scope="module")
