@@ -369,11 +369,18 @@ def count_by_file(accepted: DataFrame | None, quarantined: DataFrame | None) -> 
     return {path: (good, bad) for path, good, bad in counts}
 
 
-def without_suppressed(files: Sequence[FileReport], kept: Mapping[str, tuple[int, int]]) -> tuple[FileReport, ...]:
-    """Return reports of files with the counts of records that are kept; the others count as suppressed."""
+def without_suppressed(
+    files: Sequence[FileReport], delivered: Mapping[str, tuple[int, int]], kept: Mapping[str, tuple[int, int]]
+) -> tuple[FileReport, ...]:
+    """Return reports of files in which the records that were delivered and are not kept count as suppressed.
+
+    Both are counts by file, of accepted and of quarantined records. Of a file that was landed before, they may be of
+    some days only.
+    """
 
     def counted(file: FileReport) -> FileReport:
-        accepted, quarantined = kept.get(file.path, (0, 0))
+        gone = [n - k for n, k in zip(delivered.get(file.path, (0, 0)), kept.get(file.path, (0, 0)), strict=True)]
+        accepted, quarantined = file.accepted - gone[0], file.quarantined - gone[1]
         suppressed = file.records - accepted - quarantined
         return replace(file, accepted=accepted, quarantined=quarantined, suppressed=suppressed)
 

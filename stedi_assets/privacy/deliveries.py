@@ -82,18 +82,17 @@ def land_without_erased(
     try:
         accepted, quarantined = landing.accepted, landing.quarantined
         if source is _CUSTOMERS and accepted is not None:
-            delivered, now = accepted, int(time.time() * 1000)
-            erased = change_suppressed(lake, suppression_key, lambda listed: listed.with_those_back(delivered, now))
+            customers, now = accepted, int(time.time() * 1000)
+            erased = change_suppressed(lake, suppression_key, lambda listed: listed.with_those_back(customers, now))
         accepted = erased.accepted(accepted, source) if accepted is not None else None
         quarantined = erased.quarantined(quarantined, source) if quarantined is not None else None
-        kept = count_by_file(accepted, quarantined)
-        files = without_suppressed([file for file in landing.files if file.path in landing.read], kept)
-        stay = [file for file in landing.files if file.path not in landing.read]
+        # Some may be of files that were landed before: if an erasure has died, they are still in the table.
+        delivered, kept = count_by_file(landing.accepted, landing.quarantined), count_by_file(accepted, quarantined)
         return replace(
             landing,
             accepted=accepted,
             quarantined=quarantined,
-            files=tuple(sorted((*files, *stay), key=lambda file: file.path)),
+            files=without_suppressed(landing.files, delivered, kept),
             superseded=(_superseded(accepted), _superseded(quarantined)) if any(landing.superseded) else (0, 0),
         )
     except BaseException:

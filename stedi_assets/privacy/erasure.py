@@ -196,7 +196,8 @@ def _leave_landing(
         quarantined = listed.quarantined(quarantined, source)
 
     reports = read_file_reports(lake, source, before)
-    files = without_suppressed(reports, count_by_file(accepted, quarantined))
+    landed = {file.path: (file.accepted, file.quarantined) for file in reports}
+    files = without_suppressed(reports, landed, count_by_file(accepted, quarantined))
     raw_files |= {
         f"{source.raw_path}/{file.path}"
         for file, earlier in zip(files, reports, strict=True)

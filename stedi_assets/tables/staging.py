@@ -209,16 +209,10 @@ def staging(
             audited = files if computed == days else data_files_in(lake, table, listed, computed)
             found = audit(Written(dataset_of(lake, table, audited), partial(_all_rows, lake, table, listed)))
             by_day = _by_day(before, found, computed)
-            counts |= {rule: number for rule, number in found.items() if isinstance(number, int)}
-            counts |= {rule: sum(violations.values()) for rule, violations in by_day.items()}
+            counts |= _violations(found, by_day)
             _require_rules(table, counts)
             described = _snapshot_of_run(table, counts, run, before, delivery)
-            described = replace(
-                described,
-                counts_by_day=by_day,
-                made_from=made_from,
-                people=people,
-            )
+            described = replace(described, counts_by_day=by_day, made_from=made_from, people=people)
         else:
             described = _snapshot_of_fewer_rows(before, counts, run, delivery)
         if inputs is not None:
@@ -325,6 +319,14 @@ def _by_day(
             stay = before.counts_by_day.get(rule, {})
             by_day[rule] = {day: number for day, number in stay.items() if day not in days} | counted
     return by_day
+
+
+def _violations(
+    found: Mapping[str, int | Mapping[str, int]], by_day: Mapping[str, Mapping[str, int]]
+) -> dict[str, int]:
+    """Return the violations of each rule, those of all days added up."""
+    counted = {rule: number for rule, number in found.items() if isinstance(number, int)}
+    return counted | {rule: sum(violations.values()) for rule, violations in by_day.items()}
 
 
 def _snapshot_of_fewer_rows(

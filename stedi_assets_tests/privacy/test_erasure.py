@@ -294,6 +294,38 @@ def test_erasing_again_finishes_what_a_run_that_died_has_left(
     assert json.loads(next((root_of(built) / "_erasures").iterdir()).read_text())["erased_before"]
 
 
+@pytest.mark.parametrize(
+    "step", ["_leave_trusted_and_curated", pytest.param("_leave_landing", marks=pytest.mark.matrix)]
+)
+def test_a_delivery_between_an_erasure_that_died_and_the_next_is_accounted_for(
+    step: str, built: Lake, spark_resource: SparkResource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The person is on the list, and still in the landing tables. The delivery replaces some of what is there."""
+    # The restored files are new to it. Afterwards a delivery leaves those alone that it does not change.
+    assert materialise(built, spark_resource).success
+    with monkeypatch.context() as dying:
+        dying.setattr(erasure, step, lambda *_: (_ for _ in ()).throw(OSError(5, "died", "here")))
+        assert not erase(built, spark_resource, ADA, tmp_path).success
+    landing = {name: root_of(built) / name / "landing" for name in SOURCES}
+    again = [customer(person, CONSENTED + 1, CONSENTED) for person in ("ada", "ben")]
+    (landing["customer"] / "again.json").write_bytes(lines(*again))
+    for name, reading in (
+        ("accelerometer", phone_reading("ben", INSTANTS[0] + 1)),
+        ("step_trainer", device_reading(SHARED, INSTANTS[0] + 1)),
+    ):
+        changed = landing[name] / "more.json"
+        changed.write_bytes(changed.read_bytes() + lines(reading))
+
+    delivered = materialise(built, spark_resource)
+    assert delivered.success, messages(delivered)
+    of_this_lake = {"files_whole", "quarantine_rate", "unattributed_share"}
+    assert {name for _, name in failed_checks(check(built, spark_resource))} <= of_this_lake
+    assert erase(built, spark_resource, ADA, tmp_path).success
+    assert places_of_ada(root_of(built)) == []
+    assert materialise(built, spark_resource).success
+    assert {name for _, name in failed_checks(check(built, spark_resource))} <= of_this_lake
+
+
 def erase_directly(lake: Lake, spark: SparkSession) -> Receipt:
     return erasure.erase(spark, lake, ADA, key=lambda: KEY, run=RUN)
 
