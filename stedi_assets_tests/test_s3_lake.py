@@ -893,8 +893,8 @@ def deny_deleting(monkeypatch: pytest.MonkeyPatch, below: bytes) -> None:
         raw = type("Raw", (), {"stream": lambda *_, **__: iter([denied])})()
         return botocore.awsrequest.AWSResponse(request.url, 200, {}, raw)
 
-    def make_denied(*_: Any) -> Any:
-        client = make_client()
+    def make_denied(*where: Any) -> Any:
+        client = make_client(*where)
         client.meta.events.register("before-send.s3.DeleteObjects", answer)
         return client
 
