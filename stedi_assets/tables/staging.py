@@ -15,6 +15,7 @@ from typing import NoReturn
 
 import pyarrow as pa
 import pyarrow.dataset as ds
+from py4j.protocol import Py4JJavaError
 from pyiceberg.table import Table as IcebergTable
 from pyspark.sql import Column, DataFrame, Observation
 from pyspark.sql import functions as F
@@ -376,7 +377,25 @@ def _write(
         writer.overwrite(F.expr(within(f"`{table.instant}`", days)))
     else:
         writer.append()
-    return {name: int(count) for name, count in observation.get.items()}
+    return _no_rows(table) | _observed(observation)
+
+
+def _observed(observation: Observation) -> dict[str, int]:
+    """Return what was counted during a write.
+
+    Nothing is, if Spark finds out meanwhile that there are no rows: then it drops the count from its plan. A count that
+    is lost otherwise is noticed when the rows are read back.
+    """
+    try:
+        return {name: int(count) for name, count in observation.get.items()}
+    except Py4JJavaError:
+        # Spark's classic API stumbles over counts that are not there. Spark Connect returns none.
+        return {}
+
+
+def _no_rows(table: Table) -> dict[str, int]:
+    """Return the counts of a table without rows."""
+    return {"rows": 0, **dict.fromkeys((rule.name for rule in table.rules if rule.row_predicate), 0)}
 
 
 def _broken(table: Table, as_of: int | None) -> Iterator[Column]:
@@ -391,7 +410,7 @@ def _write_arrow(lake: Lake, table: Table, rows: pa.Table | None, branch: str, d
     """Write a few rows, or none, without Spark. They replace all, or are added: never those of some days."""
     schema = pa.schema([(column.name, ARROW_TYPES[column.type]) for column in table.columns])
     rows = rows if rows is not None else schema.empty_table()
-    counts = {"rows": rows.num_rows, **dict.fromkeys((rule.name for rule in table.rules if rule.row_predicate), 0)}
+    counts = _no_rows(table) | {"rows": rows.num_rows}
     if days is not None and not rows.num_rows:
         return counts
 
