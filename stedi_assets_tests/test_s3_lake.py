@@ -899,7 +899,7 @@ def deny_deleting(monkeypatch: pytest.MonkeyPatch, below: bytes) -> None:
         return client
 
     monkeypatch.setattr(s3_module, "s3_client", make_denied)
-    monkeypatch.setattr(S3Resource, "get_client", make_denied)
+    monkeypatch.setattr(S3Resource, "get_client", lambda _: make_denied())
 
 
 @pytest.mark.matrix
