@@ -78,7 +78,8 @@ class World:
     rng: random.Random
     as_of: int = FIRST + 3 * DAY
     files: int = 0
-    forgotten: dict[str, list[str]] = field(default_factory=dict)
+    forgotten: dict[str, list[str]] = field(default_factory=lambda: {source: [] for source in READINGS})
+    landed: dict[str, dict[str, bytes]] = field(default_factory=lambda: {source: {} for source in READINGS})
 
     def landing(self, source: str) -> Path:
         """Return a source's landing folder."""
@@ -162,12 +163,26 @@ class World:
         self.some_file(source).rename(self.landing(source) / self.next_name())
 
     def forget_readings(self) -> None:
-        """A file of readings goes, and may be forgotten."""
+        """A file of readings goes."""
         source = self.rng.choice(READINGS)
         if len(list(self.landing(source).iterdir())) > 1:
-            path = self.some_file(source)
-            path.unlink()
-            self.forgotten.setdefault(source, []).append(path.name)
+            self.some_file(source).unlink()
+
+    def let_go(self) -> None:
+        """Before an update: files that have landed, and are neither there nor renamed, may be forgotten."""
+        for source, before in self.landed.items():
+            now = self.contents(source)
+            renamed = {content for name, content in now.items() if name not in before}
+            gone = (name for name, content in before.items() if name not in now and content not in renamed)
+            self.forgotten[source].extend(gone)
+
+    def has_landed(self) -> None:
+        """After an update: what is there has landed."""
+        self.landed = {source: self.contents(source) for source in READINGS}
+
+    def contents(self, source: str) -> dict[str, bytes]:
+        """Return the contents of a source's files by their names."""
+        return {path.name: path.read_bytes() for path in self.landing(source).iterdir()}
 
     def add_customers(self) -> None:
         """New records of customers arrive."""
@@ -219,6 +234,7 @@ def test_updates_end_as_a_rebuild_would(
         for event in world.rng.choices(*zip(*EVENTS, strict=True), k=world.rng.randint(1, 3) if step else 0):
             event(world)
             happened.append(event.__name__)
+        world.let_go()
         done = update(lake, spark_resource, policy, as_of=world.as_of, forget=world.forgotten)
         errors = [
             (check.asset_key.path[-1], check.check_name)
@@ -226,6 +242,7 @@ def test_updates_end_as_a_rebuild_would(
             if not check.passed and check.severity is dg.AssetCheckSeverity.ERROR
         ]
         assert done.success, f"{happened} {errors} {messages(done)}"
+        world.has_landed()
         assert_same_tables(spark, lake, policy, world.as_of)
 
 
@@ -308,9 +325,13 @@ class Life:
 
     def update(self, *, full: bool = False) -> dg.ExecuteInProcessResult:
         """Update all tables, or make them from scratch."""
-        return update(
+        self.world.let_go()
+        done = update(
             self.lake, self.spark, self.policy, as_of=self.world.as_of, forget=self.world.forgotten, full=full
         )
+        if done.success:
+            self.world.has_landed()
+        return done
 
     def rows(self) -> dict[str, list[str]]:
         """Return the rows of every table, in an order of their own."""
