@@ -9,17 +9,18 @@ import gzip
 import logging
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pyarrow as pa
 import pytest
 from pyspark.sql import DataFrame
 
 from stedi_assets.contracts import SOURCES, TABLES, Policy
-from stedi_assets.ingest import landing
+from stedi_assets.ingest import reading
 from stedi_assets.orchestration.assets import ASSETS
 from stedi_assets.orchestration.checks import CHECKS
 from stedi_assets.orchestration.spark_resource import SparkResource
@@ -145,6 +146,27 @@ def all_quarantined(source: str) -> Breaking:
     return breaking
 
 
+def reading_stops(*, in_tasks: bool) -> Breaking:
+    """Have whoever reads a file stop over its content: Spark's tasks, or the run itself."""
+
+    def breaking(lake: Lake, patch: pytest.MonkeyPatch) -> None:
+        patch.setattr(reading, "_task", _stopping)
+        if in_tasks:
+            patch.setattr(reading, "_LITTLE", -1)
+
+    return breaking
+
+
+def _stopping(opened: Any, *_: Any) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    def read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for piece in (piece for batch in batches for piece in batch.to_pylist()):
+            with opened(piece["path"], 0) as raw:
+                raise ValueError(raw.read())
+        yield from ()
+
+    return read
+
+
 def raised_on(module: Any, transform: str, expression: str) -> Breaking:
     """Have a transform fail inside of Spark, on the first of its inputs, over an expression with somebody's value."""
 
@@ -200,7 +222,8 @@ RAISED = "raise_error({0})"
 CAST = "CAST({0} AS INT)"
 MATCHED = "assert_true({0} = '', {0})"
 # Without repeats: it is not those that they are to be stopped for.
-OTHER_FLAGS = "SELECT * EXCEPT (_source_file) FROM {rows} WHERE shareWithPublicAsOfDate IS NOT NULL"
+OWN_COLUMNS = "_source_file, _person, _device, _superseded"
+OTHER_FLAGS = f"SELECT * EXCEPT ({OWN_COLUMNS}) FROM {{rows}} WHERE shareWithPublicAsOfDate IS NOT NULL"
 ALL_PHONES = "SELECT DISTINCT user, timestamp, x, y, z FROM {rows}"
 ALL_DEVICES = "SELECT sensorReadingTime, serialNumber, distanceFromObject, serialNumber AS user FROM {rows}"
 TO_NUMBER = "SELECT CAST(email AS INTEGER) AS number FROM customer_landing"
@@ -220,8 +243,8 @@ CASES = [
         Case(f"{source} all quarantined", all_quarantined(source), f"{source}_landing, not_empty", _ALL)
         for source in ("customer", "accelerometer")
     ),
-    Case("landing raises", raised_on(landing, "read_plain", RAISED.format("text")), STOPPED_RAISING, _ALL),
-    Case("landing casts", raised_on(landing, "judge", CAST.format("text")), STOPPED_CASTING, _ALL),
+    Case("reading stops", reading_stops(in_tasks=False), "Reading stopped with ValueError", _ALL, quick=True),
+    Case("a task that reads stops", reading_stops(in_tasks=True), "Spark stopped with PythonException", _ALL),
     *(
         Case(f"{name} raises", raised_on(module, name, RAISED.format(column)), STOPPED_RAISING, quick=quick)
         for module, name, column, quick in (
