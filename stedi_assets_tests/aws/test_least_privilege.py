@@ -67,6 +67,10 @@ EXCEPTIONS = {
     ("DagsterRole", "s3:GetObject", "athena"): "Athena itself reads and writes its results in the caller's name",
     ("DagsterRole", "s3:PutObject", "athena"): "as above",
     ("DagsterRole", "s3:GetBucketLocation"): "Athena itself asks in the caller's name",
+    ("DagsterRole", "s3:DeleteObject", "report"): "the table changes while its pictures are drawn",
+    ("DagsterRole", "s3:DeleteObjectVersion", "report"): "as above",
+    ("DagsterRole", "s3:ListBucketVersions"): "as above",
+    ("DagsterRole", "s3:ListBucketMultipartUploads"): "as above",
 }
 
 
@@ -132,6 +136,7 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
         deliver("two", lines(customer("ben", CONSENTED + 1, None)), later)
         assert "RunRequest" in run([sys.executable, "-c", LOOK], DAGSTER)
         run([*EXECUTE, "update_lakehouse"], DAGSTER)
+        run([*EXECUTE, "draw_report"], DAGSTER)
         run([sys.executable, "-c", LOOK], DAGSTER)
         here = {"STEDI_COMPUTE": "local"}
         config = run([sys.executable, "-m", "stedi_assets", "hash-person"], ERASURE, "cleo@example.com\n", more=here)
