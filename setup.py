@@ -80,7 +80,7 @@ setup(
             # Read the CloudFormation stack and its policies as AWS would.
             "cfn-lint>=1.30,<2",
             "parliament>=1.6,<2",
-            # parliament imports its pkg_resources, which Python 3.12 brings no more, nor setuptools 82.
+            # parliament imports its pkg_resources, which neither Python 3.12 nor setuptools 82 brings.
             "setuptools>=77,<82",
             # Reads what CI runs.
             "pyyaml>=6,<7",

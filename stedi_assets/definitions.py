@@ -1,4 +1,4 @@
-"""The code location that Dagster loads: assets, checks, jobs, sensors and a schedule, and the resources they share."""
+"""The code location that Dagster loads: assets, checks, jobs, sensors, schedules, and the resources they share."""
 
 import gc
 import warnings
@@ -133,5 +133,5 @@ defs = dg.Definitions(
     executor=dg.in_process_executor,
 )
 
-# What is loaded now is no garbage. Looking through it again and again takes a run over a second, most of it at exit.
+# What is loaded now never becomes garbage. Collecting it again and again costs a run over a second, mostly at exit.
 gc.freeze()

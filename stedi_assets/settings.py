@@ -296,14 +296,15 @@ class Settings(BaseSettings):
     )
     warn_people_leaving_unread: _Share = Field(
         default=_DEFAULTS.people_leaving_unread,
-        description="when a larger share of people leaves in one run because of records that could not be read, "
+        description="the share of people who may leave in one run because of records that cannot be read; above it, "
         "a check fails",
     )
     warn_row_count_change: _Share = Field(
         default=_DEFAULTS.row_count_change, description="by what share a row count may differ from the last one"
     )
     sensor_seconds: _FromOne = Field(
-        default=30, description="how often the sensor looks for new landing files; Dagster allows every 5 s at most"
+        default=30,
+        description="how many seconds the sensor waits before it looks for files again; Dagster's minimum is 5",
     )
     settled_seconds: _FromNone = Field(
         default=10, description="how long a local file must be unchanged before it is read"
@@ -313,7 +314,7 @@ class Settings(BaseSettings):
         default=60, description="the pause before the second attempt; doubled before each further one"
     )
     arrivals_queue: _Queue | None = _optional(
-        "none: every look lists the folders", "the URL of the Amazon SQS queue that S3 notifies of new objects"
+        "none: every tick lists the folders", "the URL of the Amazon SQS queue that S3 notifies of new objects"
     )
     alerts_sns_topic: _Topic | None = _optional("none: the log", "the ARN of the Amazon SNS topic that alerts go to")
     dagster_url: _Url = Field(
@@ -527,9 +528,9 @@ Environment variables, or lines of `.env` (see `.env.example`). An unknown value
 |---|---|---|
 {table}
 
-Java: a `JAVA_HOME` or `java` on the PATH of version 17 or 21 is used; otherwise the one that pip installed.
-With a local master, `SPARK_…`, `PYSPARK_…`, `HADOOP_…` and `YARN_…` are ignored; `JAVA_TOOL_OPTIONS` and the like
-apply. On a cluster, or in a session that exists already, everything stays as it is set.
+Java: Spark runs on the Java of `JAVA_HOME` or of the PATH if it is version 17 or 21, otherwise on the one that pip
+installed. With a local master, `SPARK_…`, `PYSPARK_…`, `HADOOP_…` and `YARN_…` are ignored; `JAVA_TOOL_OPTIONS` and
+the like apply. On a cluster, or in an existing session, everything stays as it is set there.
 
 ## One environment
 
@@ -549,7 +550,7 @@ The file is UTF-8, and read by python-dotenv: `export NAME=value`, values in sin
 """
 
 _EXAMPLE = """\
-# Read by every command of `stedi` and of `dagster`; it overrides the environment. Every setting has a default;
+# `stedi` and `dagster` read this file, and it overrides the environment. Every setting has a default;
 # docs/settings.md says what each means.
 # The absolute path of a folder that exists. If it is not set, `stedi start` creates one and adds a line here.
 # DAGSTER_HOME=

@@ -12,11 +12,11 @@ from stedi_assets.verification.queries import inputs_of
 
 @dataclass(frozen=True)
 class AthenaComparison:
-    """What Athena finds. `rows` are those that it should find, `published` those that it does.
+    """What Athena finds: it should find `rows` rows, and finds `published`.
 
-    `recomputed` is how many it makes itself, None of a landing table: only raw files say what that should hold.
-    `has_same_rows`: those are the published ones. `scanned` is how many bytes Athena has read. `query` is its id of the
-    query, empty if nothing was new and it was not asked.
+    `recomputed` is how many rows Athena computes itself; None for a landing table, which only raw files can confirm.
+    `has_same_rows`: they are the published ones. `scanned` is how many bytes Athena has read. `query` is the query's
+    id, empty if nothing was new and Athena was not asked.
     """
 
     rows: int

@@ -80,7 +80,7 @@ def destroy(stack: Stack, delete_data: str | None) -> None:
         # A stack that is deleted leaves the rest, so that nobody loses data by a click in the console. A run that was
         # under way may have written again.
         deleted += _empty(bucket)
-        stack.say(f"{bucket}: {deleted:,} versions of objects are deleted")
+        stack.say(f"{bucket}: deleted {deleted:,} versions of objects")
         with _unless_gone():
             boto3.client("s3").delete_bucket(Bucket=bucket)
         with _unless_gone():

@@ -18,7 +18,7 @@ from dagster_pipes import PipesParams
 
 from stedi_assets.storage.aws_errors import code_of
 
-# In these states a run is over. dagster-aws waits for ever on one that has expired.
+# In these states a run is over. dagster-aws waits forever for one that has expired.
 _ENDED = {"SUCCEEDED", "FAILED", "STOPPED", "TIMEOUT", "ERROR", "EXPIRED"}
 # The argument that says for which run of Dagster's a run of the job was started.
 RUN_ARGUMENT = "--dagster_run_id"
@@ -90,7 +90,7 @@ class GlueRuns(PipesGlueClient):
         arguments = {**arguments, RUN_ARGUMENT: context.run.run_id}
         with self._as_failure("start"):
             run: str = self._client.start_job_run(JobName=self._job, Arguments=arguments)["JobRunId"]
-        context.log.info(f"AWS Glue runs {self._job}: {run}")
+        context.log.info(f"Started the run {run} of the Glue job {self._job}")
         return run
 
     def _look(self, run: str) -> Mapping[str, Any]:
@@ -129,7 +129,7 @@ class GlueRuns(PipesGlueClient):
             answer = self._client.batch_stop_job_run(JobName=self._job, JobRunIds=runs)
         for error in answer.get("Errors", ()):
             context.log.warning(f"AWS Glue could not stop {error['JobRunId']}: {error['ErrorDetail']['ErrorCode']}.")
-        context.log.info(f"AWS Glue stops {', '.join(runs)}")
+        context.log.info(f"Stopping the runs of the Glue job {self._job}: {', '.join(runs)}")
 
     def _why(self, run: str, found: Mapping[str, Any], *, has_begun: bool) -> str:
         why = (found.get("ErrorMessage") or "Glue gives no reason").rstrip(".")

@@ -1,4 +1,4 @@
-"""The commands of `stedi`: what each is for, and what may follow it. Apart from them, because they load much."""
+"""The commands of `stedi`, each with its purpose and its arguments. Apart from their code, which is slow to import."""
 
 import argparse
 
@@ -57,7 +57,7 @@ def _status(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--check",
         action="store_true",
-        help="exit with 1 if a table is missing or damaged, or an ERROR check of its last run failed",
+        help="exit with 1 also if a table is missing, an ERROR check failed, or a check could not run",
     )
 
 

@@ -25,13 +25,13 @@ def _deploy(_: Settings, chosen: argparse.Namespace) -> int:
     outputs = deploy(Stack(chosen.stack), given, lambda: chosen.yes or _is_confirmed())
     lines = [f"{name}={value}" for name, value in outputs.items() if name.isupper()]
     roles = [f"{value}: {name}" for name, value in outputs.items() if not name.isupper()]
-    print("\nDeployed. The lines of .env:\n", *lines, "", *roles, sep="\n")
+    print("\nDeployed. Copy these lines into .env:\n", *lines, "", *roles, sep="\n")
     return 0
 
 
 def _is_confirmed() -> bool:
     try:
-        return input("Do this? Type yes: ").strip() == "yes"
+        return input("Make these changes? Type yes: ").strip() == "yes"
     except EOFError:
         return False
 

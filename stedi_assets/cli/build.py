@@ -47,7 +47,7 @@ def report(lake: Lake, result: dg.ExecuteInProcessResult, began: float) -> int:
         print(f"\nNot built. {why_it_failed(result)}", file=sys.stderr)
         return 1
     _print_summary(lake, _outcomes(result))
-    terminal.say(f"\nAll of it took {time.monotonic() - began:.0f} s. To see it in the browser:  {_to_see_it()}")
+    terminal.say(f"\nDone in {time.monotonic() - began:.0f} s. To see it in the browser:  {_to_see_it()}")
     return 0
 
 

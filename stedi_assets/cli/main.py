@@ -1,4 +1,4 @@
-"""The command `stedi`: from a fresh clone to eight tables in one go, and what there is to see afterwards."""
+"""The command `stedi`: build a lakehouse of eight tables, inspect it and maintain it."""
 
 import argparse
 import os

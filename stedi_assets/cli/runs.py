@@ -13,7 +13,7 @@ from stedi_assets.environment import dagster_home
 
 
 class _Brief(logging.Handler):
-    """Prints an asset's messages and warnings, and tells Dagster's own events to whoever wants to know of them."""
+    """Prints an asset's messages and warnings, and passes Dagster's own events to `tell`."""
 
     def __init__(self, tell: Callable[[dg.DagsterEvent], None]) -> None:
         super().__init__()

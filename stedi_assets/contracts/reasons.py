@@ -10,7 +10,7 @@ _ADVICE = {
     "wrong_type": "A value has the wrong JSON type, such as a text for a number.",
     "not_finite": "A number is NaN, infinite, or too large for a double.",
     "invalid_instant": "A time is not in epoch milliseconds, which have 13 digits. Seconds are not accepted.",
-    "invalid_email": "An e-mail address is not one: it needs exactly one @, and no blanks inside.",
+    "invalid_email": "An e-mail address is not valid: it needs exactly one @, and no blanks inside.",
     "ambiguous_text": "A text that names a person or device has characters that read differently in different systems.",
 }
 REASONS = (*_ADVICE, f"{_MISSING}…")

@@ -103,7 +103,7 @@ CUSTOMER = (
     Column("serialNumber", Type.STRING, "Serial number of the step trainer", True, _DEVICE, Form.SERIAL_NUMBER),
     _instant("registrationDate", "When the customer registered"),
     _instant("lastUpdateDate", "When this record was last changed"),
-    _instant("shareWithResearchAsOfDate", "Since when research may use the data; null means no consent", share=True),
+    _instant("shareWithResearchAsOfDate", "Since when research may use the data (null: no consent)", share=True),
     _instant("shareWithPublicAsOfDate", "Since when the public may see the data; not used here", share=True),
     _instant("shareWithFriendsAsOfDate", "Since when friends may see the data; not used here", share=True),
 )

@@ -26,7 +26,7 @@ _customer_trusted = Table(
     key=("email",),
     inputs=("customer_landing",),
     description="The latest record of each person, if that record consents. People who never consented and people "
-    "who withdrew are left out. E-mail and serial number are trimmed and lower-cased.",
+    "who withdrew are left out. E-mail and serial number are in the form used for comparison.",
     own_rules=(
         rules.EVERY_ROW_CONSENTS,
         rules.NO_WITHDRAWN_PEOPLE,

@@ -314,8 +314,8 @@ def require_all_files(source: Source, landing: Landing) -> None:
         manifests = f" {_MANIFESTS}" if any(map(is_manifest, landing.gone)) else ""
         msg = (
             f"{source.landing.name} was not published: {len(landing.gone):,} files it was made from are gone or "
-            f"unreadable in {source.raw_path}: {first}{more}. Bring them back, or let their records be forgotten "
-            f'by the run config ops: {{{source.landing.name}: {{config: {{forget_files: ["…"]}}}}}}.{manifests}'
+            f"unreadable in {source.raw_path}: {first}{more}. Bring them back, or have their records forgotten "
+            f'with the run config ops: {{{source.landing.name}: {{config: {{forget_files: ["…"]}}}}}}.{manifests}'
         )
         raise VanishedFiles(msg)
 

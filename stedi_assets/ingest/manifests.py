@@ -1,7 +1,7 @@
 """Delivery manifests: files in which a source lists what it has delivered, compared with what has landed.
 
 A manifest lists files relative to its own folder, and may give the size, the number of records and the SHA-256 hash of
-each. It holds no records, so no table is made from it: who removes it ends what it says.
+each. It holds no records, so no table is made from it; once it is removed, what it said no longer counts.
 """
 
 import hashlib

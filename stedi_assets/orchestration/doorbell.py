@@ -23,7 +23,7 @@ _SECONDS_HIDDEN = 300
 class Doorbell(dg.ConfigurableResource):  # type: ignore[type-arg]  # Dagster's own subclasses give none
     """Says whether S3 has reported objects since everything landed."""
 
-    queue: str | None = Field(default=None, description="The URL of the queue; without one, every look lists.")
+    queue: str | None = Field(default=None, description="The URL of the queue; without one, every tick lists.")
 
     def receive(self) -> Sequence[str]:
         """Return the receipts of messages that ring, and hide these from others. Raises `AwsCallFailed`."""
@@ -63,7 +63,7 @@ class Doorbell(dg.ConfigurableResource):  # type: ignore[type-arg]  # Dagster's 
             return call("sqs", region and region[1], operation, QueueUrl=self.queue, **parameters)
         except AwsCallFailed as error:
             msg = (
-                f"Amazon SQS cannot be used ({error}): {self.queue}. Until it can, every look lists the landing "
+                f"Amazon SQS cannot be used ({error}): {self.queue}. Until it can, every tick lists the landing "
                 "folders. Check that STEDI_ARRIVALS_QUEUE names the queue, and that Dagster's role may call "
                 "sqs:ReceiveMessage, sqs:DeleteMessage and sqs:ChangeMessageVisibility."
             )

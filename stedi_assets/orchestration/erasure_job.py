@@ -1,6 +1,6 @@
 """The job `erase_person`. It is thin: `stedi_assets.privacy.erasure` does the work.
 
-Dagster keeps run config in its database for ever, so the person is given as a keyed hash.
+Dagster keeps run config in its database forever, so the person is given as a keyed hash.
 """
 
 import dagster as dg

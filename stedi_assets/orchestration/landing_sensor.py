@@ -212,7 +212,7 @@ def _together(due: Sequence[_Need]) -> Sequence[_Need]:
 
 def _why_not(left: Mapping[str, float | None], arrivals: Collection[Arrivals]) -> str:
     words = [
-        f"{name}: out of attempts, and not tried again by itself."
+        f"{name}: out of attempts; not tried again until something changes."
         if seconds is None
         else f"{name}: the next attempt is in {seconds:,.0f} s."
         for name, seconds in left.items()

@@ -53,7 +53,7 @@ def look(lake: Lake, published: Mapping[str, Snapshot], doorbell: Doorbell, noti
         begun = _Begun(PortionedListing(lake), published, begun.receipts if begun else receipts or ())
     if begun.listing.list_further(_MOST_FILES_PER_LOOK):
         _UNDER_WAY[lake.location] = begun
-        return Look(None, f"{begun.listing.count:,} landing files are listed so far. The next look continues.")
+        return Look(None, f"{begun.listing.count:,} landing files are listed so far. The next tick continues.")
     return Look(begun.listing.found, "", begun.receipts)
 
 

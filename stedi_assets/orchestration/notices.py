@@ -1,6 +1,6 @@
-"""What the sensor `new_landing_files` tells people and Dagster of: each thing once.
+"""What the sensor `new_landing_files` reports to people and to Dagster: each thing once.
 
-What they were told of is in the sensor's cursor, which is only a hint: whoever deletes it is told again.
+The sensor's cursor records what was reported. It is only a hint: if it is deleted, everything is reported again.
 """
 
 import json
@@ -80,7 +80,7 @@ def notify_of_gone_files(found: Arrivals, notified: Notified) -> None:
         name, landing = found.source.name, found.source.landing.name
         message = (
             f"{len(found.gone):,} files that {landing} was made from are gone: {names_in_words(found.gone)}. Their "
-            "records stay in the tables. Bring them back, or let them be forgotten by the run config "
+            "records stay in the tables. Bring them back, or have them forgotten with the run config "
             f'ops: {{{landing}: {{config: {{forget_files: ["…"]}}}}}}.'
         )
         notified.once(f"gone {name}", "\n".join(found.gone), f"Landing files of {name} are gone", message)

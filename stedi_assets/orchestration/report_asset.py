@@ -26,15 +26,15 @@ _ENOUGH = 20
     kinds={"matplotlib", "duckdb"},
     owners=[OWNER],
     description="Pictures of machine_learning_curated as it is published now: who is in it and why the others are not, "
-    "what the sensors measured, how many rows each subject has, and from when. Counts only, nothing of one person. "
-    "They are drawn again by themselves when the tables change.",
+    "what the sensors measured, how many rows each subject has, and when they were taken. Counts only, nothing of one "
+    "person. The sensor report_is_old has them drawn again when the tables change.",
 )
 def machine_learning_report(lake: LakeResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Draw the pictures, keep them with the snapshot, and show them."""
     from stedi_assets.report.pictures import draw, keep_pictures  # noqa: PLC0415  (matplotlib takes a second to load)
 
     with as_dagster_failures():
-        # First: what changes from here on has it drawn again.
+        # Take this digest first: any change from here on then has the report drawn again.
         content = content_of_pictures(lake.lake)
         numbers = count_for_pictures(lake.lake, lake.pseudonym_key)
         pictures = draw(numbers)
@@ -42,7 +42,7 @@ def machine_learning_report(lake: LakeResource) -> dg.MaterializeResult:  # type
     subjects = numbers.funnel[-1].left
     shown: dict[str, Any] = {name: _shown(name, png) for name, png in pictures.items()}
     if subjects < _ENOUGH:
-        # Dagster keeps metadata for ever, and a picture of few people can show one of them.
+        # Dagster keeps metadata forever, and a picture of few people can show one of them.
         shown = {"pictures": f"not shown, with fewer than {_ENOUGH} subjects; they are kept with the snapshot only"}
     return dg.MaterializeResult(
         metadata={
@@ -69,7 +69,7 @@ draw_report = dg.define_asset_job(
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Has the report drawn when its numbers may have changed, whatever changed the tables: a run or "
-    "a command. After an erasure, that is when update_lakehouse has run.",
+    "a command. After an erasure, it waits for the next update_lakehouse.",
 )
 def report_is_old(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.RunRequest | dg.SkipReason:
     """Request the report if what it counts may have changed since it was drawn."""

@@ -268,7 +268,7 @@ def customers_first(
     """
     if not _are_waiting(lake, suppression_key, settled_before):
         return
-    log("customer: files are waiting, and may hold withdrawals; they are landed first")
+    log("customer: landing the waiting files first, because they may hold withdrawals")
     try:
         landing = land_without_erased(
             session,

@@ -107,7 +107,7 @@ def rotate_pseudonym_key(lake: Lake, key: bytes) -> int:
     def rotating(known: dict[str, str]) -> dict[str, str]:
         if _ROTATING not in known and _is_the_lakes(lake, known, key):
             msg = (
-                f"The pseudonym key is the one of {lake.location} already; nothing was changed. For a new one, set "
+                f"The pseudonym key is already that of {lake.location}; nothing was changed. For a new one, set "
                 "STEDI_PSEUDONYM_KEY to another secret of at least 32 bytes, or move the file "
                 "$XDG_CONFIG_HOME/stedi/pseudonym.key aside, and a new one is made. Then run `stedi rotate-key` again."
             )

@@ -109,7 +109,7 @@ def count_for_pictures(lake: Lake, key: Callable[[], bytes]) -> Numbers:
 def content_of_pictures(lake: Lake) -> str:
     """Return a digest that changes whenever the pictures may. Raises `LakeError` as `count_for_pictures`."""
     _require_together(lake)
-    # customer_trusted is made anew whenever there are other customer records.
+    # customer_trusted is computed again whenever customer records change.
     return digest_of(*(current(lake, table).content for table in _STEPS))
 
 

@@ -83,7 +83,7 @@ def _subjects(numbers: Numbers) -> Figure:
     _bars(axes, numbers.readings_per_subject, _ORANGE)
     axes.set_xlabel("rows of one subject")
     axes.set_ylabel("subjects")
-    axes.set_title("How much there is of each subject")
+    axes.set_title("How many rows each subject has")
     return figure
 
 
@@ -96,7 +96,7 @@ def _coverage(numbers: Numbers) -> Figure:
     axes.xaxis_date()
     axes.set_xlabel("day (UTC)")
     axes.set_ylabel("rows")
-    axes.set_title("From when the readings are")
+    axes.set_title("When the readings were taken")
     return figure
 
 

@@ -145,7 +145,7 @@ def create(lake: Lake, table: Table) -> IcebergTable:
             beginning.commit_transaction()
     made = load(lake, table)
     if made is None:
-        msg = f"{table.name} was made and is not in the catalog of {lake.location}. Materialise it again."
+        msg = f"{table.name} was created but is not in the catalog of {lake.location}. Materialise it again."
         raise CatalogError(msg)
     return made
 

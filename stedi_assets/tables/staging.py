@@ -337,7 +337,7 @@ def _snapshot_of_fewer_rows(
     delivery: Mapping[str, object] | None,
 ) -> Snapshot:
     if before is None:
-        msg = "There is nothing to make fewer rows of."
+        msg = "There is no snapshot to remove rows from."
         raise CorruptTableError(msg)
     return replace(
         before,

@@ -34,7 +34,7 @@ from stedi_assets.verification.rules import applies, count_by, recount
 NAMED = "file "
 _NAMES_SHOWN = 3
 _FIELDS_SHOWN = 20
-_UNUSABLE_MANIFEST = "Have what is not a usable manifest mended; if it holds records, rename it: they are not read."
+_UNUSABLE_MANIFEST = "Have unusable manifests corrected; rename any that hold records: those are not read."
 
 
 @dataclass(frozen=True)

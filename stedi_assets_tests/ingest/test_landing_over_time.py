@@ -212,7 +212,7 @@ def test_files_are_held_against_manifests_whenever_these_change_and_only_then_re
     assert [*found.details.values()] == [
         'manifest.json: not a usable manifest: it is not an object with a list "files"'
     ]
-    assert found.what_to_do.startswith("Have what is not a usable manifest mended")
+    assert found.what_to_do.startswith("Have unusable manifests corrected")
     manifest.write_text(json.dumps({"files": entries[:1]}), encoding="utf-8")
     assert (land_again().passed, findings(lake, PHONES).looked_at) == (True, 1)
     manifest.unlink()

@@ -244,7 +244,7 @@ CASES = [
         {"customer_trusted": 1, "machine_learning_curated": 2},
     ),
     Case(
-        "A file is gone that a landing table was made from",
+        "A file that a landing table was made from is gone",
         "The landing table stays as it was",
         "the error names the file",
         "ERROR",

@@ -277,7 +277,7 @@ def test_nothing_is_made_of_a_table_with_a_failing_check(watched: Watched, spark
     watched.put("accelerometer", "cut.json.gz", gzip.compress(b"{}" * 100)[:-4])
     assert not watched.run(watched.request(), spark_resource).success
     watched.attempts = 1
-    assert watched.why_not().startswith("accelerometer: out of attempts, and not tried again by itself.")
+    assert watched.why_not().startswith("accelerometer: out of attempts; not tried again until something changes.")
     before = current(watched.lake, TABLES["step_trainer_trusted"]).id
     watched.put("step_trainer", "new.json", NEW["step_trainer"])
     request = watched.request()
@@ -525,7 +525,7 @@ def test_a_failed_run_is_asked_for_again_a_bounded_number_of_times(watched: Watc
     assert len({*keys}) == 3
     assert Recorder.told == []
     for _ in range(2):
-        assert watched.why_not() == "step_trainer: out of attempts, and not tried again by itself."
+        assert watched.why_not() == "step_trainer: out of attempts; not tried again until something changes."
     ((subject, message),) = Recorder.told
     assert subject == "Runs for step_trainer keep failing"
     assert message.startswith("3 runs for step_trainer failed in a row. They are not tried again until som")
@@ -676,7 +676,7 @@ def test_tables_that_cannot_be_made_anew_are_tried_a_bounded_number_of_times(
         request = watched.request()
         assert tables_of(request) == BELOW["customer"] - {"customer_landing"}
         watched.fails(request)
-    assert watched.why_not() == "tables: out of attempts, and not tried again by itself."
+    assert watched.why_not() == "tables: out of attempts; not tried again until something changes."
     assert [subject for subject, _ in Recorder.told] == ["Runs for tables keep failing"]
 
 
@@ -752,8 +752,8 @@ def test_very_many_files_are_listed_over_several_looks(
     (root_of(watched.lake) / "accelerometer" / "landing" / "one.json").rename(
         root_of(watched.lake) / "accelerometer" / "landing" / "zzz.json"
     )
-    assert watched.why_not() == "2 landing files are listed so far. The next look continues."
-    assert watched.why_not() == "4 landing files are listed so far. The next look continues."
+    assert watched.why_not() == "2 landing files are listed so far. The next tick continues."
+    assert watched.why_not() == "4 landing files are listed so far. The next tick continues."
     assert watched.run(watched.request(), spark_resource).success
     assert current(watched.lake, TABLES["accelerometer_landing"]).rows == 5
     assert Recorder.told == []
