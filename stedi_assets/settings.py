@@ -288,11 +288,11 @@ class Settings(BaseSettings):
     keep_snapshots: _FromOne = Field(default=2, description="how many snapshots of a table are kept")
     keep_for_readers_minutes: _FromNone = Field(default=60, description="how long a replaced snapshot is kept at least")
     warn_quarantine_rate: _Share = Field(
-        default=_DEFAULTS.quarantine_rate, description="the share of quarantined records at which a check warns"
+        default=_DEFAULTS.quarantine_rate, description="the share of quarantined records above which a check warns"
     )
     warn_unattributed_share: _Share = Field(
         default=_DEFAULTS.unattributed_share,
-        description="the share of device readings that belong to nobody at which a check warns",
+        description="the share of device readings that belong to nobody above which a check warns",
     )
     warn_people_leaving_unread: _Share = Field(
         default=_DEFAULTS.people_leaving_unread,

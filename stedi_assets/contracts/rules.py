@@ -83,7 +83,8 @@ POLICY_IS_DEFAULT = Rule(
 AGREES_WITH_SECOND_ENGINE = Rule(
     "agrees_with_second_engine",
     "DuckDB, which recomputes the table from the landing tables with SQL of its own, finds the same rows.",
-    "One of the two engines is wrong: compare the table's transform with the .sql file of its name.",
+    "If as_published fails too, do what it says first. If not, the table's transform and the .sql file of its name "
+    "differ: compare them.",
 )
 
 FILES_READABLE = Rule(
@@ -120,7 +121,7 @@ NOT_EMPTY = Rule(
 )
 QUARANTINE_RATE = Rule(
     "quarantine_rate",
-    "The share of records in quarantine is below STEDI_WARN_QUARANTINE_RATE.",
+    "The share of records in quarantine is at most STEDI_WARN_QUARANTINE_RATE.",
     "`stedi quarantine` says which records, in which files, where, and why: tell the files' owners.",
     Severity.WARN,
 )
@@ -145,7 +146,7 @@ QUARANTINED_PEOPLE_KNOWN = Rule(
 )
 UNATTRIBUTED_SHARE = Rule(
     "unattributed_share",
-    "The share of device readings that belong to nobody is below STEDI_WARN_UNATTRIBUTED_SHARE.",
+    "The share of device readings that belong to nobody is at most STEDI_WARN_UNATTRIBUTED_SHARE.",
     "Check whether customers, phone and device readings of the same days have all been delivered.",
     Severity.WARN,
     violations_sql="""SELECT readings."sensorReadingTime" AS instant FROM step_trainer_landing AS readings
