@@ -1,15 +1,14 @@
 """The settings: one class, whose fields are the environment variables. Each has a default that works on a laptop.
 
-An unknown or unusable value raises `SettingsError` when the definitions load. `python -m stedi_assets.settings` writes
-docs/settings.md and .env.example again, in the folder where it is started.
+An unknown or unusable value raises `SettingsError` when the definitions load.
 """
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from enum import Enum
 from itertools import combinations
-from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -29,9 +28,6 @@ DEFAULT_LAKE = "./lake"
 _DEFAULTS = Thresholds()
 _PREFIX = "STEDI_"
 _LOCAL_MASTER = "local[*]"
-_REMOTE = r"sc://[A-Za-z0-9.:\[\]-]+(/;?[ -~]*)?"
-_QUEUE = r"https?://[A-Za-z0-9.:-]+/[0-9]{12}/[A-Za-z0-9_-]{1,80}"
-_TOPIC = r"arn:[a-z-]+:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}"
 
 
 class SettingsError(Exception):
@@ -78,10 +74,19 @@ def _share(text: str) -> float:
     return float(text)
 
 
-def _location(text: str) -> str:
-    if not is_possible(text):
-        raise ValueError(POSSIBLE_LOCATIONS)
-    return text
+def _only(accepts: Callable[[str], object], advice: str) -> BeforeValidator:
+    """Accept a text that `accepts` does not refuse; `advice` says what is possible."""
+
+    def checked(text: str) -> str:
+        if not accepts(text):
+            raise ValueError(advice)
+        return text
+
+    return BeforeValidator(checked)
+
+
+def _like(pattern: str, advice: str) -> BeforeValidator:
+    return _only(re.compile(pattern).fullmatch, advice)
 
 
 def _landing(text: str) -> str:
@@ -93,69 +98,45 @@ def _landing(text: str) -> str:
     return text
 
 
-def _name(text: str) -> str:
-    if not re.fullmatch("[a-z0-9_]{1,255}", text):
-        raise ValueError("Use the letters a to z, digits and _; STEDI_GLUE_DATABASE is the same setting.")
-    return text
-
-
-def _catalog(text: str) -> str:
-    if not is_possible_catalog(text):
-        raise ValueError(POSSIBLE_CATALOGS)
-    return text
-
-
-def _topic(text: str) -> str:
-    if not re.fullmatch(_TOPIC, text):
-        raise ValueError(
-            "Use the ARN of a standard topic of Amazon SNS, such as arn:aws:sns:eu-central-1:123456789012:lake-alerts."
-        )
-    return text
-
-
-def _queue(text: str) -> str:
-    if not re.fullmatch(_QUEUE, text):
-        raise ValueError(
-            "Use the URL of a standard queue of Amazon SQS, such as "
-            "https://sqs.eu-central-1.amazonaws.com/123456789012/lake-arrivals."
-        )
-    return text
-
-
-def _remote(text: str) -> str:
-    if not re.fullmatch(_REMOTE, text):
-        raise ValueError("Use the address of a Spark Connect server, such as sc://spark.internal:15002.")
-    return text
-
-
-def _url(text: str) -> str:
-    if not re.fullmatch(r"https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/-]*)?", text):
-        raise ValueError("Use the address that a browser opens, such as https://dagster.internal.")
-    return text
-
-
-def _memory(text: str) -> str:
-    if not re.fullmatch("[1-9][0-9]{0,5}[mg]", text):
-        raise ValueError("Use a whole number of megabytes or gigabytes, such as 2048m or 4g.")
-    return text
-
-
-def _repository(text: str) -> str:
-    if not is_possible_repository(text):
-        raise ValueError(POSSIBLE_REPOSITORIES)
-    return text
-
-
-_Location = Annotated[str, BeforeValidator(_location)]
+_Location = Annotated[str, _only(is_possible, POSSIBLE_LOCATIONS)]
 _Landing = Annotated[str, BeforeValidator(_landing)]
-_Repository = Annotated[str, BeforeValidator(_repository)]
-_Name = Annotated[str, BeforeValidator(_name)]
-_Catalog = Annotated[str, BeforeValidator(_catalog)]
-_Remote = Annotated[str, BeforeValidator(_remote)]
-_Memory = Annotated[str, BeforeValidator(_memory)]
-_Url = Annotated[str, BeforeValidator(_url)]
-_Queue = Annotated[str, BeforeValidator(_queue)]
-_Topic = Annotated[str, BeforeValidator(_topic)]
+_Repository = Annotated[str, _only(is_possible_repository, POSSIBLE_REPOSITORIES)]
+_Catalog = Annotated[str, _only(is_possible_catalog, POSSIBLE_CATALOGS)]
+_Name = Annotated[
+    str, _like("[a-z0-9_]{1,255}", "Use the letters a to z, digits and _; STEDI_GLUE_DATABASE is the same setting.")
+]
+_Remote = Annotated[
+    str,
+    _like(
+        r"sc://[A-Za-z0-9.:\[\]-]+(/;?[ -~]*)?",
+        "Use the address of a Spark Connect server, such as sc://spark.internal:15002.",
+    ),
+]
+_Memory = Annotated[
+    str, _like("[1-9][0-9]{0,5}[mg]", "Use a whole number of megabytes or gigabytes, such as 2048m or 4g.")
+]
+_Url = Annotated[
+    str,
+    _like(
+        r"https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/-]*)?",
+        "Use the address that a browser opens, such as https://dagster.internal.",
+    ),
+]
+_Queue = Annotated[
+    str,
+    _like(
+        r"https?://[A-Za-z0-9.:-]+/[0-9]{12}/[A-Za-z0-9_-]{1,80}",
+        "Use the URL of a standard queue of Amazon SQS, such as "
+        "https://sqs.eu-central-1.amazonaws.com/123456789012/lake-arrivals.",
+    ),
+]
+_Topic = Annotated[
+    str,
+    _like(
+        r"arn:[a-z-]+:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}",
+        "Use the ARN of a standard topic of Amazon SNS, such as arn:aws:sns:eu-central-1:123456789012:lake-alerts.",
+    ),
+]
 _Share = Annotated[float, BeforeValidator(_share)]
 _FromNone = Annotated[int, _at_least(0)]
 _FromOne = Annotated[int, _at_least(1)]
@@ -348,12 +329,7 @@ class Settings(BaseSettings):
     @property
     def thresholds(self) -> Thresholds:
         """The thresholds at which a check warns or fails."""
-        return Thresholds(
-            quarantine_rate=self.warn_quarantine_rate,
-            unattributed_share=self.warn_unattributed_share,
-            people_leaving_unread=self.warn_people_leaving_unread,
-            row_count_change=self.warn_row_count_change,
-        )
+        return Thresholds(**{name: getattr(self, f"warn_{name}") for name in asdict(_DEFAULTS)})
 
     @property
     def _other_machines(self) -> str | None:
@@ -492,71 +468,3 @@ def _refusal(where: tuple[int | str, ...], value: object, context: dict[str, Any
     else:
         possible = str(context["error"])
     return f"{name}={shown} is not possible. {possible}"
-
-
-def settings_page() -> str:
-    """Return docs/settings.md."""
-    lines = [
-        f"| `{name}` | {_without(field) or f'`{_default(field)}`'} | {field.description} |"
-        for name, field in variables().items()
-    ]
-    return _PAGE.format(table="\n".join(lines))
-
-
-def example() -> str:
-    """Return .env.example: every setting with its default, none of them set."""
-    return _EXAMPLE.format(variables="\n".join(f"# {name}={_default(field)}" for name, field in variables().items()))
-
-
-def _without(field: FieldInfo) -> str | None:
-    extra = field.json_schema_extra
-    return str(extra["without"]) if isinstance(extra, dict) else None
-
-
-def _default(field: FieldInfo) -> str:
-    """Return a default in the form that the variable would have."""
-    default = field.default.value if isinstance(field.default, Enum) else field.default
-    return "" if default is None else str(default)
-
-
-_PAGE = """\
-# Settings
-
-Environment variables, or lines of `.env` (see `.env.example`). An unknown value is an error when the definitions load.
-
-| variable | default | values |
-|---|---|---|
-{table}
-
-Java: Spark runs on the Java of `JAVA_HOME` or of the PATH if it is version 17 or 21, otherwise on the one that pip
-installed. With a local master, `SPARK_…`, `PYSPARK_…`, `HADOOP_…` and `YARN_…` are ignored; `JAVA_TOOL_OPTIONS` and
-the like apply. On a cluster, or in an existing session, everything stays as it is set there.
-
-## One environment
-
-Every command of `stedi`, and `dagster dev`, `dagster job execute`, `dagster asset materialize` and the like, read the
-`.env` of the folder where they are started, and no other. **It overrides the environment**, as in Dagster. If the two
-disagree about a variable whose name begins with `STEDI_`, `DAGSTER_` or `AWS_`, `stedi` says which value is used. To
-use the environment's, remove the line from the file; or write `STEDI_LAKE=${{STEDI_LAKE:-./lake}}`, which is the
-environment's value if it has one, else `./lake`.
-
-The file is UTF-8, and read by python-dotenv: `export NAME=value`, values in single or double quotes, ` # comments` and
-`${{NAME}}`, also in quotes. A line that cannot be read is named by its number, and left out.
-
-`DAGSTER_HOME` is where Dagster keeps its runs: the absolute path of a folder that exists. If it is not set,
-`stedi start` creates `.dagster` and adds the line to `.env`. Only `dagster asset list` reads no `.env`.
-
-`.venv/bin/python -m stedi_assets.settings` writes this page and `.env.example` from the class `Settings`.
-"""
-
-_EXAMPLE = """\
-# `stedi` and `dagster` read this file, and it overrides the environment. Every setting has a default;
-# docs/settings.md says what each means.
-# The absolute path of a folder that exists. If it is not set, `stedi start` creates one and adds a line here.
-# DAGSTER_HOME=
-{variables}
-"""
-
-if __name__ == "__main__":
-    Path("docs/settings.md").write_text(settings_page(), "utf-8")
-    Path(".env.example").write_text(example(), "utf-8")

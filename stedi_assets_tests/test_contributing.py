@@ -49,7 +49,7 @@ def test_an_example_can_be_followed(heading: str, what_holds: str, tmp_path: Pat
         # Where the code has moved on, this names the file: bring the page's patch up to date.
         _run(tmp_path, "git", "apply", "--verbose", "-", given=patch)
     if what_holds == "setting":
-        _run(tmp_path, sys.executable, "-m", "stedi_assets.settings")
+        _run(tmp_path, sys.executable, "-m", "stedi_assets_tests.support.settings_page")
         assert "STEDI_CHECK_HOUR" in (tmp_path / "docs" / "settings.md").read_text("utf-8")
         assert "# STEDI_CHECK_HOUR=6" in (tmp_path / ".env.example").read_text("utf-8")
     changed = re.findall(r"^\+\+\+ b/(.*\.py)$", "".join(patches), re.MULTILINE)

@@ -5,6 +5,7 @@ Belongs here: what `read_settings` makes of an environment. What a setting then 
 
 import ast
 import io
+import os
 import re
 import subprocess
 import sys
@@ -16,19 +17,11 @@ from dotenv import dotenv_values
 
 from stedi_assets.contracts import ConsentRecord, MatchOn, Policy, PublishedTime, Purpose, Readings
 from stedi_assets.contracts.rules import Thresholds
-from stedi_assets.settings import (
-    Compute,
-    Settings,
-    SettingsError,
-    example,
-    read_settings,
-    settings_of_a_job,
-    settings_page,
-    variables,
-)
+from stedi_assets.settings import Compute, Settings, SettingsError, read_settings, settings_of_a_job, variables
 from stedi_assets.storage.errors import LakeError
 from stedi_assets.storage.lake import Lake
 from stedi_assets_tests.support.environments import settings_of
+from stedi_assets_tests.support.settings_page import example, settings_page
 
 _ROOT = Path(__file__).resolve().parent.parent
 
@@ -342,7 +335,7 @@ def test_a_comparison_may_be_made_under_the_default_policy() -> None:
 
 @pytest.mark.parametrize(("name", "page"), [("docs/settings.md", settings_page()), (".env.example", example())])
 def test_the_pages_are_what_the_class_gives(name: str, page: str) -> None:
-    assert (_ROOT / name).read_text("utf-8") == page, "run `python -m stedi_assets.settings`"
+    assert (_ROOT / name).read_text("utf-8") == page, "run `python -m stedi_assets_tests.support.settings_page`"
 
 
 def test_the_page_says_of_every_variable_what_is_possible() -> None:
@@ -369,7 +362,8 @@ def test_the_example_sets_nothing_and_shows_the_defaults() -> None:
 
 def test_the_command_writes_both_pages(tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
-    subprocess.run([sys.executable, "-m", "stedi_assets.settings"], cwd=tmp_path, check=True)
+    command = [sys.executable, "-m", "stedi_assets_tests.support.settings_page"]
+    subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(_ROOT)}, check=True)
     assert (tmp_path / "docs" / "settings.md").read_text("utf-8") == settings_page()
     assert (tmp_path / ".env.example").read_text("utf-8") == example()
 

@@ -6,6 +6,7 @@ no check depends on another table in Dagster: it would not run if a check there 
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 
 import dagster as dg
 from pydantic import Field
@@ -37,12 +38,7 @@ class ThresholdsResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # 
     @property
     def thresholds(self) -> Thresholds:
         """The thresholds in the contracts' form."""
-        return Thresholds(
-            quarantine_rate=self.quarantine_rate,
-            unattributed_share=self.unattributed_share,
-            people_leaving_unread=self.people_leaving_unread,
-            row_count_change=self.row_count_change,
-        )
+        return Thresholds(**{name: getattr(self, name) for name in asdict(_DEFAULTS)})
 
 
 def _spec(table: Table, rule: Rule) -> dg.AssetCheckSpec:
@@ -67,9 +63,7 @@ def _checks_of(table: Table) -> dg.AssetChecksDefinition:
 
     @dg.multi_asset_check(name=f"{table.name}_checks", specs=specs, can_subset=True, op_tags=priority)
     def checks(
-        context: dg.AssetCheckExecutionContext,
-        lake: LakeResource,
-        thresholds: ThresholdsResource,
+        context: dg.AssetCheckExecutionContext, lake: LakeResource, thresholds: ThresholdsResource
     ) -> Iterator[dg.AssetCheckResult]:
         audit = Audit(
             lake=lake.lake,
