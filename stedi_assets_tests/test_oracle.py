@@ -161,11 +161,7 @@ def test_the_other_files_land(tmp_path: Path) -> None:
 
 def customer(email: str = ADA, serial: str = "s-1", **values: Any) -> bytes:
     """A customer record; ``updated``, ``registered`` and ``consent`` are days before AS_OF."""
-    names = {
-        "updated": "lastUpdateDate",
-        "registered": "registrationDate",
-        "consent": "shareWithResearchAsOfDate",
-    }
+    names = {"updated": "lastUpdateDate", "registered": "registrationDate", "consent": "shareWithResearchAsOfDate"}
     dates = {names[name]: AS_OF - round(values.pop(name) * DAY) for name in names if name in values}
     return json.dumps({"email": email, "serialNumber": serial, **dates, **values}).encode()
 
@@ -424,10 +420,7 @@ def test_of_a_record_that_is_too_large_the_head_stays() -> None:
     nothing = {source: Landing() for source in SOURCES}
     digest = hashlib.blake2b(record, digest_size=16).hexdigest()
     assert tables({**nothing, "customer": landing}, DEFAULT, AS_OF)["customer_quarantine"] == [
-        (
-            *("one.json", ("record_too_large",), record[:65_536], 1, len(record), digest),
-            *((ADA,), ("7",), None, False),
-        )
+        (*("one.json", ("record_too_large",), record[:65_536], 1, len(record), digest), *((ADA,), ("7",), None, False))
     ]
 
 

@@ -667,7 +667,7 @@ def test_without_the_list_of_the_erased_nothing_lands(case: str, tmp_path: Path,
 _PEAK_OF_SPLITTING = """
 import re, sys
 from pathlib import Path
-from stedi_assets.ingest.splitter import split_records
+from stedi_assets_tests.support.records import split_records
 
 def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) << 10

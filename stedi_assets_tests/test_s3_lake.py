@@ -35,7 +35,7 @@ from pyspark.sql import DataFrame, SparkSession
 from stedi_assets.contracts import ALL_TABLES, SOURCES, TABLES, Policy, Purpose, Source, Zone
 from stedi_assets.ingest import landing as landing_module
 from stedi_assets.ingest.arrivals import find_arrivals
-from stedi_assets.ingest.landing import Landing, count_by_file, land
+from stedi_assets.ingest.landing import Landing, LandingOptions, count_by_file, land
 from stedi_assets.ingest.landing_files import list_landing_files
 from stedi_assets.ingest.listings import PortionedListing
 from stedi_assets.orchestration.assets import ASSETS, LANDING_IO, PARQUET_IO
@@ -57,7 +57,7 @@ from stedi_assets.tables.catalog import forget, load, session_of
 from stedi_assets.tables.maintenance import maintain
 from stedi_assets.tables.publishing import publish
 from stedi_assets.tables.retention import Retention, referenced
-from stedi_assets.tables.snapshots import Snapshot, current, current_dataset, read_current, read_snapshot_of
+from stedi_assets.tables.snapshots import Snapshot, current, current_dataset, read_snapshot_of
 from stedi_assets.tables.staging import RunContext
 from stedi_assets.verification.engine import SecondEngineFailed
 from stedi_assets_tests.storage.test_s3_server import ODD_KEYS
@@ -73,6 +73,7 @@ from stedi_assets_tests.support.lakes import (
     lines,
     materialise,
     phone_reading,
+    read_current,
     resources,
     root_of,
     write_ada_and_ben,
@@ -423,7 +424,9 @@ def landed(
     place: OnS3, spark: SparkSession, source: Source, log: Callable[[str], None] = lambda _: None
 ) -> tuple[Landing, dict[str, tuple[int, int]]]:
     """Land a source; return what came of it, and the records of each file as they were accepted and quarantined."""
-    landing = land_without_erased(lambda: spark, place.lake, source, suppression_key=SUPPRESSION_KEY.encode, log=log)
+    landing = land_without_erased(
+        lambda: spark, place.lake, source, LandingOptions(log=log), suppression_key=SUPPRESSION_KEY.encode
+    )
     counts = count_by_file(landing.accepted, landing.quarantined)
     # Every record is in a table, and every byte in a record or between two.
     for file in landing.files:
@@ -589,14 +592,7 @@ def rows_of(run: int) -> int:
 
 def published(place: OnS3, rows: DataFrame | pa.Table, run: int, expected: Snapshot | None) -> Snapshot:
     return publish(
-        place.lake,
-        PHONE,
-        rows,
-        run=by(f"run-{run}"),
-        before=expected,
-        inputs={},
-        audit=lambda _: {},
-        retention=AT_ONCE,
+        place.lake, PHONE, rows, run=by(f"run-{run}"), before=expected, inputs={}, audit=lambda _: {}, retention=AT_ONCE
     ).snapshot
 
 

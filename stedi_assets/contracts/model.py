@@ -101,11 +101,6 @@ class Table:
         """Whether a column names or describes a person, rather than what a sensor measured."""
         return any(column.personal_data.startswith(_IDENTIFYING) for column in self.columns)
 
-    @property
-    def ddl(self) -> str:
-        """The schema in Spark's DDL."""
-        return ", ".join(f"`{column.name}` {column.type.value}" for column in self.columns)
-
 
 @dataclass(frozen=True)
 class Source:

@@ -90,39 +90,48 @@ class Landing:
         }
 
 
+@dataclass(frozen=True)
+class LandingOptions:
+    """How a source is to be landed.
+
+    `forget` are the paths of files that may be missing or unreadable from now on, or whose superseded records may go.
+    Files that have changed since `settled_before`, in epoch milliseconds, are left for a later run; what was landed
+    from them before stays. All files are read with `full`, or if the table was made by another version of the code than
+    `code`. Of a backlog of readings, files of `most_bytes` are read; the others are left for a later run.
+    """
+
+    forget: frozenset[str] = frozenset()
+    settled_before: int | None = None
+    code: str = ""
+    full: bool = False
+    most_bytes: int | None = None
+    log: Callable[[str], None] = lambda _: None
+
+
 def land(
     session: Callable[[], SparkSession],
     lake: Lake,
     source: Source,
+    options: LandingOptions = LandingOptions(),
     *,
     name_key: Callable[[], bytes] = no_key,
-    forget: frozenset[str] = frozenset(),
-    settled_before: int | None = None,
-    code: str = "",
-    full: bool = False,
-    most_bytes: int | None = None,
     read_again: Callable[[Snapshot, FileReport], bool] = lambda _, __: False,
-    log: Callable[[str], None] = lambda _: None,
 ) -> Landing:
     """Read a source's new and changed raw files and validate every record. The caller discards the result's stage.
 
-    `session` is called if there is anything to read or to remove. `forget` are the paths of files that may be missing
-    or unreadable from now on, or whose superseded records may go. Files that have changed since `settled_before`, in
-    epoch milliseconds, are left for a later run; what was landed from them before stays. All files are read with
-    `full`, or if the table was made by another version of the code than `code`; files that have not changed, if
-    `read_again` says so. Of a backlog of readings, files of `most_bytes` are read; the others are left for a later run.
-    `name_key` returns the secret that hides file names which could hold personal data.
+    `session` is called if there is anything to read or to remove. Files that have not changed are read if `read_again`
+    says so. `name_key` returns the secret that hides file names which could hold personal data.
 
     Raises `LakeError` if there are no landing files, and `ContractBroken` if not every byte is accounted for.
     """
     began = time.monotonic()
     lake.storage.require_writable()
-    forget = frozenset(alias(path, name_key) for path in forget) | forget
-    plan = _plan(lake, source, code, settled_before, name_key, full=full, read_again=read_again)
-    if most_bytes is not None:
-        plan = plan.in_a_bite(source, most_bytes)
+    forget = frozenset(alias(path, name_key) for path in options.forget) | options.forget
+    plan = _plan(lake, source, options, name_key, read_again)
+    if options.most_bytes is not None:
+        plan = plan.in_a_bite(source, options.most_bytes)
     stage = Stage.begin(lake, source.landing)
-    log(
+    options.log(
         f"{source.name}: reading {len(plan.reading):,} of {len(plan.listing.files):,} files, "
         f"{_size(plan.reading) / 1e6:,.1f} MB"
     )
@@ -185,21 +194,18 @@ class _Plan:
 def _plan(
     lake: Lake,
     source: Source,
-    code: str,
-    settled_before: int | None,
+    options: LandingOptions,
     name_key: Callable[[], bytes],
-    *,
-    full: bool,
     read_again: Callable[[Snapshot, FileReport], bool],
 ) -> _Plan:
     """Compare the files that are there with those that the table was made from."""
     before = read_snapshot_of(lake, source.landing)
     previous = read_file_reports(lake, source, before) if before else ()
-    listing = _listing(lake, source, previous, settled_before, name_key)
-    stay = set(listing.unsettled)
+    listing = _listing(lake, source, previous, options.settled_before, name_key)
+    stay, full = set(listing.unsettled), options.full
     if before is not None:
         # A table with a file that is gone or cut is made from scratch.
-        full = full or before.code != code or not _is_whole(lake, source, before)
+        full = full or before.code != options.code or not _is_whole(lake, source, before)
     if before is not None and not full:
         listed = {(file.name, file.fingerprint): file.error for file in listing.files}
         same = [file for file in previous if (file.path, file.fingerprint) in listed]
@@ -220,13 +226,7 @@ def _plan(
 
 
 def _read(
-    spark: SparkSession,
-    lake: Lake,
-    source: Source,
-    plan: _Plan,
-    forget: frozenset[str],
-    stage: Stage,
-    began: float,
+    spark: SparkSession, lake: Lake, source: Source, plan: _Plan, forget: frozenset[str], stage: Stage, began: float
 ) -> Landing:
     """Read what is planned, and put it together with what stays."""
     before, previous = plan.before, plan.previous
@@ -394,11 +394,7 @@ def union(table: Table, parts: Sequence[DataFrame | None]) -> DataFrame | None:
 
 
 def _listing(
-    lake: Lake,
-    source: Source,
-    previous: Sequence[FileReport],
-    settled_before: int | None,
-    key: Callable[[], bytes],
+    lake: Lake, source: Source, previous: Sequence[FileReport], settled_before: int | None, key: Callable[[], bytes]
 ) -> Listing:
     known = {file.path: file for file in previous}
     listing = list_landing_files(lake.raw, source.raw_path, known, settled_before, key=key)

@@ -60,11 +60,6 @@ class Listing:
     manifests: tuple[LandingFile, ...] = ()
     passed_over: frozenset[str] = frozenset()
 
-    @property
-    def bytes(self) -> int:
-        """How many bytes there are to read, as the files lie."""
-        return sum(file.size for file in self.files)
-
 
 def find_landing_files(entries: Iterable[Entry]) -> Found:
     """Sort what lies in a source's landing folder by what will become of it, without opening anything."""

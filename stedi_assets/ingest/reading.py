@@ -106,15 +106,7 @@ def _with_unknown_fields(
     return tuple(map(named, reports))
 
 
-_ADDED_UP = (
-    "bytes",
-    "records",
-    "accepted",
-    "accepted_bytes",
-    "quarantined",
-    "quarantined_bytes",
-    "separator_bytes",
-)
+_ADDED_UP = ("bytes", "records", "accepted", "accepted_bytes", "quarantined", "quarantined_bytes", "separator_bytes")
 
 _Task = Callable[[Iterable[pa.RecordBatch]], Iterable[pa.RecordBatch]]
 # What a task returns for each piece: its report, and the files in which its rows are staged.

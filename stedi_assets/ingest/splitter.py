@@ -26,13 +26,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from stedi_assets.ingest.json_text import (
-    DEEPEST_NESTING,
-    end_of_string,
-    is_too_deep,
-    read_object,
-    with_all_the_stack,
-)
+from stedi_assets.ingest.json_text import DEEPEST_NESTING, end_of_string, is_too_deep, read_object, with_all_the_stack
 
 # A larger record is not accepted. This is some 40,000 times the size of a customer's.
 LARGEST_RECORD = 16_000_000
@@ -169,17 +163,6 @@ def split(content: Stream, larger: Callable[[], Listener] | None = None) -> Iter
                 window.take(len(line))
                 continue
         yield _next_record(window, objects, separators, larger)
-
-
-def split_records(content: Stream) -> Iterator[Record]:
-    """Yield the records of a stream, in order; the last one is empty, and carries the separators at the end."""
-    for found in split(content):
-        if isinstance(found, Block):
-            yield from found.records()
-        elif isinstance(found, Record):
-            yield found
-        else:
-            yield Record(b"", found.offset, 0, found.separator_bytes)
 
 
 def _flat_lines(data: bytes, offset: int, separator_bytes: int) -> Block | None:

@@ -27,7 +27,7 @@ from stedi_assets.ingest import (
     validation,
 )
 from stedi_assets.ingest import landing as landing_module
-from stedi_assets.ingest.landing import Landing
+from stedi_assets.ingest.landing import Landing, LandingOptions
 from stedi_assets.orchestration.external_assets import raw_files
 from stedi_assets.orchestration.failures import as_dagster_failures
 from stedi_assets.orchestration.io_managers import CODE, Computed, LakeResource, Part, Stored, StoredLanding
@@ -193,17 +193,16 @@ def _landing_asset(source: Source) -> dg.AssetsDefinition:
                     settled_before=config.settled_before,
                     log=context.log.info,
                 )
+            options = LandingOptions(
+                frozenset(config.forget_files),
+                config.settled_before,
+                code_version(source.landing),
+                _is_full(context, config),
+                lake.most_bytes_per_run,
+                context.log.info,
+            )
             return land_without_erased(
-                lambda: spark.spark_session,
-                lake.lake,
-                source,
-                suppression_key=lake.suppression_key,
-                forget=frozenset(config.forget_files),
-                settled_before=config.settled_before,
-                code=code_version(source.landing),
-                full=_is_full(context, config),
-                most_bytes=lake.most_bytes_per_run,
-                log=context.log.info,
+                lambda: spark.spark_session, lake.lake, source, options, suppression_key=lake.suppression_key
             )
 
     return landing

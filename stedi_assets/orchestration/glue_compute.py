@@ -52,10 +52,7 @@ def _specs() -> list[dg.AssetSpec]:
 
 
 @dg.multi_asset(
-    name=STEP,
-    specs=_specs(),
-    check_specs=[spec for checks in CHECKS for spec in checks.check_specs],
-    can_subset=True,
+    name=STEP, specs=_specs(), check_specs=[spec for checks in CHECKS for spec in checks.check_specs], can_subset=True
 )
 def glue_job(context: dg.AssetExecutionContext, config: GlueConfig, glue: GlueResource) -> Iterator[Any]:
     """Have the Glue job make the selected tables and run the selected checks."""

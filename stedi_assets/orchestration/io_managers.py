@@ -27,7 +27,7 @@ from stedi_assets.storage.catalog_address import CatalogAddress
 from stedi_assets.storage.errors import LakeError
 from stedi_assets.storage.lake import NAMESPACE, Lake
 from stedi_assets.tables.days import Days, digest_of, made_under, stale_days, versions_from, within
-from stedi_assets.tables.publishing import Published, publish
+from stedi_assets.tables.publishing import publish
 from stedi_assets.tables.quarantine import count_reasons, reasons_by_file
 from stedi_assets.tables.retention import Retention
 from stedi_assets.tables.snapshots import (
@@ -40,7 +40,7 @@ from stedi_assets.tables.snapshots import (
     read_snapshot_of,
     require_whole,
 )
-from stedi_assets.tables.staging import RunContext, days_to_audit
+from stedi_assets.tables.staging import RunContext, Staged, days_to_audit
 from stedi_assets.verification.rules import auditor
 
 # The version of the code that makes a table, in the metadata of its asset.
@@ -244,9 +244,9 @@ class _TableIOManager(dg.ConfigurableIOManager):
         return RunContext(context.run_id, lake.purpose, as_of, policy, lake.pseudonym_key, context.log.warning, code)
 
     def _report(
-        self, context: dg.OutputContext, published: Published, began: float, landing: Landing | None = None
+        self, context: dg.OutputContext, published: Staged, began: float, landing: Landing | None = None
     ) -> None:
-        context.add_output_metadata(of_publication(published, began, landing))
+        context.add_output_metadata(of_publication(self.lake.lake, published, began, landing))
         context.log.info(published_in_words(published, landing))
 
 

@@ -9,11 +9,12 @@ import dagster as dg
 from stedi_assets.contracts import Column, Table
 from stedi_assets.contracts.tables import made_from
 from stedi_assets.ingest.landing import Landing
+from stedi_assets.storage.lake import Lake
 from stedi_assets.storage.names import counted
 from stedi_assets.tables.file_reports import FileReport, trouble_of
-from stedi_assets.tables.publishing import Published
 from stedi_assets.tables.quarantine import in_words as reasons_in_words
 from stedi_assets.tables.snapshots import Snapshot
+from stedi_assets.tables.staging import Staged
 
 OWNER = "team:stedi"
 _FILES_SHOWN = 50
@@ -57,7 +58,7 @@ def _column(table: Table, column: Column) -> dg.TableColumn:
     )
 
 
-def of_publication(published: Published, began: float, landing: Landing | None = None) -> dict[str, Any]:
+def of_publication(lake: Lake, published: Staged, began: float, landing: Landing | None = None) -> dict[str, Any]:
     """Return the metadata of a publication; of a landing table, with what landed. `began` is by the monotonic clock."""
     snapshot = published.snapshot
     which = "days touched" if landing else "days computed"
@@ -68,15 +69,15 @@ def of_publication(published: Published, began: float, landing: Landing | None =
         "rows added": published.added,
         "rows removed": published.removed,
         **({which: _days(snapshot, landing), "days": len(snapshot.days)} if has_days else {}),
-        "bytes": published.bytes,
-        "files": published.files,
+        "bytes": sum(published.sizes.values()),
+        "files": len(published.sizes),
         "seconds": round(time.monotonic() - began, 1),
         "snapshot": str(snapshot.id),
-        "path": dg.MetadataValue.path(published.where),
+        "path": dg.MetadataValue.path(lake.storage.shown(published.table.path)),
     }
 
 
-def in_words(published: Published, landing: Landing | None = None) -> str:
+def in_words(published: Staged, landing: Landing | None = None) -> str:
     """Return in a line what a run made of a table; of a landing table, from how many new files."""
     snapshot = published.snapshot
     files = f"{_files_in_words(landing)}, " if landing else ""
@@ -150,7 +151,7 @@ def files_table(landing: Landing, reasons: dict[str, dict[str, int]]) -> dg.Tabl
 
 
 def of_quarantine(
-    quarantine: Snapshot, landing: Published, reasons: dict[str, int], by_file: dict[str, dict[str, int]]
+    quarantine: Snapshot, landing: Staged, reasons: dict[str, int], by_file: dict[str, dict[str, int]]
 ) -> dict[str, Any]:
     """Return the metadata of a quarantine, which is published with its landing table.
 

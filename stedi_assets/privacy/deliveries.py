@@ -14,7 +14,14 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
 from stedi_assets.contracts import ALL_TABLES, SOURCES, Source, Table
-from stedi_assets.ingest.landing import Landing, count_by_file, land, require_all_files, without_suppressed
+from stedi_assets.ingest.landing import (
+    Landing,
+    LandingOptions,
+    count_by_file,
+    land,
+    require_all_files,
+    without_suppressed,
+)
 from stedi_assets.ingest.landing_files import list_landing_files
 from stedi_assets.privacy.suppression import SuppressionList, change_suppressed, read_suppressed
 from stedi_assets.privacy.withdrawal import Withdrawn, withdraw_first
@@ -23,11 +30,11 @@ from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.days import Days, new_versions
 from stedi_assets.tables.days_of_people import versions_of_people
 from stedi_assets.tables.file_reports import FileReport, as_rows, read_file_reports
-from stedi_assets.tables.publishing import Published, make_current, published_as
+from stedi_assets.tables.publishing import make_current
 from stedi_assets.tables.purpose import claim_purpose
 from stedi_assets.tables.retention import NOTHING_OLD, Retention
 from stedi_assets.tables.snapshots import Snapshot, read_quarantine, read_snapshot, read_snapshot_of
-from stedi_assets.tables.staging import RunContext, companion_at, raise_conflict, stage_companion, staging
+from stedi_assets.tables.staging import RunContext, Staged, companion_at, raise_conflict, stage_companion, staging
 from stedi_assets.transforms.changes import changed_people
 from stedi_assets.transforms.people import holders
 from stedi_assets.verification.rules import auditor
@@ -41,14 +48,9 @@ def land_without_erased(
     session: Callable[[], SparkSession],
     lake: Lake,
     source: Source,
+    options: LandingOptions = LandingOptions(),
     *,
     suppression_key: Callable[[], bytes],
-    forget: frozenset[str] = frozenset(),
-    settled_before: int | None = None,
-    code: str = "",
-    full: bool = False,
-    most_bytes: int | None = None,
-    log: Callable[[str], None] = lambda _: None,
 ) -> Landing:
     """Land a source's raw files; records of erased people are left out, and counted.
 
@@ -63,19 +65,7 @@ def land_without_erased(
         is_listed_as_before = source is not _CUSTOMERS and before.delivery.get(_LISTED) == _digest_of(erased)
         return file.suppressed > 0 and not is_listed_as_before
 
-    landing = land(
-        session,
-        lake,
-        source,
-        name_key=suppression_key,
-        forget=forget,
-        settled_before=settled_before,
-        code=code,
-        full=full,
-        most_bytes=most_bytes,
-        read_again=read_again,
-        log=log,
-    )
+    landing = land(session, lake, source, options, name_key=suppression_key, read_again=read_again)
     landing = replace(landing, remembered={_LISTED: _digest_of(erased)})
     if not erased or landing.is_unchanged:
         return landing
@@ -117,7 +107,7 @@ def publish_landing(
     landing: Landing,
     run: RunContext,
     retention: Retention,
-) -> tuple[Published, Snapshot, Withdrawn]:
+) -> tuple[Staged, Snapshot, Withdrawn]:
     """Remove people who withdrew, then publish the landing table, with the quarantine and the files that it names.
 
     Raises `VanishedFiles` if files are gone; people who withdrew have left by then. Raises `CommitConflictError` if
@@ -148,7 +138,7 @@ def _publish(
     run: RunContext,
     retention: Retention,
     withdrawn: Withdrawn,
-) -> tuple[Published, Snapshot]:
+) -> tuple[Staged, Snapshot]:
     delivery = {**landing.delivery(), "withdrawn": asdict(withdrawn)}
     named = landing.previous.inputs if landing.previous else {}
     inputs = {name: companion_at(lake, ALL_TABLES[name], snapshot) for name, snapshot in named.items()}
@@ -183,7 +173,7 @@ def _publish(
         )
         claim_purpose(lake, run.purpose)
         make_current(lake, landed, retention=retention, companions=companions)
-    return published_as(lake, landed), quarantined
+    return landed, quarantined
 
 
 def _changed_companions(
@@ -270,15 +260,8 @@ def customers_first(
         return
     log("customer: landing the waiting files first, because they may hold withdrawals")
     try:
-        landing = land_without_erased(
-            session,
-            lake,
-            _CUSTOMERS,
-            suppression_key=suppression_key,
-            settled_before=settled_before,
-            code=run.code,
-            log=log,
-        )
+        options = LandingOptions(settled_before=settled_before, code=run.code, log=log)
+        landing = land_without_erased(session, lake, _CUSTOMERS, options, suppression_key=suppression_key)
         try:
             run = replace(run, as_of=int(time.time() * 1000))
             _, _, withdrawn = publish_landing(session, lake, _CUSTOMERS, landing, run, retention)

@@ -23,10 +23,7 @@ from stedi_assets.tables.snapshots import current_dataset, read_snapshot_of
 
 _PSEUDONYM, _SUPPRESSION = "pseudonym", "suppression"
 # Each key has its own text, so that nobody sees whether two keys are the same. The texts must never change.
-_TEXTS = {
-    _PSEUDONYM: b"the subjects of a STEDI lakehouse",
-    _SUPPRESSION: b"the suppression list of a STEDI lakehouse",
-}
+_TEXTS = {_PSEUDONYM: b"the subjects of a STEDI lakehouse", _SUPPRESSION: b"the suppression list of a STEDI lakehouse"}
 # Present during a rotation: the table of the old key may not be gone yet.
 _ROTATING = "rotating"
 _SUBJECTS = TABLES["machine_learning_curated"]

@@ -21,10 +21,10 @@ from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.days import Days, carried_over, day_of, few, made_under, versions_from, within
 from stedi_assets.tables.days_of_people import versions_of_people
 from stedi_assets.tables.file_reports import read_file_reports
-from stedi_assets.tables.publishing import Published, mark, publish, republish
+from stedi_assets.tables.publishing import mark, publish, republish
 from stedi_assets.tables.retention import Retention, left_behind, snapshot_rows
 from stedi_assets.tables.snapshots import Snapshot, current, dataset, read_snapshot, read_snapshot_of
-from stedi_assets.tables.staging import RunContext
+from stedi_assets.tables.staging import RunContext, Staged
 from stedi_assets.transforms.changes import changed_people, days_of
 from stedi_assets.transforms.people import chosen_records
 from stedi_assets.transforms.pseudonyms import with_subjects
@@ -56,7 +56,7 @@ def publish_people(
     *,
     before: Snapshot | None,
     made_from: str = "",
-) -> Published:
+) -> Staged:
     """Publish customer_trusted. Before it is current, people who are no longer in it leave the tables made from it.
 
     `before` is its snapshot, whose people stay as they are if `rows` is None. Raises as `publish`.

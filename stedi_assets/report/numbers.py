@@ -27,10 +27,7 @@ _FUNNEL = {
     "people in the records": ("SELECT count(DISTINCT person) FROM customer_records", "named in a record"),
     "consent to research": ("SELECT count(*) FROM customer_trusted", "never consented, or withdrew"),
     "have phone readings": ("SELECT count(*) FROM customers_curated", "no phone reading"),
-    _DEVICES: (
-        'SELECT count(DISTINCT "user") FROM step_trainer_trusted',
-        "no device reading that is theirs alone",
-    ),
+    _DEVICES: ('SELECT count(DISTINCT "user") FROM step_trainer_trusted', "no device reading that is theirs alone"),
     "are in the ML table": (
         "SELECT count(DISTINCT subject_id) FROM machine_learning_curated",
         "no two readings at one instant",

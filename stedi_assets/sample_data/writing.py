@@ -18,9 +18,7 @@ from stedi_assets.sample_data.truth import SampleSummary, device_truth, person_t
 
 
 def write_sample(
-    lake: str | os.PathLike[str],
-    options: SampleOptions = SampleOptions(),
-    truth: str | os.PathLike[str] | None = None,
+    lake: str | os.PathLike[str], options: SampleOptions = SampleOptions(), truth: str | os.PathLike[str] | None = None
 ) -> SampleSummary:
     """Write landing files into a lake folder, and the truth about them into a folder outside of it.
 

@@ -103,9 +103,6 @@ class Storage(Protocol):
     def files(self, folder: str) -> Mapping[str, int]:
         """Return the files that lie directly in a folder, by name, with their sizes in bytes."""
 
-    def folders(self, folder: str) -> frozenset[str]:
-        """Return the names of the folders directly in a folder, including those that only hold what was deleted."""
-
     def below(self, folder: str) -> Mapping[str, int]:
         """Return every file below a folder, hidden or not: its path below the lake, and its size in bytes.
 

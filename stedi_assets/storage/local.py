@@ -153,12 +153,6 @@ class LocalFolder:
         except FileNotFoundError:
             return {}
 
-    def folders(self, folder: str) -> frozenset[str]:
-        try:
-            return frozenset(entry.name for entry in os.scandir(self.root / folder) if entry.is_dir())
-        except FileNotFoundError:
-            return frozenset()
-
     def below(self, folder: str) -> Mapping[str, int]:
         return {path: status.st_size for path, status in self._statuses(folder)}
 

@@ -195,12 +195,6 @@ class S3Bucket:
         listed = self._pages("list_objects_v2", top, "Contents", Delimiter="/")
         return {file["Key"].removeprefix(top): file["Size"] for file in listed if not file["Key"].endswith("/")}
 
-    def folders(self, folder: str) -> frozenset[str]:
-        top = self._key(folder) + "/"
-        below = [found["Prefix"] for found in self._pages("list_object_versions", top, "CommonPrefixes", Delimiter="/")]
-        begun = [upload["Key"] for upload in self._pages("list_multipart_uploads", top, "Uploads")]
-        return frozenset(key.removeprefix(top).split("/")[0] for key in [*below, *begun] if "/" in key[len(top) :])
-
     def below(self, folder: str) -> Mapping[str, int]:
         top = self._key(folder) + "/"
         found = {upload["Key"]: 0 for upload in self._pages("list_multipart_uploads", top, "Uploads")}

@@ -22,23 +22,8 @@ from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.branches import MAIN, begin_branch, require_descent, seal
 from stedi_assets.tables.catalog import NAME, load, session_of
 from stedi_assets.tables.publishing import make_current
-from stedi_assets.tables.retention import (
-    Retention,
-    discard,
-    expire,
-    files_of_snapshot,
-    kept_ids,
-    named_by,
-    referenced,
-)
-from stedi_assets.tables.snapshots import (
-    Snapshot,
-    current,
-    data_paths,
-    listed_in,
-    named_snapshot,
-    read_footers,
-)
+from stedi_assets.tables.retention import Retention, discard, expire, files_of_snapshot, kept_ids, named_by, referenced
+from stedi_assets.tables.snapshots import Snapshot, current, data_paths, listed_in, named_snapshot, read_footers
 from stedi_assets.tables.staging import RunContext, Staged, branch_name, give_up
 
 # Iceberg's own defaults for compaction: a day with so many files, each smaller than three quarters of 512 MiB.

@@ -6,7 +6,7 @@ from the earlier `main`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import pyarrow as pa
@@ -16,52 +16,13 @@ from stedi_assets.contracts import Table
 from stedi_assets.contracts.tables import companions_of
 from stedi_assets.storage.errors import CommitConflictError
 from stedi_assets.storage.lake import Lake
-from stedi_assets.tables.branches import (
-    begin_branch,
-    fast_forward,
-    go_back,
-    seal,
-    tag,
-    untag,
-)
+from stedi_assets.tables.branches import begin_branch, fast_forward, go_back, seal, tag, untag
 from stedi_assets.tables.catalog import METADATA, load
 from stedi_assets.tables.days import Days
 from stedi_assets.tables.purpose import claim_purpose
-from stedi_assets.tables.retention import (
-    NOTHING_OLD,
-    Retention,
-    discard,
-    expire,
-    kept_ids,
-    named_by,
-    remove,
-)
-from stedi_assets.tables.snapshots import (
-    Snapshot,
-    read_snapshot_of,
-    table_named,
-)
+from stedi_assets.tables.retention import NOTHING_OLD, Retention, discard, expire, kept_ids, named_by, remove
+from stedi_assets.tables.snapshots import Snapshot, read_snapshot_of, table_named
 from stedi_assets.tables.staging import Audit, RunContext, Staged, Versions, branch_name, raise_conflict, staging
-
-
-@dataclass(frozen=True)
-class Published:
-    """A table as it was published. `added` and `removed` are the numbers of rows written and removed."""
-
-    table: Table
-    snapshot: Snapshot
-    where: str
-    bytes: int
-    files: int
-    added: int
-    removed: int
-
-
-def published_as(lake: Lake, staged: Staged) -> Published:
-    """Return what was staged, once it is current."""
-    sizes = staged.sizes.values()
-    where = lake.storage.shown(staged.table.path)
-    return Published(staged.table, staged.snapshot, where, sum(sizes), len(sizes), staged.added, staged.removed)
 
 
 def publish(
@@ -79,7 +40,7 @@ def publish(
     made_from: str = "",
     people: str = "",
     before_commit: Callable[[Snapshot], bool] = lambda _: False,
-) -> Published:
+) -> Staged:
     """Write a table's new snapshot, check it against its contract, and make it current.
 
     `rows` may be None if there are none: Spark would take as long for them as for a few. They replace those of some
@@ -110,7 +71,7 @@ def publish(
             retention = NOTHING_OLD
         claim_purpose(lake, run.purpose)
         make_current(lake, staged, inputs=inputs, retention=retention)
-    return published_as(lake, staged)
+    return staged
 
 
 def republish(

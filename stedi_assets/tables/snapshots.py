@@ -205,14 +205,6 @@ def read_snapshot(spark: SparkSession, lake: Lake, table: Table, snapshot: int) 
     return rows.select(*table.column_names)
 
 
-def read_current(spark: SparkSession, lake: Lake, table: Table) -> tuple[Snapshot, DataFrame]:
-    """Return a table's current snapshot, and its rows.
-
-    Raises `LakeError` if it is not published, and `CorruptTableError` if a part of it is gone.
-    """
-    return read_as_it_is_now(lake, table, lambda snapshot: read_snapshot(spark, lake, table, snapshot))
-
-
 def require_whole(lake: Lake, table: Table, snapshot: int) -> None:
     """Raise `CorruptTableError` unless every data file of a snapshot is there, in its full length."""
     there = lake.storage.below(f"{table.path}/data")
@@ -258,11 +250,6 @@ def _listed(lake: Lake, table: Table, snapshot: int) -> list[ListedFile]:
     if iceberg is None:
         raise _gone(lake, table)
     return listed_in(lake, table, iceberg, snapshot)
-
-
-def data_paths_in(lake: Lake, table: Table, iceberg: IcebergTable, snapshot: int) -> dict[str, int]:
-    """Return the data files of a snapshot of a loaded table. Raises as `data_paths`."""
-    return {file.path: file.bytes for file in listed_in(lake, table, iceberg, snapshot)}
 
 
 def listed_in(lake: Lake, table: Table, iceberg: IcebergTable, snapshot: int) -> list[ListedFile]:

@@ -27,21 +27,10 @@ from stedi_assets.storage.interface import Storage
 from stedi_assets.storage.lake import Lake
 from stedi_assets.storage.names import no_key
 from stedi_assets.tables.arrow_types import ARROW_TYPES
-from stedi_assets.tables.branches import (
-    MAIN,
-    begin_branch,
-    commit,
-    descends,
-    refs_of,
-    require_descent,
-    seal,
-)
+from stedi_assets.tables.branches import MAIN, begin_branch, commit, descends, refs_of, require_descent, seal
 from stedi_assets.tables.catalog import load, load_or_create, name_of, require_session_of
 from stedi_assets.tables.days import Days, within
-from stedi_assets.tables.retention import (
-    discard,
-    files_of_snapshot,
-)
+from stedi_assets.tables.retention import discard, files_of_snapshot
 from stedi_assets.tables.snapshots import (
     DataFile,
     ListedFile,
@@ -331,10 +320,7 @@ def _violations(
 
 
 def _snapshot_of_fewer_rows(
-    before: Snapshot | None,
-    counts: Mapping[str, int],
-    run: RunContext,
-    delivery: Mapping[str, object] | None,
+    before: Snapshot | None, counts: Mapping[str, int], run: RunContext, delivery: Mapping[str, object] | None
 ) -> Snapshot:
     if before is None:
         msg = "There is no snapshot to remove rows from."

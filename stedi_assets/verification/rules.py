@@ -1,7 +1,7 @@
 """Counts violations of a table's rules in its stored files, in one way for publishing, checks and repair."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING
@@ -90,35 +90,16 @@ def _of_days(table: Table, rows: ds.Dataset, days: Days) -> ds.Dataset:
     return rows.filter(reduce(or_, ((instant >= start) & (instant < end) for start, end in ranges_of(days))))
 
 
-def count_violations(table: Table, stored: ds.Dataset, context: RuleContext) -> dict[str, int]:
-    """Count the violations of each rule that has a query, in rows, by the rule's name.
-
-    `stored`: the rows to check. `context.table` opens the other tables as they are published now.
-
-    Raises `SecondEngineFailed` if DuckDB stops.
-    """
-    queried = {rule.name for rule in _queried(table, context.policy)}
-    queries = _queries(table, context.policy, context.as_of)
-    return _counted(table, stored, context, {name: query for name, query in queries.items() if name in queried})
-
-
 def recount(
-    lake: Lake,
-    table: Table,
-    snapshot: Snapshot,
-    key: Callable[[], bytes],
-    staged: Mapping[str, int] | None = None,
-    only: Collection[str] | None = None,
+    lake: Lake, table: Table, snapshot: Snapshot, key: Callable[[], bytes], staged: Mapping[str, int] | None = None
 ) -> dict[str, int]:
     """Count everything that is counted of a table: `rows`, and by its name the violations of each rule.
 
-    `snapshot` is compared with the other tables as they are published now, or as `staged`. With `only`, just the rules
-    of those names are counted. Raises `SecondEngineFailed` if DuckDB stops.
+    `snapshot` is compared with the other tables as they are published now, or as `staged`. Raises `SecondEngineFailed`
+    if DuckDB stops.
     """
     policy = Policy.from_dict(snapshot.policy) if snapshot.policy else Policy()
     queries = {"rows": f"SELECT 1 FROM {STORED}", **_queries(table, policy, snapshot.as_of)}
-    if only is not None:
-        queries = {name: query for name, query in queries.items() if name in only}
     counts: Counter[str] = Counter(dict.fromkeys(queries, 0))
     for portion in portions(lake, table, policy, snapshot=snapshot.id):
         stored = dataset(lake, table, snapshot.id, portion)

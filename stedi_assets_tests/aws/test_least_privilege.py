@@ -22,14 +22,7 @@ from stedi_assets_tests.support.environments import own_environment
 from stedi_assets_tests.support.glue_jobs import GlueJobs
 from stedi_assets_tests.support.iam import Policies, role_policies
 from stedi_assets_tests.support.iam_recorder import IamRecorder
-from stedi_assets_tests.support.lakes import (
-    CONSENTED,
-    INSTANTS,
-    customer,
-    device_reading,
-    lines,
-    phone_reading,
-)
+from stedi_assets_tests.support.lakes import CONSENTED, INSTANTS, customer, device_reading, lines, phone_reading
 from stedi_assets_tests.support.s3_server import REGION, S3Server
 
 pytestmark = [pytest.mark.matrix, pytest.mark.usefixtures("s3a")]

@@ -20,10 +20,11 @@ from pyspark.sql import SparkSession
 from stedi_assets.contracts import ALL_TABLES, LANDING_TABLES, TABLES, Policy
 from stedi_assets.contracts.policy import Readings
 from stedi_assets.storage.lake import Lake
-from stedi_assets.tables.snapshots import Snapshot, current, read_current
+from stedi_assets.tables.snapshots import Snapshot, current
 from stedi_assets.verification.athena_sql import comparison
 from stedi_assets_tests.support.athena_server import AthenaServer
 from stedi_assets_tests.support.environments import own_environment
+from stedi_assets_tests.support.lakes import read_current
 from stedi_assets_tests.support.s3_server import REGION, S3Server, bucket
 from stedi_assets_tests.support.trino_server import RAW_FILES, QueryFailed, Trino, find_java, trino_server
 from stedi_assets_tests.transforms.test_tables import COURSE_DATA
@@ -239,11 +240,7 @@ HIVE, OPENX = "org.apache.hive.hcatalog.data.JsonSerDe", "org.openx.data.jsonser
 
 @pytest.mark.parametrize(
     ("serde", "options", "found"),
-    [
-        (HIVE, {}, None),
-        (OPENX, {}, None),
-        (OPENX, {"ignore.malformed.json": "true"}, [[1], [None], [3]]),
-    ],
+    [(HIVE, {}, None), (OPENX, {}, None), (OPENX, {"ignore.malformed.json": "true"}, [[1], [None], [3]])],
 )
 def test_a_broken_line_stops_a_json_table_or_is_a_row_of_nulls(
     in_trino: InTrino, spark: SparkSession, tmp_path: Path, serde: str, options: dict[str, str], found: Any

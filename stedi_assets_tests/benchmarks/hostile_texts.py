@@ -19,8 +19,9 @@ from functools import partial
 from typing import Any
 
 from stedi_assets.contracts import SOURCES
-from stedi_assets.ingest.splitter import Record, split_records
+from stedi_assets.ingest.splitter import Record
 from stedi_assets_tests.support.promise_cases import hostile
+from stedi_assets_tests.support.records import split_records
 
 _INGEST = "stedi_assets.ingest"
 

@@ -24,8 +24,9 @@ from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.maintenance import maintain
 from stedi_assets.tables.opening import read_rows
 from stedi_assets.tables.retention import Retention
-from stedi_assets.tables.snapshots import current, data_paths, read_current
+from stedi_assets.tables.snapshots import current, data_paths
 from stedi_assets.tables.staging import RunContext
+from stedi_assets_tests.support.lakes import read_current
 
 _SOURCE = SOURCES["accelerometer"]
 _RUN = RunContext("benchmark", Purpose.PRODUCTION, as_of=1_800_000_000_000)

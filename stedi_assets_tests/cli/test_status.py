@@ -18,13 +18,7 @@ from stedi_assets.orchestration.spark_resource import SparkResource
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.catalog import create
 from stedi_assets.tables.snapshots import current
-from stedi_assets_tests.support.lakes import (
-    local_lake,
-    materialise,
-    resources,
-    root_of,
-    write_ada_and_ben,
-)
+from stedi_assets_tests.support.lakes import local_lake, materialise, resources, root_of, write_ada_and_ben
 from stedi_assets_tests.support.terminals import on_terminal, without_codes
 
 LANDING_CHECKS = len(TABLES["customer_landing"].rules)

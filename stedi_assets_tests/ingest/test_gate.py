@@ -389,10 +389,7 @@ def test_of_a_packed_file_the_piece_that_begins_it_reads_all() -> None:
     content = gzip.compress(GOOD * 1_000, 0)
     first, second = judged("accelerometer", content, 0, 100), judged("accelerometer", content, 100)
     assert (first.report.records, first.report.packed) == (1_000, True)
-    assert (first.report.bytes, first.report.digest) == (
-        len(GOOD) * 1_000,
-        hashlib.sha256(content).hexdigest(),
-    )
+    assert (first.report.bytes, first.report.digest) == (len(GOOD) * 1_000, hashlib.sha256(content).hexdigest())
     assert (second.report.records, second.report.bytes, second.report.digest) == (0, 0, "")
 
 

@@ -15,7 +15,7 @@ from stedi_assets.contracts import SOURCES, TABLES, Purpose, Severity, Source
 from stedi_assets.contracts.rules import FILES_MATCH_MANIFESTS, Thresholds
 from stedi_assets.ingest import landing as landing_module
 from stedi_assets.ingest import manifests, reading
-from stedi_assets.ingest.landing import Landing, land
+from stedi_assets.ingest.landing import Landing, LandingOptions, land
 from stedi_assets.ingest.landing_files import list_landing_files
 from stedi_assets.orchestration.spark_resource import SparkResource
 from stedi_assets.privacy.deliveries import publish_landing
@@ -224,7 +224,7 @@ def test_files_are_held_against_manifests_whenever_these_change_and_only_then_re
 
 def land_a_bite(lake: Lake, spark: SparkSession, most_bytes: int, **options: Any) -> Landing:
     """Land phone readings of so many bytes at the most, and publish them."""
-    landing = land(lambda: spark, lake, PHONES, most_bytes=most_bytes, **options)
+    landing = land(lambda: spark, lake, PHONES, LandingOptions(most_bytes=most_bytes, **options))
     try:
         publish_landing(lambda: spark, lake, PHONES, landing, RUN, Retention())
     finally:
@@ -304,6 +304,6 @@ def test_who_has_lost_to_another_run_says_so_whatever_is_gone(
 
 
 def test_no_file_of_customers_has_to_wait(lake: Lake, spark: SparkSession, folder: Path) -> None:
-    landing = land(lambda: spark, lake, CUSTOMER, most_bytes=1)
+    landing = land(lambda: spark, lake, CUSTOMER, LandingOptions(most_bytes=1))
     landing.stage.discard()
     assert len(landing.read) == len(list(folder.rglob("*.json"))) == 2

@@ -290,9 +290,7 @@ def test_the_hash_of_a_file_is_computed_where_it_is_asked_for_and_not_known(
         tmp_path,
         {
             "manifest.json": manifest(
-                {"path": "a.json", "sha256": _HASH},
-                {"path": "b.json", "sha256": "0" * 64},
-                {"path": "c.json"},
+                {"path": "a.json", "sha256": _HASH}, {"path": "b.json", "sha256": "0" * 64}, {"path": "c.json"}
             ),
             **dict.fromkeys(("a.json", "b.json", "c.json"), b"{}\n"),
         },

@@ -21,9 +21,10 @@ from hypothesis import strategies as st
 
 from stedi_assets.ingest import splitter
 from stedi_assets.ingest.evidence import Listener
-from stedi_assets.ingest.splitter import Block, End, Record, split, split_records
+from stedi_assets.ingest.splitter import Block, End, Record, split
 from stedi_assets_tests.support import oracle
 from stedi_assets_tests.support.malformed_cases import CASES, MalformedCase
+from stedi_assets_tests.support.records import split_records
 
 Extent = tuple[int, int, bool]
 

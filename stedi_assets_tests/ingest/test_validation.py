@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from stedi_assets.contracts import SOURCES
-from stedi_assets.ingest.splitter import split_records
 from stedi_assets.ingest.validation import QuarantinedRecord, RecordValidator
 from stedi_assets_tests.support import oracle
 from stedi_assets_tests.support.malformed_cases import CASES, MalformedCase
+from stedi_assets_tests.support.records import split_records
 
 AS_OF = 1_700_000_000_000
 ADA, BEN = "ada@example.com", "ben@example.com"

@@ -142,10 +142,7 @@ def test_of_a_step_that_failed_people_are_told_why(
 
 
 def test_what_an_unknown_error_says_is_left_out(
-    lake: Lake,
-    spark_resource: SparkResource,
-    instance: dg.DagsterInstance,
-    monkeypatch: pytest.MonkeyPatch,
+    lake: Lake, spark_resource: SparkResource, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def quoting(*_: DataFrame) -> DataFrame:
         raise ValueError("cannot make anything of ada@example.com")

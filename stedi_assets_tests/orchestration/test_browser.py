@@ -16,12 +16,7 @@ from stedi_assets.tables.snapshots import current, current_dataset
 from stedi_assets_tests.support.browser import NEED_CHROMIUM, metadata_of, opened
 from stedi_assets_tests.support.dagster_dev import DagsterDev
 from stedi_assets_tests.support.lakes import local_lake
-from stedi_assets_tests.support.screenshots import (
-    built_in_dagster,
-    deliver_a_broken_file,
-    open_report,
-    show_markdown,
-)
+from stedi_assets_tests.support.screenshots import built_in_dagster, deliver_a_broken_file, open_report, show_markdown
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

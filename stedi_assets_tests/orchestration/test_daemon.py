@@ -27,13 +27,7 @@ from stedi_assets.storage.lake import Lake
 from stedi_assets.storage.names import alias
 from stedi_assets.tables.snapshots import current_dataset, read_snapshot_of
 from stedi_assets_tests.support.dagster_dev import DagsterDev, dev_with_ada_and_ben
-from stedi_assets_tests.support.lakes import (
-    CONSENTED,
-    customer,
-    lines,
-    local_lake,
-    phone_reading,
-)
+from stedi_assets_tests.support.lakes import CONSENTED, customer, lines, local_lake, phone_reading
 
 pytestmark = pytest.mark.daemon
 

@@ -26,9 +26,7 @@ USED = {
         "dagster_aws.pipes.PipesGlueClient._message_reader",
     },
     "cli/runs.py": {"dagster._core.errors"},
-    "orchestration/alerts.py": {
-        "dagster._core.storage.asset_check_execution_record.AssetCheckExecutionRecordStatus",
-    },
+    "orchestration/alerts.py": {"dagster._core.storage.asset_check_execution_record.AssetCheckExecutionRecordStatus"},
     "orchestration/glue_compute.py": {"dagster._core.pipes.context.PipesExecutionResult"},
     "orchestration/landing_sensor.py": {
         "dagster._core.storage.dagster_run.FINISHED_STATUSES",

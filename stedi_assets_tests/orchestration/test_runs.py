@@ -157,9 +157,7 @@ def test_two_rebuilds_at_once_leave_tables_that_pass_every_check(
         ({"STEDI_READINGS": "some"}, r"STEDI_READINGS=some is not possible. Use one of: all, since_consent"),
         ({"STEDI_MATCH_ON": "timestamp"}, r"need STEDI_PURPOSE=comparison"),
         pytest.param(
-            {"STEDI_PSEUDONYM_KEY": "short"},
-            r"STEDI_PSEUDONYM_KEY has 5 bytes; at least 32",
-            marks=pytest.mark.matrix,
+            {"STEDI_PSEUDONYM_KEY": "short"}, r"STEDI_PSEUDONYM_KEY has 5 bytes; at least 32", marks=pytest.mark.matrix
         ),
         ({"STEDI_LAKE": "/proc/lake"}, r"/proc/lake|permission"),
     ],

@@ -38,11 +38,7 @@ FIELDS: dict[str, Any] = {"lake": "lake", "warm_minutes": 15}
     ],
 )
 def test_launched_runs_on_this_machine_share_a_spark(
-    tags: dict[str, str],
-    fields: dict[str, Any],
-    settings: dict[str, str],
-    spark: str,
-    monkeypatch: pytest.MonkeyPatch,
+    tags: dict[str, str], fields: dict[str, Any], settings: dict[str, str], spark: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in settings.items():
         monkeypatch.setenv(name, value)

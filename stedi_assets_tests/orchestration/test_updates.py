@@ -283,9 +283,7 @@ def test_only_the_days_that_are_touched_are_computed(
     people = current_dataset(lake, "customer_trusted").to_table().to_pylist()
     (serial,) = {row["serialNumber"] for row in people if row["email"] == PEOPLE[1]}
     world.write(
-        "customer",
-        "leaves.json",
-        [{"email": PEOPLE[1], "serialNumber": serial, "lastUpdateDate": world.as_of}],
+        "customer", "leaves.json", [{"email": PEOPLE[1], "serialNumber": serial, "lastUpdateDate": world.as_of}]
     )
     theirs = {
         day_of(json.loads(line)["timestamp"])

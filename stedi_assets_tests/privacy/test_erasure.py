@@ -384,11 +384,7 @@ def deliver(lake: Lake, person: str) -> None:
 
 @pytest.mark.parametrize(
     ("is_first", "stride"),
-    [
-        (True, 5),
-        pytest.param(True, 1, marks=pytest.mark.matrix),
-        pytest.param(False, 1, marks=pytest.mark.matrix),
-    ],
+    [(True, 5), pytest.param(True, 1, marks=pytest.mark.matrix), pytest.param(False, 1, marks=pytest.mark.matrix)],
 )
 def test_who_stands_only_in_what_a_dead_run_has_left_is_found_and_gone(
     is_first: bool,  # noqa: FBT001  # a case

@@ -36,6 +36,7 @@ from stedi_assets_tests.support.lakes import (
     CONSENTED,
     check,
     customer,
+    folders_in,
     lines,
     local_lake,
     materialise,
@@ -100,10 +101,7 @@ def test_a_lake_keeps_a_check_value_and_no_key(built: Lake) -> None:
 
 
 def test_another_pseudonym_key_is_refused_wherever_it_is_used(
-    built: Lake,
-    spark_resource: SparkResource,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    built: Lake, spark_resource: SparkResource, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """By the table itself, its checks, a withdrawal and a repair; under the right one all of them go well."""
     monkeypatch.setenv("STEDI_PSEUDONYM_KEY", ANOTHER.decode())
@@ -226,7 +224,7 @@ def test_a_rotation_is_a_command_of_its_own(
     assert "removed 1 snapshots made with the old key" in done.stdout
     assert ANOTHER.decode() not in done.stdout
     assert read_snapshot_of(built, ML) is None
-    assert built.storage.folders(ML.path) == frozenset()
+    assert folders_in(built.storage, ML.path) == set()
     assert known(built) == {"pseudonym": check_value(ANOTHER), "suppression": suppression}
     assert {name: current(built, TABLES[name]) for name in others} == others
 
@@ -255,7 +253,7 @@ def test_a_rotation_that_died_is_finished_by_the_next_and_nothing_is_made_before
             require_pseudonym_key(built, key)
     assert rotate_pseudonym_key(built, ANOTHER) == left
     assert read_snapshot_of(built, ML) is None
-    assert built.storage.folders(ML.path) == frozenset()
+    assert folders_in(built.storage, ML.path) == set()
     assert require_pseudonym_key(built, ANOTHER) == ANOTHER
 
 

@@ -20,9 +20,9 @@ from stedi_assets.contracts import TABLES, Purpose
 from stedi_assets.tables.catalog import session_of
 from stedi_assets.tables.publishing import publish
 from stedi_assets.tables.retention import Retention
-from stedi_assets.tables.snapshots import data_files, dataset, read_current, read_snapshot_of
+from stedi_assets.tables.snapshots import data_files, dataset, read_snapshot_of
 from stedi_assets.tables.staging import RunContext
-from stedi_assets_tests.support.lakes import local_lake, write_ada_and_ben
+from stedi_assets_tests.support.lakes import local_lake, read_current, write_ada_and_ben
 
 # Each of these two people has two readings of the phone, and as many of the device at the same instants.
 _ROWS = {
@@ -232,17 +232,14 @@ def test_every_engine_takes_the_name_of_a_lake_to_the_letter(spark: SparkSession
     for other in ("lp", "a", "b", "backslash", "ab"):
         (tmp_path / other / table.path).mkdir(parents=True, exist_ok=True)
     run, session = RunContext("a run", Purpose.PRODUCTION, as_of=1), session_of(spark, lake)
-    rows = session.sql("SELECT 1 AS n").selectExpr(*_one_row(table.ddl))
+    rows = session.sql("SELECT 1 AS n").selectExpr(
+        *(f"CAST(n AS {column.type.value}) AS `{column.name}`" for column in table.columns)
+    )
     publish(lake, table, rows, run=run, before=None, inputs={}, audit=lambda _: {}, retention=Retention())
     snapshot, stored = read_current(spark, lake, table)
     assert stored.count() == 1
     assert sum(file.rows for file in data_files(lake, table, snapshot.id)) == 1
     assert dataset(lake, table, snapshot.id).count_rows() == 1
-
-
-def _one_row(ddl: str) -> list[str]:
-    columns = [column.split() for column in re.sub(" NOT NULL", "", ddl).split(", ")]
-    return [f"CAST(n AS {kind}) AS {name}" for name, kind in columns]
 
 
 _OWN_JAVA = """

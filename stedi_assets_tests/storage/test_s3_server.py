@@ -58,11 +58,7 @@ def refused(call: Callable[..., Any], **arguments: Any) -> tuple[int, str]:
 def test_an_update_of_a_table_that_has_moved_is_refused(server: S3Server) -> None:
     """As Iceberg's commits to Glue rely on."""
     glue = boto3.client(
-        "glue",
-        endpoint_url=server.endpoint,
-        region_name=REGION,
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
+        "glue", endpoint_url=server.endpoint, region_name=REGION, aws_access_key_id="test", aws_secret_access_key="test"
     )
     glue.create_database(DatabaseInput={"Name": "stedi"})
     glue.create_table(DatabaseName="stedi", TableInput={"Name": "readings"})

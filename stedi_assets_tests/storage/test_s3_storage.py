@@ -24,6 +24,7 @@ from stedi_assets.storage.s3 import S3Bucket
 from stedi_assets_tests.storage.test_s3_server import ODD_KEYS
 from stedi_assets_tests.support import fault_proxy
 from stedi_assets_tests.support.fault_proxy import TRANSIENT, FaultProxy, Kind
+from stedi_assets_tests.support.lakes import folders_in
 from stedi_assets_tests.support.s3_server import REGION, S3Server, bucket
 
 KEY_ID = "AKIDOFTHESTORAGETEST"
@@ -193,14 +194,14 @@ def test_a_folder_holds_what_lies_below_it_and_nothing_of_its_neighbours(storage
     readable = {entry.path: entry.size for entry in storage.entries("t") if entry.is_file}
     assert readable == {"a.json": 8, "b/c.json": 10, "b/d/e.json": 12}
     assert any(entry.path.startswith("_hidden") for entry in storage.entries("t"))
-    assert storage.folders("t") == {"b", "_hidden"}
+    assert folders_in(storage, "t") == {"b", "_hidden"}
     assert set(storage.files("t")) == {"a.json"}
     storage.delete_permanently("t/b")
     assert {entry.path for entry in storage.entries("t") if entry.is_file} == {"a.json"}
     storage.delete_permanently("t")
     storage.delete_permanently("t")
     assert list(storage.entries("t")) == []
-    assert storage.folders("t") == frozenset()
+    assert folders_in(storage, "t") == set()
     assert {entry.path for entry in storage.entries("t2")} == {"g.json"}
     assert set(storage.files("t_landing")) == {"h.json"}
     assert storage.files("nowhere") == {}
@@ -247,7 +248,7 @@ def test_files_are_removed_for_good_by_name_and_nothing_else(storage: Storage) -
     storage.delete_permanently("t", ["t/a", "t/data/day=1/c", "t/data/day=2/e", "t/never was"])
     assert set(storage.below("t")) == {"t/b", "t/data/day=1/d"}
     # A folder goes with its last file, and not before.
-    assert storage.folders("t/data") == {"day=1"}
+    assert folders_in(storage, "t/data") == {"day=1"}
     storage.delete_permanently("t", ["t/a", "t/b"])
     assert set(storage.below("t")) == {"t/data/day=1/d"}
     assert set(storage.below("t2")) == {"t2/a"}
@@ -292,7 +293,7 @@ def test_folders_are_listed_over_pages(s3: S3Bucket) -> None:
         params["MaxKeys"] = 2
 
     s3.client.meta.events.register("before-parameter-build.s3.ListObjectVersions", in_short_pages)
-    assert s3.folders("t") == {"0", "1", "2", "3", "4"}
+    assert folders_in(s3, "t") == {"0", "1", "2", "3", "4"}
 
 
 def test_every_key_is_listed_once_and_read_by_its_name(server: S3Server) -> None:
@@ -472,7 +473,7 @@ def test_what_may_be_repeated_is_repeated(seed: int, server: S3Server, monkeypat
             file.write(big)
         assert content_of(storage, "t/s/big") == big
         assert storage.files("t/s") == {**{f"{number}": 1 for number in range(10)}, "big": IN_PARTS}
-        assert storage.folders("t") == {"s"}
+        assert folders_in(storage, "t") == {"s"}
         last = storage.read("t/_keys.json")
         assert last
         assert last.content == b"9"
@@ -519,7 +520,7 @@ def test_what_s3_denies_is_said_without_its_words(
         ("GetObject", lambda: s3.read("t/a")),
         ("PutObject", lambda: s3.write("t/a", b"2")),
         ("ListObjectsV2", lambda: list(s3.entries("t"))),
-        ("ListObjectVersions", lambda: s3.folders("t")),
+        ("ListObjectVersions", lambda: s3.delete_permanently("t")),
         ("DeleteObject", lambda: s3.delete("t/a")),
     ]
     for operation, call in calls:
@@ -602,11 +603,11 @@ def test_no_version_and_no_upload_outlives_a_removal(versioned: S3Bucket) -> Non
     versioned.write("t/only deleted/x", b"1")
     versioned.delete("t/only deleted/x")
     # Also those are to be found, for somebody to remove them.
-    assert versioned.folders("t") == {"s", "only begun", "only deleted"}
-    for folder in sorted(versioned.folders("t")):
+    assert folders_in(versioned, "t") == {"s", "only begun", "only deleted"}
+    for folder in sorted(folders_in(versioned, "t")):
         versioned.delete_permanently(f"t/{folder}")
     assert left(versioned.client, versioned.bucket) == ["lake/t2/s/stays"]
-    assert versioned.folders("t") == frozenset()
+    assert folders_in(versioned, "t") == set()
 
 
 def test_of_a_file_that_is_removed_by_name_no_version_and_no_upload_stays(versioned: S3Bucket) -> None:

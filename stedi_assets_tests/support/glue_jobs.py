@@ -175,11 +175,7 @@ class GlueJobs:
 
     def _keep_log(self, run: JobRun) -> None:
         logs = boto3.client(
-            "logs",
-            endpoint_url=self.moto,
-            region_name=REGION,
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
+            "logs", endpoint_url=self.moto, region_name=REGION, aws_access_key_id="test", aws_secret_access_key="test"
         )
         group, now = f"{LOG_GROUP}/error", int(time.time() * 1000)
         if not logs.describe_log_groups(logGroupNamePrefix=group)["logGroups"]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import dagster as dg
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from stedi_assets.contracts import SOURCES, Policy, Purpose, Table
 from stedi_assets.orchestration.alerts import MessageNotSent, Notifier
@@ -16,9 +16,10 @@ from stedi_assets.orchestration.checks import CHECKS, ThresholdsResource
 from stedi_assets.orchestration.io_managers import LakeResource, LandingIOManager, ParquetIOManager
 from stedi_assets.orchestration.spark_resource import FULL_REBUILD, SparkResource
 from stedi_assets.privacy.deliveries import land_without_erased, publish_landing
+from stedi_assets.storage.interface import Storage
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.retention import Retention
-from stedi_assets.tables.snapshots import current, data_paths
+from stedi_assets.tables.snapshots import Snapshot, current, data_paths, read_as_it_is_now, read_snapshot
 from stedi_assets.tables.staging import RunContext
 
 
@@ -196,3 +197,14 @@ class Recorder(Notifier):
     def forget(cls) -> None:
         """Be as at first."""
         cls.told, cls.deaf = [], False
+
+
+def read_current(spark: SparkSession, lake: Lake, table: Table) -> tuple[Snapshot, DataFrame]:
+    """Return a table's current snapshot, and its rows in Spark."""
+    return read_as_it_is_now(lake, table, lambda snapshot: read_snapshot(spark, lake, table, snapshot))
+
+
+def folders_in(storage: Storage, folder: str) -> set[str]:
+    """Return the names of the folders directly in a folder, including those that only hold what was deleted."""
+    names = [path.removeprefix(f"{folder}/").split("/") for path in storage.below(folder)]
+    return {first for first, *rest in names if rest}

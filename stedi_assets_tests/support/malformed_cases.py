@@ -46,18 +46,8 @@ _GOOD: dict[Source, dict[str, str]] = {
         "shareWithPublicAsOfDate": "1655564376361",
         "shareWithFriendsAsOfDate": "1655564376361",
     },
-    "accelerometer": {
-        "user": '"ada@example.com"',
-        "timestamp": "1655564444103",
-        "x": "1.0",
-        "y": "-1.0",
-        "z": "0.5",
-    },
-    "step_trainer": {
-        "sensorReadingTime": "1655564444103",
-        "serialNumber": '"serial-1"',
-        "distanceFromObject": "218",
-    },
+    "accelerometer": {"user": '"ada@example.com"', "timestamp": "1655564444103", "x": "1.0", "y": "-1.0", "z": "0.5"},
+    "step_trainer": {"sensorReadingTime": "1655564444103", "serialNumber": '"serial-1"', "distanceFromObject": "218"},
 }
 _REQUIRED: dict[Source, tuple[str, ...]] = {
     "customer": ("email", "serialNumber"),

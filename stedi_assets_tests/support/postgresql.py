@@ -31,11 +31,7 @@ class PostgreSQL:
     @property
     def settings(self) -> dict[str, str]:
         """What is set for a lake whose catalog it holds."""
-        return {
-            "STEDI_CATALOG": self.address,
-            "STEDI_CATALOG_USER": USER,
-            "STEDI_CATALOG_PASSWORD": PASSWORD,
-        }
+        return {"STEDI_CATALOG": self.address, "STEDI_CATALOG_USER": USER, "STEDI_CATALOG_PASSWORD": PASSWORD}
 
     def query(self, sql: str) -> list[tuple[object, ...]]:
         """Return what a query gives."""

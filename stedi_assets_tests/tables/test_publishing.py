@@ -26,7 +26,7 @@ from stedi_assets.tables.arrow_types import ARROW_TYPES
 from stedi_assets.tables.branches import MAIN, begin_branch
 from stedi_assets.tables.catalog import create, load, session_of
 from stedi_assets.tables.file_io import path_of
-from stedi_assets.tables.publishing import Published, drop_old, publish, republish
+from stedi_assets.tables.publishing import drop_old, publish, republish
 from stedi_assets.tables.retention import NOTHING_OLD, Retention, referenced
 from stedi_assets.tables.snapshots import (
     FORMAT,
@@ -35,13 +35,12 @@ from stedi_assets.tables.snapshots import (
     current_dataset,
     data_paths,
     dataset,
-    read_current,
     read_snapshot,
     read_snapshot_of,
 )
-from stedi_assets.tables.staging import RunContext, Stage
+from stedi_assets.tables.staging import RunContext, Stage, Staged
 from stedi_assets.verification.rules import auditor
-from stedi_assets_tests.support.lakes import local_lake, root_of, stored_files
+from stedi_assets_tests.support.lakes import folders_in, local_lake, read_current, root_of, stored_files
 
 # Without the rules that look at other tables; and without days, where only Spark could write it.
 BY_DAY = replace(TABLES["accelerometer_trusted"], own_rules=())
@@ -69,7 +68,7 @@ def few(count: int) -> pa.Table:
     return pa.Table.from_pylist(rows, pa.schema([(column.name, ARROW_TYPES[column.type]) for column in PHONE.columns]))
 
 
-def publish_readings(lake: Lake, rows: DataFrame | pa.Table | None, **options: Any) -> Published:
+def publish_readings(lake: Lake, rows: DataFrame | pa.Table | None, **options: Any) -> Staged:
     run = options.pop("run", RUN)
     settings = {
         "run": run,
@@ -200,14 +199,7 @@ def test_a_row_rule_of_the_contract_is_enforced(spark: SparkSession, lake: Lake)
     rows = rows.select(*PEOPLE.column_names).withColumn("serialNumber", rows.email)
     with pytest.raises(ContractBroken, match="every_row_consents"):
         publish(
-            lake,
-            PEOPLE,
-            rows,
-            run=RUN,
-            before=None,
-            inputs={},
-            audit=auditor(lake, PEOPLE, RUN),
-            retention=AT_ONCE,
+            lake, PEOPLE, rows, run=RUN, before=None, inputs={}, audit=auditor(lake, PEOPLE, RUN), retention=AT_ONCE
         )
     assert read_snapshot_of(lake, PEOPLE) is None
 
@@ -472,13 +464,7 @@ def test_what_dead_writers_left_is_removed_by_the_next_one(spark: SparkSession, 
     """Branches, what was written on them, stages, and files of which nothing tells."""
     publish_readings(lake, few(1))
     dead = staging.staging(
-        lake,
-        PHONE,
-        readings(spark, lake, 2),
-        run=RUN,
-        before=current(lake, PHONE),
-        inputs={},
-        audit=lambda _: {},
+        lake, PHONE, readings(spark, lake, 2), run=RUN, before=current(lake, PHONE), inputs={}, audit=lambda _: {}
     )
     dead.__enter__()
     begin_branch(lake, PHONE, "run_dead", current(lake, PHONE).id)
@@ -489,7 +475,7 @@ def test_what_dead_writers_left_is_removed_by_the_next_one(spark: SparkSession, 
     publish_readings(lake, few(3))
     assert litter(lake) == []
     assert rows_kept(lake) == [1, 3]
-    assert lake.storage.folders(PHONE.path) == {"data", "metadata"}
+    assert folders_in(lake.storage, PHONE.path) == {"data", "metadata"}
 
 
 def test_what_is_begun_while_another_publishes_is_left_to_its_writer(

@@ -20,7 +20,7 @@ from stedi_assets.tables.catalog import load
 from stedi_assets.tables.opening import read_rows
 from stedi_assets.tables.publishing import drop_old
 from stedi_assets.tables.relocation import Relocated
-from stedi_assets.tables.snapshots import current, read_current
+from stedi_assets.tables.snapshots import current
 from stedi_assets_tests.support.dying import Killed
 from stedi_assets_tests.support.kept_lakes import KeptLake
 from stedi_assets_tests.support.lakes import (
@@ -29,6 +29,7 @@ from stedi_assets_tests.support.lakes import (
     local_lake,
     materialise,
     messages,
+    read_current,
     root_of,
     write_ada_and_ben,
 )

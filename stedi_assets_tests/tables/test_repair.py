@@ -24,7 +24,7 @@ from stedi_assets.storage.lake import DATABASE, Lake
 from stedi_assets.tables.catalog import forget, load, session_of
 from stedi_assets.tables.file_io import path_of
 from stedi_assets.tables.publishing import drop_old
-from stedi_assets.tables.snapshots import current, current_dataset, data_paths, read_current, read_snapshot_of
+from stedi_assets.tables.snapshots import current, current_dataset, data_paths, read_snapshot_of
 from stedi_assets_tests.support.kept_lakes import KeptLake
 from stedi_assets_tests.support.lakes import (
     CONSENTED,
@@ -34,6 +34,7 @@ from stedi_assets_tests.support.lakes import (
     local_lake,
     materialise,
     messages,
+    read_current,
     root_of,
     stored_files,
     write_ada_and_ben,

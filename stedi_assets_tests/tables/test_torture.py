@@ -30,8 +30,16 @@ from stedi_assets.contracts import TABLES, Table
 from stedi_assets.storage.lake import NAMESPACE, Lake
 from stedi_assets.tables import snapshots
 from stedi_assets.tables.retention import NOTHING_OLD, Retention
-from stedi_assets.tables.snapshots import current, current_dataset, read_current, require_whole
-from stedi_assets_tests.support.lakes import CONSENTED, INSTANTS, customer, device_reading, lines, phone_reading
+from stedi_assets.tables.snapshots import current, current_dataset, require_whole
+from stedi_assets_tests.support.lakes import (
+    CONSENTED,
+    INSTANTS,
+    customer,
+    device_reading,
+    lines,
+    phone_reading,
+    read_current,
+)
 from stedi_assets_tests.support.s3_server import REGION, S3Server, bucket
 from stedi_assets_tests.support.torture import (
     AT_ONCE,
@@ -430,11 +438,7 @@ class Job:
 @pytest.mark.torture
 @ANYWHERE
 def test_kills_of_the_whole_job(
-    where: Where,
-    place_at: Callable[[Where], Place],
-    tmp_path: Path,
-    score: Score,
-    request: pytest.FixtureRequest,
+    where: Where, place_at: Callable[[Where], Place], tmp_path: Path, score: Score, request: pytest.FixtureRequest
 ) -> None:
     if where == "s3":
         request.getfixturevalue("s3a")

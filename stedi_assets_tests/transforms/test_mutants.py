@@ -84,10 +84,7 @@ MUTANTS = [
     ),
     Mutant("ties for consent", people, 'F.col("consents").asc()', 'F.col("consents").desc()'),
     Mutant(
-        "undated for consent",
-        people,
-        "F.lit(0)).otherwise(F.lit(2**63 - 1))",
-        "F.lit(2**63 - 1)).otherwise(F.lit(0))",
+        "undated for consent", people, "F.lit(0)).otherwise(F.lit(2**63 - 1))", "F.lit(2**63 - 1)).otherwise(F.lit(0))"
     ),
     Mutant("the first registration", people, ".desc_nulls_last()", ".asc_nulls_last()"),
     Mutant("ties by the last value", people, "asc_nulls_first()", "desc_nulls_last()"),
@@ -194,10 +191,7 @@ MUTANTS = [
     ),
     # How often.
     Mutant(
-        "phone readings repeated",
-        trusted,
-        '.dropDuplicates(\n        ["user", "timestamp", "x", "y", "z"]\n    )',
-        "",
+        "phone readings repeated", trusted, '.dropDuplicates(\n        ["user", "timestamp", "x", "y", "z"]\n    )', ""
     ),
     Mutant("one phone reading at an instant", trusted, '["user", "timestamp", "x", "y", "z"]', '["user", "timestamp"]'),
     Mutant("device readings repeated", trusted, ".dropDuplicates(readings.columns)", ""),
@@ -375,10 +369,7 @@ def test_without_a_fault_nothing_is_stopped(
 @pytest.mark.matrix
 @pytest.mark.parametrize("mutant", [pytest.param(mutant, id=mutant.what) for mutant in MUTANTS])
 def test_a_fault_is_stopped(
-    mutant: Mutant,
-    landed: Callable[[Policy], Lake],
-    spark_resource: SparkResource,
-    monkeypatch: pytest.MonkeyPatch,
+    mutant: Mutant, landed: Callable[[Policy], Lake], spark_resource: SparkResource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lake = landed(mutant.policy)
     mutate(mutant, monkeypatch)

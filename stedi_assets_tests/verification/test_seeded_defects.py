@@ -527,10 +527,7 @@ STORED = [
     ),
     Defect("consent in the future: in customer_trusted", CT, "every_row_consents", more(CT, record_of(KIM))),
     Defect(
-        "a consent is put into the future",
-        CT,
-        "every_row_consents",
-        altered(CT, ADA, shareWithResearchAsOfDate=FUTURE),
+        "a consent is put into the future", CT, "every_row_consents", altered(CT, ADA, shareWithResearchAsOfDate=FUTURE)
     ),
     Defect("a consent is taken away", CT, "every_row_consents", altered(CT, ADA, shareWithResearchAsOfDate="NULL")),
     Defect("a record is put into the future", CT, "every_row_consents", altered(CT, ADA, lastUpdateDate=FUTURE)),
@@ -791,10 +788,7 @@ STORED = [
     Defect("another quarantine is named", QUARANTINE, CANNOT_BE_READ, another_quarantine_named(CL)),
     Defect("ten times as many rows before", CT, "row_count_change", said(CT, previous_rows=130)),
     Defect(
-        "made of another table than is there now",
-        AT,
-        "agrees_with_second_engine",
-        said(AT, inputs={AL: NO_SNAPSHOT}),
+        "made of another table than is there now", AT, "agrees_with_second_engine", said(AT, inputs={AL: NO_SNAPSHOT})
     ),
     Defect(
         "made under a policy for comparisons",
