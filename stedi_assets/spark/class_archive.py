@@ -61,7 +61,7 @@ def _key(java: Java, jars: str) -> str:
 
 
 def _make(java: Java, jars: str, listed: Path, archive: Path) -> None:
-    """Have the archive made in the background, unless that is being done."""
+    """Have the archive made in the background, unless another run does so or has done so."""
     if not _java_has_ended():
         return
     draft = archive.with_suffix(".jsa.draft")
@@ -71,9 +71,7 @@ def _make(java: Java, jars: str, listed: Path, archive: Path) -> None:
     command = [str(java.home / "bin" / "java"), *options, f"-XX:SharedArchiveFile={draft}", "-cp", class_path]
     with contextlib.suppress(OSError):
         _drop_unused(archive.parent)
-        try:
-            draft.touch(exist_ok=False)
-        except FileExistsError:
+        if archive.exists() or not _is_first(draft):
             listed.unlink(missing_ok=True)
             return
         subprocess.Popen(
@@ -84,6 +82,14 @@ def _make(java: Java, jars: str, listed: Path, archive: Path) -> None:
             cwd="/",
             start_new_session=True,
         )
+
+
+def _is_first(draft: Path) -> bool:
+    try:
+        draft.touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
 
 
 def _java_has_ended() -> bool:
