@@ -6,8 +6,7 @@ Every directory entry is read, ignored, hidden, or reported as a file error. Not
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from stedi_assets.storage.interface import Entry, is_hidden
-from stedi_assets.storage.landing import RawFiles
+from stedi_assets.storage.interface import Entry, RawFiles, is_hidden
 from stedi_assets.storage.names import alias, masked, no_key
 from stedi_assets.tables.file_reports import FileReport
 

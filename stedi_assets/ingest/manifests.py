@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from stedi_assets.ingest.landing_files import LandingFile, Listing
-from stedi_assets.storage.landing import RawFiles
+from stedi_assets.storage.interface import RawFiles
 from stedi_assets.storage.names import alias, counted
 from stedi_assets.tables.file_reports import FileReport
 from stedi_assets.tables.manifest_report import ManifestReport, Mismatch

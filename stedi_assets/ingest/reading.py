@@ -26,9 +26,8 @@ from stedi_assets.ingest.gate import Opener, Piece, Report, read_piece, schema_o
 from stedi_assets.ingest.landing_files import LandingFile, changed_since
 from stedi_assets.ingest.staged_rows import staged_rows
 from stedi_assets.storage.errors import ContractBroken, LakeError
-from stedi_assets.storage.interface import Storage
+from stedi_assets.storage.interface import RawFiles, Storage
 from stedi_assets.storage.lake import Lake
-from stedi_assets.storage.landing import RawFiles
 from stedi_assets.tables.file_reports import FileReport
 from stedi_assets.tables.snapshots import reader_of
 

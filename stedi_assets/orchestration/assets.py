@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from stedi_assets.contracts import LANDING_TABLES, SOURCES, TABLES, Source, Table, Zone
+from stedi_assets.contracts import ALL_TABLES, LANDING_TABLES, SOURCES, TABLES, Source, Table, Zone
 from stedi_assets.contracts.rules import END_OF_INSTANTS, FIRST_INSTANT
 from stedi_assets.ingest import (
     content,
@@ -37,7 +37,7 @@ from stedi_assets.privacy.consent_dates import is_due
 from stedi_assets.privacy.deliveries import customers_first, land_without_erased
 from stedi_assets.privacy.keys import hmac_pads
 from stedi_assets.storage.errors import LakeError
-from stedi_assets.tables.snapshots import current, newer_input, table_named
+from stedi_assets.tables.snapshots import current, newer_input
 from stedi_assets.tables.staging import RunContext
 from stedi_assets.transforms import curated, people, pseudonyms, suppression, trusted
 
@@ -153,7 +153,7 @@ def _tell_of_stale_inputs(context: dg.AssetExecutionContext, lake: LakeResource,
     for stored in inputs:
         if stored.table.zone is Zone.LANDING or dg.AssetKey(stored.table.name) in chosen:
             continue
-        if newer := newer_input(stored.snapshot, lambda name: current(lake.lake, table_named(name))):
+        if newer := newer_input(stored.snapshot, lambda name: current(lake.lake, ALL_TABLES[name])):
             context.log.warning(
                 f"{stored.table.name} is stale: {newer} has changed since. {context.asset_key.path[-1]} uses it as it "
                 "is. The job update_lakehouse brings all tables up to date."

@@ -32,11 +32,7 @@ def pseudonym_key(configured: str | None, lake: Lake) -> bytes:
 
 
 def suppression_key(configured: str | None, lake: Lake) -> bytes:
-    """Return the configured key, or this user's, which is created once.
-
-    Raises `LakeError` if the key is too short, would lie in the lake whose people it hides, or would differ from
-    machine to machine: a lake on S3 needs a configured one.
-    """
+    """Return the key of the list of erased people, as `pseudonym_key` returns the other."""
     return _key("suppression", configured, lake)
 
 

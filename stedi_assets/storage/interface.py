@@ -44,7 +44,26 @@ class Entry:
     dated_ahead: bool = False
 
 
-class Storage(Protocol):
+class RawFiles(Protocol):
+    """A place for raw files."""
+
+    def shown(self, path: str) -> str:
+        """Return a file's or folder's name, for people."""
+
+    def open(self, path: str, start: int = 0) -> BinaryIO:
+        """Open a file of any size for reading, from a byte on.
+
+        Links are followed as in `entries`, and never out of the lake.
+        """
+
+    def entries(self, folder: str) -> Iterator[Entry]:
+        """Yield what lies in a folder, at any depth. Nothing that is hidden, or lies in a hidden folder, is a file.
+
+        A link is followed if it stays below the lake. A folder that is met twice is listed once.
+        """
+
+
+class Storage(RawFiles, Protocol):
     """A place for a lake."""
 
     @property
@@ -53,9 +72,6 @@ class Storage(Protocol):
 
     def url(self, path: str) -> str:
         """Return Spark's name for a file or folder. `snapshots.reader_of` takes it literally."""
-
-    def shown(self, path: str) -> str:
-        """Return a file's or folder's name, for people."""
 
     def arrow(self) -> "FileSystem":
         """Return the place as a file system of Arrow; `arrow_path` names its files."""
@@ -87,18 +103,6 @@ class Storage(Protocol):
 
     def writing(self, path: str) -> AbstractContextManager[BinaryIO]:
         """Write a file of any size, readable by its owner only."""
-
-    def open(self, path: str, start: int = 0) -> BinaryIO:
-        """Open a file of any size for reading, from a byte on.
-
-        Links are followed as in `entries`, and never out of the lake.
-        """
-
-    def entries(self, folder: str) -> Iterator[Entry]:
-        """Yield what lies in a folder, at any depth. Nothing that is hidden, or lies in a hidden folder, is a file.
-
-        A link is followed if it stays below the lake. A folder that is met twice is listed once.
-        """
 
     def files(self, folder: str) -> Mapping[str, int]:
         """Return the files that lie directly in a folder, by name, with their sizes in bytes."""

@@ -11,8 +11,8 @@ from typing import Any
 from stedi_assets.contracts import SOURCES
 from stedi_assets.storage.catalog_address import CatalogAddress, CatalogKind
 from stedi_assets.storage.errors import LakeError
-from stedi_assets.storage.interface import Storage
-from stedi_assets.storage.landing import LandingElsewhere, RawFiles
+from stedi_assets.storage.interface import RawFiles, Storage
+from stedi_assets.storage.landing import LandingElsewhere
 from stedi_assets.storage.local import LocalFolder
 
 NAMESPACE = "stedi"
@@ -71,12 +71,12 @@ class Lake:
             from stedi_assets.storage.s3 import S3Bucket, s3_client  # noqa: PLC0415  (loads boto3)
 
             storage: Storage = S3Bucket.at(location, kms_key, s3 or s3_client)
-            return cls(storage, namespace, catalog or default_catalog(location), _elsewhere(storage, landing))
-        root = Path(location).expanduser().absolute()
-        if root.exists() and not root.is_dir():
-            msg = f"STEDI_LAKE={location} is a file, not a folder. Set STEDI_LAKE to the folder that holds the lake."
-            raise LakeError(msg)
-        storage = LocalFolder(root)
+        else:
+            root = Path(location).expanduser().absolute()
+            if root.exists() and not root.is_dir():
+                msg = f"STEDI_LAKE={location} is a file, not a folder. Set it to the folder that holds the lake."
+                raise LakeError(msg)
+            storage = LocalFolder(root)
         return cls(storage, namespace, catalog or default_catalog(location), _elsewhere(storage, landing))
 
     @property

@@ -5,23 +5,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 from stedi_assets.storage.interface import Entry, Storage
 from stedi_assets.storage.local import LocalFolder
-
-
-class RawFiles(Protocol):
-    """What a place for raw files must offer. Every `Storage` is one."""
-
-    def shown(self, path: str) -> str:
-        """Return where something lies, for people."""
-
-    def open(self, path: str, start: int = 0) -> BinaryIO:
-        """Open a file for reading, from a byte on."""
-
-    def entries(self, folder: str) -> Iterator[Entry]:
-        """Yield what lies in a folder, at any depth."""
 
 
 @dataclass(frozen=True)

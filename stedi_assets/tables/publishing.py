@@ -12,7 +12,7 @@ from functools import partial
 import pyarrow as pa
 from pyspark.sql import DataFrame
 
-from stedi_assets.contracts import Table
+from stedi_assets.contracts import ALL_TABLES, Table
 from stedi_assets.contracts.tables import companions_of
 from stedi_assets.storage.errors import CommitConflictError
 from stedi_assets.storage.lake import Lake
@@ -21,7 +21,7 @@ from stedi_assets.tables.catalog import METADATA, load
 from stedi_assets.tables.days import Days
 from stedi_assets.tables.purpose import claim_purpose
 from stedi_assets.tables.retention import NOTHING_OLD, Retention, discard, expire, kept_ids, named_by, remove
-from stedi_assets.tables.snapshots import Snapshot, read_snapshot_of, table_named
+from stedi_assets.tables.snapshots import Snapshot, read_snapshot_of
 from stedi_assets.tables.staging import Audit, RunContext, Staged, Versions, branch_name, raise_conflict, staging
 
 
@@ -199,9 +199,9 @@ def _drop_all_but(lake: Lake, table: Table, kept: Callable[[], set[int]]) -> int
 def require_unmoved(lake: Lake, table: Table, inputs: Mapping[str, Snapshot]) -> None:
     """Raise `CommitConflictError` if one of a table's inputs has moved."""
     for name, read in inputs.items():
-        found = read_snapshot_of(lake, table_named(name))
+        found = read_snapshot_of(lake, ALL_TABLES[name])
         if found is None or found.may_differ_from(read):
-            raise_conflict(table, table_named(name))
+            raise_conflict(table, ALL_TABLES[name])
 
 
 def _is_whole(lake: Lake, staged: Staged) -> bool:

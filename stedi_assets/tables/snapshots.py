@@ -402,7 +402,7 @@ def current_dataset(lake: Lake, name: str, days: Days | None = None) -> ds.Datas
 
     Raises as `read_current`.
     """
-    table = table_named(name)
+    table = ALL_TABLES[name]
 
     def read(snapshot: int) -> ds.Dataset:
         # List the folder after reading the footers. If all files are there with wrong content, the checks find it.
@@ -412,11 +412,6 @@ def current_dataset(lake: Lake, name: str, days: Days | None = None) -> ds.Datas
         return dataset_of(lake, table, files)
 
     return read_as_it_is_now(lake, table, read)[1]
-
-
-def table_named(name: str) -> Table:
-    """Return a table of the lake by its name: one of the eight, a quarantine, or a table of files."""
-    return ALL_TABLES[name]
 
 
 def read_quarantine(spark: SparkSession, lake: Lake, landing: Table, snapshot: Snapshot) -> DataFrame | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from typing import Any
 
-from stedi_assets.contracts import LANDING_TABLES, TABLES, Policy, Rule, Severity, Source, Table
+from stedi_assets.contracts import ALL_TABLES, LANDING_TABLES, TABLES, Policy, Rule, Severity, Source, Table
 from stedi_assets.contracts import rules as r
 from stedi_assets.storage.lake import Lake
 from stedi_assets.storage.names import counted
@@ -23,7 +23,6 @@ from stedi_assets.tables.snapshots import (
     read_snapshot_of,
     require_readable,
     rows_by_day,
-    table_named,
 )
 from stedi_assets.verification.compare import compare_days
 from stedi_assets.verification.engine import SecondEngineFailed
@@ -93,8 +92,8 @@ class Audit:
     def _require_readable(self) -> None:
         """Raise `CorruptTableError` if a stored file is damaged: this table's, or one that its rules may read."""
         for name in {self.table.name: None, **TABLES}:
-            if snapshot := read_snapshot_of(self.lake, table_named(name)):
-                require_readable(self.lake, table_named(name), snapshot.id)
+            if snapshot := read_snapshot_of(self.lake, ALL_TABLES[name]):
+                require_readable(self.lake, ALL_TABLES[name], snapshot.id)
 
     def _finding(self, rule: Rule) -> Finding:
         if not applies(rule, self.policy):
@@ -114,7 +113,7 @@ class Audit:
     @cached_property
     def current(self) -> Callable[[str], Snapshot]:
         """Gives a table's current snapshot by its name, and looks each up once."""
-        return cache(lambda name: current(self.lake, table_named(name)))
+        return cache(lambda name: current(self.lake, ALL_TABLES[name]))
 
     @property
     def policy(self) -> Policy:

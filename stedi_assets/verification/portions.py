@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pyarrow.dataset as ds
 
-from stedi_assets.contracts import MatchOn, Policy, Table
+from stedi_assets.contracts import ALL_TABLES, MatchOn, Policy, Table
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.days import Days, in_portions
-from stedi_assets.tables.snapshots import NO_DAY, current_dataset, dataset, read_snapshot_of, rows_by_day, table_named
+from stedi_assets.tables.snapshots import NO_DAY, current_dataset, dataset, read_snapshot_of, rows_by_day
 from stedi_assets.verification.engine import RuleContext
 
 # Readings in all tables that are looked at together. DuckDB takes some hundred bytes for each.
@@ -35,9 +35,9 @@ def rule_context(
     """
 
     def table(name: str) -> ds.Dataset:
-        of_days = days if table_named(name).instant else None
+        of_days = days if ALL_TABLES[name].instant else None
         if staged and name in staged:
-            return dataset(lake, table_named(name), staged[name], of_days)
+            return dataset(lake, ALL_TABLES[name], staged[name], of_days)
         return current_dataset(lake, name, of_days)
 
     return RuleContext(table, policy, as_of, key)
@@ -54,7 +54,7 @@ def portions(
         yield None
         return
     rows: Counter[str] = Counter(dict.fromkeys(days or (), 0))
-    for read in map(table_named, table.inputs):
+    for read in map(ALL_TABLES.__getitem__, table.inputs):
         if read.instant and (found := read_snapshot_of(lake, read)):
             rows.update(rows_by_day(lake, read, found.id))
     if snapshot is not None:

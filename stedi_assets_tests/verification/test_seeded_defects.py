@@ -24,7 +24,16 @@ import pyarrow.parquet as pq
 import pytest
 from pyiceberg.manifest import clear_manifest_cache
 
-from stedi_assets.contracts import LANDING_TABLES, TABLES, ConsentRecord, MatchOn, Policy, PublishedTime, Readings
+from stedi_assets.contracts import (
+    ALL_TABLES,
+    LANDING_TABLES,
+    TABLES,
+    ConsentRecord,
+    MatchOn,
+    Policy,
+    PublishedTime,
+    Readings,
+)
 from stedi_assets.orchestration.checks import CHECKS
 from stedi_assets.orchestration.spark_resource import SparkResource
 from stedi_assets.privacy.repair import Keys, repair
@@ -35,7 +44,7 @@ from stedi_assets.storage.errors import CorruptTableError
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.arrow_types import ARROW_TYPES
 from stedi_assets.tables.catalog import load
-from stedi_assets.tables.snapshots import current, dataset, table_named
+from stedi_assets.tables.snapshots import current, dataset
 from stedi_assets_tests.support.environments import settings_of
 from stedi_assets_tests.support.kept_lakes import KeptLake
 from stedi_assets_tests.support.lakes import (
@@ -208,7 +217,7 @@ class Stored:
 
     def files(self, name: str) -> list[Path]:
         """Return the data files of a table."""
-        return stored_files(self.lake, table_named(name))
+        return stored_files(self.lake, ALL_TABLES[name])
 
     def file(self, name: str) -> Path:
         """Return a data file of a table that holds rows."""
@@ -216,13 +225,13 @@ class Stored:
 
     def metadata(self, name: str) -> Path:
         """Return the file of a table's metadata that the catalog names."""
-        iceberg = load(self.lake, table_named(name))
+        iceberg = load(self.lake, ALL_TABLES[name])
         assert iceberg
         return Path(iceberg.metadata_location)
 
     def manifests(self, name: str) -> list[Path]:
         """Return what a table's current snapshot names: the list of its manifests, and these."""
-        iceberg = load(self.lake, table_named(name))
+        iceberg = load(self.lake, ALL_TABLES[name])
         snapshot = iceberg.current_snapshot() if iceberg else None
         assert iceberg
         assert snapshot
@@ -231,7 +240,7 @@ class Stored:
 
     def say(self, name: str, **changes: Any) -> None:
         """Change what a table's current snapshot says of itself."""
-        path, snapshot = self.metadata(name), current(self.lake, table_named(name)).id
+        path, snapshot = self.metadata(name), current(self.lake, ALL_TABLES[name]).id
         told = json.loads(path.read_text())
         (summary,) = (found["summary"] for found in told["snapshots"] if found["snapshot-id"] == snapshot)
         summary |= {f"stedi.{named}": json.dumps(value) for named, value in changes.items()}
@@ -239,7 +248,7 @@ class Stored:
 
     def rows(self, name: str) -> pa.Table:
         """Return the rows of a table."""
-        table = table_named(name)
+        table = ALL_TABLES[name]
         return dataset(self.lake, table, current(self.lake, table).id).to_table()
 
     def query(self, sql: str, name: str) -> pa.Table:
@@ -262,9 +271,9 @@ Tampering = Callable[[Stored], None]
 
 def rows(name: str, sql: str) -> Tampering:
     """Replace a table's rows by those of a query, in the contract's columns."""
-    columns = table_named(name).columns
+    columns = ALL_TABLES[name].columns
     schema = pa.schema([(column.name, ARROW_TYPES[column.type]) for column in columns])
-    names = ", ".join(f'"{column}"' for column in table_named(name).column_names)
+    names = ", ".join(f'"{column}"' for column in ALL_TABLES[name].column_names)
     return lambda stored: stored.replace(name, stored.query(f"SELECT {names} FROM ({sql})", name).cast(schema))
 
 
@@ -315,7 +324,7 @@ def reported(name: str, **changes: Any) -> Tampering:
 
 def delivered(name: str, **changes: Any) -> Tampering:
     """Change what is reported of a landing table's delivery as a whole."""
-    return lambda stored: stored.say(name, delivery={**current(stored.lake, table_named(name)).delivery, **changes})
+    return lambda stored: stored.say(name, delivery={**current(stored.lake, ALL_TABLES[name]).delivery, **changes})
 
 
 def file_doubled(name: str) -> Tampering:
@@ -348,7 +357,7 @@ def deleted_by_another_engine(name: str, which: str) -> Tampering:
     """Delete rows as anybody who may write to the catalog can, Athena or Trino."""
 
     def tampering(stored: Stored) -> None:
-        iceberg = load(stored.lake, table_named(name))
+        iceberg = load(stored.lake, ALL_TABLES[name])
         assert iceberg
         iceberg.delete(which)
 
@@ -375,7 +384,7 @@ def pages_damaged(name: str) -> Tampering:
 
 
 def folder_deleted(name: str, folder: str) -> Tampering:
-    return lambda stored: shutil.rmtree(root_of(stored.lake) / table_named(name).path / folder)
+    return lambda stored: shutil.rmtree(root_of(stored.lake) / ALL_TABLES[name].path / folder)
 
 
 def metadata_damaged(name: str) -> Tampering:
@@ -418,7 +427,7 @@ def another_quarantine_named(name: str) -> Tampering:
     """Have a landing table name a snapshot of its quarantine that is not there."""
 
     def tampering(stored: Stored) -> None:
-        named = current(stored.lake, table_named(name)).inputs
+        named = current(stored.lake, ALL_TABLES[name]).inputs
         stored.say(name, inputs={**named, LANDING_TABLES[name].quarantine.name: NO_SNAPSHOT})
 
     return tampering
@@ -816,7 +825,7 @@ def test_a_change_to_what_is_stored_is_found(defect: Defect, built: KeptLake, sp
     failed = failed_checks(checked)
     if defect.caught_by == CANNOT_BE_READ:
         assert not checked.success
-        assert any(named in messages(checked) for named in (defect.table, f"/{table_named(defect.table).path}/"))
+        assert any(named in messages(checked) for named in (defect.table, f"/{ALL_TABLES[defect.table].path}/"))
         assert "example.com" not in messages(checked)
     else:
         assert (defect.table, defect.caught_by) in failed, failed or messages(checked)
@@ -844,13 +853,13 @@ def test_what_another_engine_has_done_is_undone_by_repair(
     name: str, which: str, built: KeptLake, spark_resource: SparkResource
 ) -> None:
     lake = built.restored()
-    before = current(lake, table_named(name))
+    before = current(lake, ALL_TABLES[name])
     deleted_by_another_engine(name, which)(Stored(lake))
     with pytest.raises(CorruptTableError, match=f"{name} in .*another program has made it"):
-        current(lake, table_named(name))
+        current(lake, ALL_TABLES[name])
     (repaired,) = repair(lake, Keys(lambda: KEY, lambda: KEY))
     assert repaired.table.name == name.replace("_quarantine", "_landing")
-    assert current(lake, table_named(name)) == before
+    assert current(lake, ALL_TABLES[name]) == before
     assert failed_checks(check(lake, spark_resource, quarantine_rate=0.1)) == set()
 
 
