@@ -98,11 +98,12 @@ def test_the_first_run_has_the_archive_made_and_later_ones_use_it(tmp_path: Path
 def test_an_archive_that_another_run_has_made_meanwhile_is_not_made_again(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    java = find_java()
     monkeypatch.setattr(class_archive, "_java_has_ended", lambda: True)
     monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("it is made again"))
     cache.mkdir(parents=True)
     archive, listed = written(cache / "1.jsa", days_ago=0), written(cache / "1.classes.7", days_ago=0)
-    class_archive._make(find_java(), "", listed, archive)
+    class_archive._make(java, "", listed, archive)
     assert {path.name for path in cache.iterdir()} == {"1.jsa"}
 
 
