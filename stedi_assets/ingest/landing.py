@@ -116,18 +116,20 @@ def land(
     *,
     name_key: Callable[[], bytes] = no_key,
     read_again: Callable[[Snapshot, FileReport], bool] = lambda _, __: False,
+    look_again: Callable[[Snapshot], Days | None] = lambda _: frozenset(),
 ) -> Landing:
     """Read a source's new and changed raw files and validate every record. The caller discards the result's stage.
 
     `session` is called if there is anything to read or to remove. Files that have not changed are read if `read_again`
-    says so. `name_key` returns the secret that hides file names which could hold personal data.
+    says so. Of the days that `look_again` returns, None for all, the rows that stay are part of the delivery, too.
+    `name_key` returns the secret that hides file names which could hold personal data.
 
     Raises `LakeError` if there are no landing files, and `ContractBroken` if not every byte is accounted for.
     """
     began = time.monotonic()
     lake.storage.require_writable()
     forget = frozenset(alias(path, name_key) for path in options.forget) | options.forget
-    plan = _plan(lake, source, options, name_key, read_again)
+    plan = _plan(lake, source, options, name_key, read_again, look_again)
     if options.most_bytes is not None:
         plan = plan.in_a_bite(source, options.most_bytes)
     stage = Stage.begin(lake, source.landing)
@@ -136,7 +138,7 @@ def land(
         f"{_size(plan.reading) / 1e6:,.1f} MB"
     )
     try:
-        if plan.before is not None and not (plan.reading or plan.removed or forget):
+        if plan.before is not None and not (plan.reading or plan.removed or forget or plan.again != frozenset()):
             landing = _unchanged(plan, plan.before, stage, began)
         else:
             landing = _read(session_of(session(), lake), lake, source, plan, forget, stage, began)
@@ -151,7 +153,8 @@ class _Plan:
     """What to read for a delivery: the listed files that are `reading`.
 
     `before` is the table's snapshot, and `previous` the reports of its files: the rows of those `kept` stay, the rows
-    of those `removed` go. `full`: everything is read.
+    of those `removed` go. `again` are the days whose rows are looked at again, None if all are. `full`: everything is
+    read.
     """
 
     before: Snapshot | None
@@ -160,6 +163,7 @@ class _Plan:
     reading: Sequence[LandingFile]
     kept: Sequence[FileReport]
     removed: Sequence[FileReport]
+    again: Days | None
     full: bool
 
     def in_a_bite(self, source: Source, most_bytes: int) -> "_Plan":
@@ -197,16 +201,19 @@ def _plan(
     options: LandingOptions,
     name_key: Callable[[], bytes],
     read_again: Callable[[Snapshot, FileReport], bool],
+    look_again: Callable[[Snapshot], Days | None],
 ) -> _Plan:
     """Compare the files that are there with those that the table was made from."""
     before = read_snapshot_of(lake, source.landing)
     previous = read_file_reports(lake, source, before) if before else ()
     listing = _listing(lake, source, previous, options.settled_before, name_key)
     stay, full = set(listing.unsettled), options.full
+    again: Days | None = frozenset()
     if before is not None:
         # A table with a file that is gone or cut is made from scratch.
         full = full or before.code != options.code or not _is_whole(lake, source, before)
     if before is not None and not full:
+        again = look_again(before)
         listed = {(file.name, file.fingerprint): file.error for file in listing.files}
         same = [file for file in previous if (file.path, file.fingerprint) in listed]
         stay |= {
@@ -221,6 +228,7 @@ def _plan(
         reading=[file for file in listing.files if file.name not in stay],
         kept=[file for file in previous if file.path in stay],
         removed=[file for file in previous if file.path not in stay],
+        again=again,
         full=full,
     )
 
@@ -239,12 +247,12 @@ def _read(
     if before and plan.kept:
         names = [file.path for file in plan.removed if not file.error]
         if source.landing.instant and not plan.full:
-            replaced = frozenset(day for file in plan.removed for day in file.days)
+            replaced = frozenset(day for file in plan.removed for day in file.days) | (plan.again or frozenset())
             adds_quarantined = not any(file.quarantined for file in plan.removed)
         stayed, stayed_quarantined = _landed_of_others(spark, lake, source, before, names, replaced)
         accepted = union(source.landing, [accepted, stayed if replaced is None or replaced else None])
         quarantined = union(source.quarantine, [quarantined, None if adds_quarantined else stayed_quarantined])
-        touched |= {day for file in (plan.kept if replaced is None else plan.removed) for day in file.days}
+        touched |= {day for file in plan.kept for day in file.days} if replaced is None else replaced
         files = tuple(sorted((*files, *plan.kept), key=lambda file: file.path))
     superseded = (0, 0)
     if before and source.name == "customer":

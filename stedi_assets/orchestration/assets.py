@@ -53,6 +53,11 @@ _COMPUTED_BY = {
 }
 
 
+# Of the steps that could run now, the one that withdrawals wait for goes first. Then phone readings: when erased people
+# were active decides which device readings are suppressed.
+_FIRST = {"customer_landing": {"dagster/priority": "2"}, "accelerometer_landing": {"dagster/priority": "1"}}
+
+
 class TableConfig(dg.Config):
     """What an operator may configure for every table."""
 
@@ -105,8 +110,7 @@ def table_asset(table: Table, deps: Sequence[dg.AssetKey] = ()) -> Callable[[Cal
             "folder": table.path,
             CODE: code,
         },
-        # Of the steps that could run now, the one that withdrawals wait for goes first.
-        op_tags={"dagster/priority": "1"} if table is SOURCES["customer"].landing else None,
+        op_tags=_FIRST.get(table.name),
         io_manager_key=LANDING_IO if table.name in LANDING_TABLES else PARQUET_IO,
     )
 

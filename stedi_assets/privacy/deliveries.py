@@ -3,8 +3,6 @@
 Before anything else happens to a lake, customers' deliveries are landed: see `customers_first`.
 """
 
-import hashlib
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -23,11 +21,17 @@ from stedi_assets.ingest.landing import (
     without_suppressed,
 )
 from stedi_assets.ingest.landing_files import list_landing_files
-from stedi_assets.privacy.suppression import SuppressionList, change_suppressed, read_suppressed
+from stedi_assets.privacy.suppression import (
+    SuppressionList,
+    change_suppressed,
+    digest_of,
+    digest_of_list,
+    read_suppressed,
+)
 from stedi_assets.privacy.withdrawal import Withdrawn, withdraw_first
-from stedi_assets.storage.errors import CorruptTableError, LakeError
+from stedi_assets.storage.errors import CommitConflictError, CorruptTableError, LakeError
 from stedi_assets.storage.lake import Lake
-from stedi_assets.tables.days import Days, new_versions
+from stedi_assets.tables.days import Days, day_of, new_versions
 from stedi_assets.tables.days_of_people import versions_of_people
 from stedi_assets.tables.file_reports import FileReport, as_rows, read_file_reports
 from stedi_assets.tables.publishing import make_current
@@ -35,7 +39,7 @@ from stedi_assets.tables.purpose import claim_purpose
 from stedi_assets.tables.retention import NOTHING_OLD, Retention
 from stedi_assets.tables.snapshots import Snapshot, read_quarantine, read_snapshot, read_snapshot_of
 from stedi_assets.tables.staging import RunContext, Staged, companion_at, raise_conflict, stage_companion, staging
-from stedi_assets.transforms.changes import changed_people
+from stedi_assets.transforms.changes import changed_people, days_of
 from stedi_assets.transforms.people import holders
 from stedi_assets.verification.rules import auditor
 
@@ -59,21 +63,33 @@ def land_without_erased(
     """
     # First, so that a wrong key is refused before anything is read.
     erased = read_suppressed(lake, suppression_key)
+    digest = digest_of(erased.people if erased else {})
 
     def read_again(before: Snapshot, file: FileReport) -> bool:
         # What was left out of it may belong there now: its person is back.
-        is_listed_as_before = source is not _CUSTOMERS and before.delivery.get(_LISTED) == _digest_of(erased)
+        is_listed_as_before = source is not _CUSTOMERS and before.delivery.get(_LISTED) == digest
         return file.suppressed > 0 and not is_listed_as_before
 
-    landing = land(session, lake, source, options, name_key=suppression_key, read_again=read_again)
-    landing = replace(landing, remembered={_LISTED: _digest_of(erased)})
+    def look_again(before: Snapshot) -> Days | None:
+        # The table may hold what the list suppresses by now: readings that came before what tells whose they are.
+        if not erased or before.delivery.get(_LISTED) == digest:
+            return frozenset()
+        if source is _CUSTOMERS:
+            return None
+        instants = erased.instants(read_snapshot(session(), lake, source.landing, before.id), source)
+        return frozenset(day_of(row["start"]) for row in days_of(instants, "instant").collect())
+
+    landing = land(
+        session, lake, source, options, name_key=suppression_key, read_again=read_again, look_again=look_again
+    )
+    landing = replace(landing, remembered={_LISTED: digest})
     if not erased or landing.is_unchanged:
         return landing
     try:
         accepted, quarantined = landing.accepted, landing.quarantined
-        if source is _CUSTOMERS and accepted is not None:
-            customers, now = accepted, int(time.time() * 1000)
-            erased = change_suppressed(lake, suppression_key, lambda listed: listed.with_those_back(customers, now))
+        if accepted is not None:
+            erased = _with_what_is_told(session, lake, source, erased, accepted, quarantined, suppression_key)
+            landing = replace(landing, remembered={_LISTED: digest_of(erased.people)})
         accepted = erased.accepted(accepted, source) if accepted is not None else None
         quarantined = erased.quarantined(quarantined, source) if quarantined is not None else None
         # Some may be of files that were landed before: if an erasure has died, they are still in the table.
@@ -90,10 +106,31 @@ def land_without_erased(
         raise
 
 
-def _digest_of(erased: SuppressionList | None) -> str:
-    """Return a digest of the list of erased people. It is made of keyed hashes, and tells nothing of anybody."""
-    people = {person: asdict(entry) for person, entry in erased.people.items()} if erased else {}
-    return hashlib.sha256(json.dumps(people, sort_keys=True).encode()).hexdigest()
+def _with_what_is_told(
+    session: Callable[[], SparkSession],
+    lake: Lake,
+    source: Source,
+    erased: SuppressionList,
+    accepted: DataFrame,
+    quarantined: DataFrame | None,
+    key: Callable[[], bytes],
+) -> SuppressionList:
+    """Store and return the list with what a delivery tells of erased people, before their records are left out.
+
+    Customers' records tell who is back and who holds which device, phone readings when a person was active.
+    """
+    if source is _CUSTOMERS:
+        now = int(time.time() * 1000)
+        return change_suppressed(
+            lake, key, lambda listed: listed.with_those_back(accepted, now).with_devices(accepted, quarantined)
+        )
+    customers = read_snapshot_of(lake, _CUSTOMERS.landing)
+    if source is not SOURCES["accelerometer"] or not customers or not erased.has_shared_devices:
+        return erased
+    spark = session()
+    people = read_snapshot(spark, lake, _CUSTOMERS.landing, customers.id)
+    unread = read_quarantine(spark, lake, _CUSTOMERS.landing, customers)
+    return change_suppressed(lake, key, lambda listed: listed.with_readings(accepted, people, unread))
 
 
 def _superseded(rows: DataFrame | None) -> int:
@@ -128,6 +165,16 @@ def publish_landing(
 def _require_unmoved(lake: Lake, source: Source, landing: Landing) -> None:
     if read_snapshot_of(lake, source.landing) != landing.previous:
         raise_conflict(source.landing, source.landing)
+
+
+def _require_same_list(lake: Lake, source: Source, landing: Landing) -> None:
+    """Raise `CommitConflictError` if the list of erased people has changed since this run read it.
+
+    An erasure that found no table yet may be over by now.
+    """
+    if _LISTED in landing.remembered and landing.remembered[_LISTED] != digest_of_list(lake):
+        msg = f"{source.landing.name} was not published: somebody was erased meanwhile. Materialise it again."
+        raise CommitConflictError(msg)
 
 
 def _publish(
@@ -172,6 +219,7 @@ def _publish(
             )
         )
         claim_purpose(lake, run.purpose)
+        _require_same_list(lake, source, landing)
         make_current(lake, landed, retention=retention, companions=companions)
     return landed, quarantined
 

@@ -29,8 +29,7 @@ from stedi_assets.tables.publishing import drop_old
 from stedi_assets.tables.retention import left_behind, snapshot_rows
 from stedi_assets.tables.snapshots import Snapshot, read_quarantine, read_snapshot, read_snapshot_of
 from stedi_assets.tables.staging import RunContext
-from stedi_assets.transforms.pseudonyms import keyed_hash
-from stedi_assets.transforms.suppression import hashes_of_devices, hashes_of_readings
+from stedi_assets.transforms.suppression import hashes_of_readings, latest_consent
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ def erase(
         raise NobodyFound(msg)
     now = datetime.now(timezone.utc)
     listed = change_suppressed(lake, key, lambda found: _with_person(spark, lake, found, person, now))
-    removed = _leave_trusted_and_curated(spark, lake, listed, person, run)
+    removed = _leave_trusted_and_curated(spark, lake, listed, run)
     raw_files: set[str] = set()
     for source in SOURCES.values():
         removed |= _leave_landing(spark, lake, source, listed, run, raw_files)
@@ -143,30 +142,29 @@ def _with_person(
 ) -> SuppressionList:
     """Put a person on the list, with the devices and readings that are the person's alone."""
     known = listed.people.get(person, Erased(0))
-    devices, readings = set(known.devices), set(known.readings)
+    entry = replace(known, erased_at=int(now.timestamp() * 1000), back_since=None)
     landed = {source.name: read_snapshot_of(lake, source.landing) for source in SOURCES.values()}
     if snapshot := landed["customer"]:
         pads = listed.pads(spark)
         customers = _landing_rows(spark, lake, SOURCES["customer"], snapshot)
         quarantined = read_quarantine(spark, lake, SOURCES["customer"].landing, snapshot)
-        devices |= _hashes(hashes_of_devices(customers, quarantined, pads, person))
+        latest = (latest_consent(customers, pads, person).first() or {"consent": None})["consent"]
+        if latest and latest > entry.erased_at:
+            entry = replace(entry, known_consent=max(latest, entry.known_consent))
         if (phones := landed["accelerometer"]) and (steps := landed["step_trainer"]):
             phone_readings = _landing_rows(spark, lake, SOURCES["accelerometer"], phones)
             device_readings = _landing_rows(spark, lake, SOURCES["step_trainer"], steps)
-            readings |= _hashes(
-                hashes_of_readings(customers, quarantined, phone_readings, device_readings, pads, person)
-            )
-    entry = Erased(int(now.timestamp() * 1000), None, tuple(sorted(devices)), tuple(sorted(readings)))
+            found = hashes_of_readings(customers, quarantined, phone_readings, device_readings, pads, person)
+            # Keyed hashes of one person's readings.
+            readings = {row["hash"] for row in found.collect()}
+            entry = replace(entry, readings=tuple(sorted(readings | {*entry.readings})))
+        listed = replace(listed, people={**listed.people, person: entry})
+        return listed.with_devices(customers, quarantined)
     return replace(listed, people={**listed.people, person: entry})
 
 
-def _hashes(found: DataFrame) -> set[str]:
-    # Keyed hashes of one person's devices and readings.
-    return {row["hash"] for row in found.collect()}
-
-
 def _leave_trusted_and_curated(
-    spark: SparkSession, lake: Lake, listed: SuppressionList, person: str, run: RunContext
+    spark: SparkSession, lake: Lake, listed: SuppressionList, run: RunContext
 ) -> dict[str, int]:
     people = TABLES["customer_trusted"]
     before = read_snapshot_of(lake, people)
@@ -178,8 +176,8 @@ def _leave_trusted_and_curated(
                 lake.storage.delete_permanently(table.path)
         return {}
     rows = read_snapshot(spark, lake, people, before.id)
-    hashed = rows.crossJoin(F.broadcast(listed.pads(spark)))
-    staying = hashed.where(keyed_hash(F.col("email")) != person).select(*rows.columns)
+    # Also without those whom an erasure that died has left there.
+    staying = listed.accepted(rows.withColumn("_person", F.col("email")), SOURCES["customer"]).select(*rows.columns)
     return remove_withdrawn(lake, before, staying, run)
 
 

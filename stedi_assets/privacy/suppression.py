@@ -8,8 +8,9 @@ Each receipt of an erasure says how many people were on it, so that a lost or ol
 import hashlib
 import hmac
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
@@ -23,19 +24,29 @@ from stedi_assets.storage.interface import Small
 from stedi_assets.storage.lake import RECEIPTS, SUPPRESSED, Lake
 from stedi_assets.transforms import suppression as theirs
 
+_HASH = {"hash": pa.string()}
+
 
 @dataclass(frozen=True)
 class Erased:
     """An erased person: since when, and whether they are back. Instants are epoch milliseconds; the rest, keyed hashes.
 
-    `devices` are those that only this person held, `readings` those of shared devices from when the person's phone was
-    active. `back_since` is a consent dated after the erasure.
+    `devices` are those that nobody else holds, `shared` the person's other devices, and `readings` what these may have
+    taken while the person's phone was active. `back_since` is when a consent from after the erasure was recorded.
+    `known_consent` is one that was known at the erasure and lay ahead: it brings nobody back.
     """
 
     erased_at: int
     back_since: int | None = None
     devices: tuple[str, ...] = ()
     readings: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
+    known_consent: int = 0
+
+    @property
+    def all_devices(self) -> tuple[str, ...]:
+        """All devices that the person is known to have held."""
+        return (*self.devices, *self.shared)
 
 
 @dataclass(frozen=True)
@@ -45,6 +56,11 @@ class SuppressionList:
     people: dict[str, Erased]
     key: bytes = field(repr=False)
     version: str | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def has_shared_devices(self) -> bool:
+        """Whether anybody on the list held a device that others hold too."""
+        return any(found.shared for found in self.people.values())
 
     def pads(self, spark: SparkSession) -> DataFrame:
         """Return the key in the form that Spark gets."""
@@ -57,7 +73,7 @@ class SuppressionList:
             for person, erased in self.people.items()
             for hashed in (person, *erased.devices, *erased.readings)
         ]
-        return _frame(spark, "back_since", rows)
+        return _frame(spark, {"hash": pa.string(), "back_since": pa.int64()}, rows)
 
     def accepted(self, rows: DataFrame, source: Source) -> DataFrame:
         """Return the accepted records without those of erased people."""
@@ -72,11 +88,59 @@ class SuppressionList:
     def with_those_back(self, customers: DataFrame, as_of: int) -> "SuppressionList":
         """Return the list, with the erased people marked who have consented again in these customers' records."""
         spark = customers.sparkSession
-        erased = _frame(spark, "erased_at", [(person, found.erased_at) for person, found in self.people.items()])
+        columns = {"hash": pa.string(), "erased_at": pa.int64(), "known_consent": pa.int64()}
+        known = [(person, found.erased_at, found.known_consent) for person, found in self.people.items()]
+        erased = _frame(spark, columns, known)
         back = theirs.came_back(customers, self.pads(spark), erased, as_of).collect()
         since = {row["hash"]: row["back_since"] for row in back}
         people = {person: replace(found, back_since=since.get(person)) for person, found in self.people.items()}
         return replace(self, people=people)
+
+    def with_devices(self, customers: DataFrame, quarantined: DataFrame | None) -> "SuppressionList":
+        """Return the list with the devices that these customers' records give erased people, and who else holds them.
+
+        Whoever consents to nothing holds a device all the same; whoever is erased and not back does not.
+        """
+        spark = customers.sparkSession
+        people = _frame(spark, _HASH, [(person,) for person in self.people])
+        known = _frame(spark, _HASH, [(device,) for found in self.people.values() for device in found.all_devices])
+        held = theirs.holders_of_devices(customers, quarantined, self.pads(spark), people, known)
+        holders: dict[str, set[str]] = {}
+        # Keyed hashes, of the devices of erased people alone.
+        for person, device in held.collect():
+            holders.setdefault(device, set()).add(person)
+        gone = {person for person, found in self.people.items() if found.back_since is None}
+
+        def with_theirs(person: str, found: Erased) -> Erased:
+            devices = {*found.all_devices, *(device for device, held_by in holders.items() if person in held_by)}
+            shared = {device for device in devices if holders.get(device, set()) - gone - {person}}
+            return replace(found, devices=tuple(sorted(devices - shared)), shared=tuple(sorted(shared)))
+
+        return replace(self, people={person: with_theirs(person, found) for person, found in self.people.items()})
+
+    def with_readings(
+        self, phone_readings: DataFrame, customers: DataFrame, quarantined: DataFrame | None
+    ) -> "SuppressionList":
+        """Return the list with what shared devices may have taken while erased people's phones took these readings."""
+        spark = phone_readings.sparkSession
+        devices = [(person, device) for person, found in self.people.items() for device in found.shared]
+        shared = _frame(spark, {"person": pa.string(), "device": pa.string()}, devices)
+        readings: dict[str, set[str]] = {}
+        found = theirs.hashes_while_active(phone_readings, customers, quarantined, self.pads(spark), shared)
+        for person, reading in found.collect():
+            readings.setdefault(person, set()).add(reading)
+        more = {
+            person: replace(self.people[person], readings=tuple(sorted(hashes | {*self.people[person].readings})))
+            for person, hashes in readings.items()
+        }
+        return replace(self, people={**self.people, **more})
+
+    def instants(self, stored: DataFrame, source: Source) -> DataFrame:
+        """Return when the readings of a landing table were taken that the list suppresses: `instant`."""
+        spark = stored.sparkSession
+        keys = [(key,) for person, found in self.people.items() for key in (person, *found.all_devices)]
+        hashes, keys_of_list = self.hashes(spark), _frame(spark, _HASH, keys)
+        return theirs.suppressed_instants(stored, source, self.pads(spark), hashes, keys_of_list)
 
 
 def read_suppressed(lake: Lake, key: Callable[[], bytes]) -> SuppressionList | None:
@@ -90,6 +154,18 @@ def read_suppressed(lake: Lake, key: Callable[[], bytes]) -> SuppressionList | N
     secret = key()
     require_suppression_check(lake, secret, check)
     return SuppressionList(people, secret, stored.version)
+
+
+def digest_of(people: Mapping[str, Erased]) -> str:
+    """Return a digest of the list of erased people. It is made of keyed hashes, and tells nothing of anybody."""
+    listed = {person: asdict(erased) for person, erased in people.items()}
+    return hashlib.sha256(json.dumps(listed, sort_keys=True).encode()).hexdigest()
+
+
+def digest_of_list(lake: Lake) -> str:
+    """Return the digest of the list as it is stored. Raises as `require_suppressed`."""
+    found = _read(lake)
+    return digest_of(found[1] if found else {})
 
 
 def require_suppressed(lake: Lake) -> None:
@@ -122,10 +198,7 @@ def _read(lake: Lake) -> tuple[Small, dict[str, Erased], str] | None:
     if stored is not None:
         try:
             found = json.loads(stored.content)
-            people = {
-                person: Erased(**{**entry, "devices": tuple(entry["devices"]), "readings": tuple(entry["readings"])})
-                for person, entry in found["people"].items()
-            }
+            people = {person: _entry(stored_entry) for person, stored_entry in found["people"].items()}
             check = found["check"]
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             msg = f"The list of erased people, {path}, is damaged. Restore it; nothing can be landed without it."
@@ -139,6 +212,11 @@ def _read(lake: Lake) -> tuple[Small, dict[str, Erased], str] | None:
         )
         raise LakeError(msg)
     return (stored, people, check) if stored is not None else None
+
+
+def _entry(stored: Mapping[str, Any]) -> Erased:
+    entry: dict[str, Any] = {name: tuple(found) if isinstance(found, list) else found for name, found in stored.items()}
+    return Erased(**entry)
 
 
 def _people_erased(lake: Lake) -> int:
@@ -166,7 +244,6 @@ def person_hash(email: str, key: bytes) -> str:
     return hmac.new(key, person.encode(), hashlib.sha256).hexdigest()
 
 
-def _frame(spark: SparkSession, number: str, rows: Iterable[tuple[str, int | None]]) -> DataFrame:
-    columns = list(zip(*rows, strict=True)) or [(), ()]
-    schema = pa.schema([("hash", pa.string()), (number, pa.int64())])
-    return spark.createDataFrame(pa.table([list(column) for column in columns], schema=schema))
+def _frame(spark: SparkSession, columns: Mapping[str, pa.DataType], rows: Sequence[tuple[object, ...]]) -> DataFrame:
+    found = [pa.array([row[place] for row in rows], kind) for place, kind in enumerate(columns.values())]
+    return spark.createDataFrame(pa.table(found, names=list(columns)))

@@ -5,8 +5,10 @@ a device that others also hold, only the readings at which the person's phone wa
 `stedi_assets.privacy.suppression` keeps the list of hashes.
 
 `pads` everywhere: one row, `inner_pad` and `outer_pad` BINARY, from `stedi_assets.privacy.keys`. `erased` everywhere:
-`hash`, and `back_since`, a consent from after the erasure in epoch milliseconds, null if there is none.
+`hash`, and `back_since`, when a consent from after the erasure was recorded, in epoch milliseconds; null if none was.
 """
+
+from functools import reduce
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -16,6 +18,7 @@ from stedi_assets.transforms.people import holders
 from stedi_assets.transforms.pseudonyms import keyed_hash
 
 _CONSENT = "shareWithResearchAsOfDate"
+_KEYS = {"accelerometer": "_person", "step_trainer": "_device"}
 _INSTANTS = {"customer": "lastUpdateDate", "accelerometer": "timestamp", "step_trainer": "sensorReadingTime"}
 
 
@@ -24,16 +27,35 @@ def unsuppressed(accepted: DataFrame, source: Source, pads: DataFrame, erased: D
 
     In and out: the columns of `accepted`, including the source's record columns.
     """
-    instant = F.col(_INSTANTS[source.name])
-    if source.name == "customer":
-        # The record with the consent may have no date of its own.
-        instant = F.greatest(instant, F.col(_CONSENT))
     kept = accepted.crossJoin(F.broadcast(pads))
     for text in _texts(source):
-        listed = erased.select(F.col("hash").alias("erased_hash"), F.col("back_since").alias("erased_until"))
-        theirs = (keyed_hash(text) == F.col("erased_hash")) & _before(instant, F.col("erased_until"))
-        kept = kept.join(F.broadcast(listed), on=theirs, how="left_anti")
+        kept = _of_erased(kept, source, text, erased, how="left_anti")
     return kept.select(*accepted.columns)
+
+
+def suppressed_instants(
+    stored: DataFrame, source: Source, pads: DataFrame, erased: DataFrame, keys: DataFrame
+) -> DataFrame:
+    """Return when the readings were taken that a landing table holds of erased people: `instant`.
+
+    In: the landing table, and `keys`, the hashes of the people and of all their devices: `hash`.
+    """
+    key, *_ = texts = _texts(source)
+    name = _KEYS[source.name]
+    # A table has many readings of few people and devices.
+    names = stored.select(name).dropDuplicates([name]).crossJoin(F.broadcast(pads))
+    listed = names.join(F.broadcast(keys), on=keyed_hash(key) == keys["hash"], how="left_semi").select(name)
+    readings = stored.join(F.broadcast(listed), on=name, how="left_semi").crossJoin(F.broadcast(pads))
+    parts = [_of_erased(readings, source, text, erased, how="left_semi") for text in texts]
+    return reduce(DataFrame.unionByName, parts).select(F.col(_INSTANTS[source.name]).alias("instant"))
+
+
+def _of_erased(rows: DataFrame, source: Source, text: Column, erased: DataFrame, *, how: str) -> DataFrame:
+    """Join records, with the pads, with the list by the hash of a text."""
+    instant = _recorded() if source.name == "customer" else F.col(_INSTANTS[source.name])
+    listed = erased.select(F.col("hash").alias("erased_hash"), F.col("back_since").alias("erased_until"))
+    theirs = (keyed_hash(text) == F.col("erased_hash")) & _before(instant, F.col("erased_until"))
+    return rows.join(F.broadcast(listed), on=theirs, how=how)
 
 
 def unsuppressed_quarantine(quarantined: DataFrame, source: Source, pads: DataFrame, erased: DataFrame) -> DataFrame:
@@ -59,23 +81,60 @@ def unsuppressed_quarantine(quarantined: DataFrame, source: Source, pads: DataFr
 
 
 def came_back(customers: DataFrame, pads: DataFrame, erased: DataFrame, as_of: int) -> DataFrame:
-    """Return the erased people who have consented since: `hash`, and `back_since`, the first such consent.
+    """Return the erased people who have consented since: `hash`, and `back_since`, when that was first recorded.
 
-    `customers`: customer records. `erased`: `hash`, `erased_at` in epoch milliseconds. A consent from after `as_of`
-    does not count yet.
+    `customers`: customer records. `erased`: `hash`, `erased_at`, and `known_consent`, the latest consent that was known
+    then, in epoch milliseconds. What was recorded before the erasure brings nobody back, however far ahead its consent
+    is dated. A consent from after `as_of` does not count yet.
     """
     consents = customers.crossJoin(F.broadcast(pads)).select(
-        keyed_hash(F.col("_person")).alias("hash"), F.col(_CONSENT).alias("consent")
+        keyed_hash(F.col("_person")).alias("hash"), F.col(_CONSENT).alias("consent"), _recorded().alias("recorded")
     )
-    since = consents.where(F.col("consent") <= as_of).join(F.broadcast(erased), on="hash", how="inner")
-    return since.where("consent > erased_at").groupBy("hash").agg(F.min("consent").alias("back_since"))
+    since = consents.join(F.broadcast(erased), on="hash", how="inner").where(
+        (F.least("consent", "recorded") > F.col("erased_at"))
+        & (F.col("consent") > F.col("known_consent"))
+        & (F.greatest("consent", "recorded") <= as_of)
+    )
+    return since.groupBy("hash").agg(F.min("recorded").alias("back_since"))
 
 
-def hashes_of_devices(customers: DataFrame, quarantined: DataFrame | None, pads: DataFrame, person: str) -> DataFrame:
-    """Return the devices that only the person with this hash holds: `hash`."""
-    theirs, others = _held(customers, quarantined, pads, person)
-    sole = theirs.join(others, on="serial", how="left_anti")
-    return sole.crossJoin(F.broadcast(pads)).select(keyed_hash(_device(F.col("serial"))).alias("hash"))
+def latest_consent(customers: DataFrame, pads: DataFrame, person: str) -> DataFrame:
+    """Return the latest consent in the records of the person with this hash, in one row: `consent`."""
+    theirs = customers.crossJoin(F.broadcast(pads)).where(keyed_hash(F.col("_person")) == person)
+    return theirs.agg(F.max(_CONSENT).alias("consent"))
+
+
+def holders_of_devices(
+    customers: DataFrame, quarantined: DataFrame | None, pads: DataFrame, people: DataFrame, devices: DataFrame
+) -> DataFrame:
+    """Return everybody who holds a device that an erased person also held: `person` and `device`, as hashes.
+
+    `customers` and `quarantined` can have records of erased people. `people` and `devices`: `hash` of the
+    erased, and of the devices that are known to have been theirs.
+    """
+    everybody = holders(customers, quarantined).crossJoin(F.broadcast(pads))
+    device = keyed_hash(_device(F.col("serial"))).alias("device")
+    held = everybody.select(keyed_hash(F.col("person")).alias("person"), device)
+    theirs = held.join(F.broadcast(people), on=held["person"] == people["hash"], how="left_semi")
+    concerned = theirs.select(F.col("device").alias("hash")).unionByName(devices)
+    return held.join(F.broadcast(concerned), on=held["device"] == concerned["hash"], how="left_semi")
+
+
+def hashes_while_active(
+    phone_readings: DataFrame, customers: DataFrame, quarantined: DataFrame | None, pads: DataFrame, shared: DataFrame
+) -> DataFrame:
+    """Return the readings that shared devices may have taken while an erased person's phone was active.
+
+    In: phone readings as delivered; customer_landing and its quarantine (None if empty), which have the others who hold
+    the devices; `shared`, the hashes of erased people and of the devices: `person`, `device`. Out: `person`, and `hash`
+    of the reading.
+    """
+    serials = holders(customers, quarantined).select("serial").dropDuplicates(["serial"]).crossJoin(F.broadcast(pads))
+    hashed = serials.select("serial", keyed_hash(_device(F.col("serial"))).alias("device"))
+    theirs = hashed.join(F.broadcast(shared), on="device", how="inner").select("person", "serial")
+    active = phone_readings.crossJoin(F.broadcast(pads)).withColumn("person", keyed_hash(F.col("_person")))
+    readings = active.join(F.broadcast(theirs), on="person", how="inner")
+    return readings.select("person", keyed_hash(_reading(F.col("serial"), F.col("timestamp"))).alias("hash"))
 
 
 def hashes_of_readings(
@@ -123,6 +182,11 @@ def _device(serial: Column) -> Column:
 
 def _reading(serial: Column, instant: Column) -> Column:
     return F.concat(F.lit("reading "), serial, F.lit(" "), instant.cast("string"))
+
+
+def _recorded() -> Column:
+    """Return when a customer record was made; the record with a consent may have no other date."""
+    return F.coalesce("lastUpdateDate", _CONSENT)
 
 
 def _before(instant: Column, back_since: Column) -> Column:

@@ -19,15 +19,17 @@ from stedi_assets.cli.main import main
 from stedi_assets.contracts import SOURCES, TABLES, Purpose
 from stedi_assets.orchestration.erasure_job import erase_person
 from stedi_assets.orchestration.spark_resource import SparkResource
-from stedi_assets.privacy import erasure
+from stedi_assets.privacy import deliveries, erasure
+from stedi_assets.privacy.deliveries import land_without_erased, publish_landing
 from stedi_assets.privacy.erasure import Receipt
 from stedi_assets.privacy.known_keys import suppression_check
-from stedi_assets.privacy.suppression import change_suppressed, person_hash, read_suppressed
-from stedi_assets.storage.errors import LakeError
+from stedi_assets.privacy.suppression import Erased, SuppressionList, change_suppressed, person_hash, read_suppressed
+from stedi_assets.storage.errors import CommitConflictError, LakeError
 from stedi_assets.storage.lake import CHECKS, Lake
 from stedi_assets.tables.catalog import forget
 from stedi_assets.tables.file_reports import read_file_reports
-from stedi_assets.tables.snapshots import current
+from stedi_assets.tables.retention import Retention
+from stedi_assets.tables.snapshots import current, current_dataset, read_snapshot_of
 from stedi_assets.tables.staging import RunContext
 from stedi_assets_tests.support.dying import living
 from stedi_assets_tests.support.kept_lakes import KeptLake
@@ -54,6 +56,7 @@ from stedi_assets_tests.support.unpacked import unpacked
 KEY = b"a suppression key for tests, 32 bytes and more"
 PSEUDONYM_KEY = b"a pseudonym key for tests, 32 bytes and more"
 ADA = person_hash("ada@example.com", KEY)
+ADAS, BENS = "ada@example.com", "ben@example.com"
 NOBODY = person_hash("nobody@example.com", KEY)
 SHARED = "device-of-both"
 RUN = RunContext("a run", Purpose.PRODUCTION, CONSENTED + 1, key=lambda: PSEUDONYM_KEY)
@@ -220,6 +223,136 @@ def test_the_way_back_is_a_consent_from_after_the_erasure(
         assert materialise(built, spark_resource).success
     landed = {name: current(built, TABLES[name]).rows for name in ("accelerometer_landing", "machine_learning_curated")}
     assert landed == {"accelerometer_landing": 3, "machine_learning_curated": 3}
+
+
+_ERASED_AT, _KNOWN, _NOW = CONSENTED, CONSENTED + 100, CONSENTED + 1_000
+
+
+@pytest.mark.parametrize(
+    ("recorded", "consent", "back_since"),
+    [
+        pytest.param(_ERASED_AT - 1, _ERASED_AT + 10, None, id="recorded before, dated ahead"),
+        pytest.param(_ERASED_AT + 1, _ERASED_AT - 1, None, id="consented before, recorded again"),
+        pytest.param(_ERASED_AT + 1, _KNOWN, None, id="known at the erasure, recorded again"),
+        pytest.param(None, _KNOWN, None, id="known at the erasure, without a date"),
+        pytest.param(_ERASED_AT + 1, None, None, id="no consent"),
+        pytest.param(_ERASED_AT + 1, _NOW + 1, None, id="not yet in force"),
+        pytest.param(_NOW + 1, _KNOWN + 1, None, id="recorded in the future"),
+        pytest.param(_ERASED_AT + 1, _KNOWN + 1, _ERASED_AT + 1, id="recorded and in force since"),
+        pytest.param(None, _KNOWN + 1, _KNOWN + 1, id="in force since, without a date"),
+    ],
+)
+def test_only_a_consent_from_after_the_erasure_brings_somebody_back(
+    recorded: int | None, consent: int | None, back_since: int | None, spark: SparkSession
+) -> None:
+    record = ("ada@example.com", recorded, consent)
+    customers = spark.createDataFrame(
+        [record], "_person STRING, lastUpdateDate BIGINT, shareWithResearchAsOfDate BIGINT"
+    )
+    listed = SuppressionList({ADA: Erased(_ERASED_AT, known_consent=_KNOWN)}, KEY)
+    assert listed.with_those_back(customers, _NOW).people[ADA].back_since == back_since
+
+
+def test_a_consent_that_lies_ahead_at_the_erasure_is_remembered(built: Lake, spark: SparkSession) -> None:
+    ahead = 4_000_000_000_000
+    (root_of(built) / "customer" / "landing" / "ahead.json").write_bytes(lines(customer("ada", CONSENTED + 1, ahead)))
+    land_customers(built, spark, RUN, KEY)
+    erase_directly(built, spark)
+    assert json.loads((root_of(built) / "_suppressed.json").read_text())["people"][ADA]["known_consent"] == ahead
+
+
+def test_what_arrives_after_an_erasure_is_nobody_elses(erased: Lake, spark_resource: SparkResource) -> None:
+    """A device that ada and ben share, one that she gets later, and one of hers that carl buys."""
+    first = INSTANTS[1]
+
+    def delivers(name: str, **records: list[dict[str, object]]) -> None:
+        for source, content in records.items():
+            (root_of(erased) / source / "landing" / f"{name}.json").write_bytes(lines(*content))
+        assert materialise(erased, spark_resource).success
+
+    def device_readings(table: str) -> set[tuple[object, ...]]:
+        rows = current_dataset(erased, table).to_table().to_pylist()
+        return {
+            (row["serialNumber"], row["sensorReadingTime"] - first, row.get("user"))
+            for row in rows
+            if row["sensorReadingTime"] > first + 500
+        }
+
+    delivers(
+        "later",
+        customer=[customer("ada", CONSENTED + 5, CONSENTED, "a-new-device")],
+        accelerometer=[
+            *(phone_reading("ada", first + after) for after in (1_000, 2_000, 3_000)),
+            *(phone_reading("ben", first + after) for after in (2_000, 4_000, 5_000)),
+        ],
+        step_trainer=[
+            *(device_reading(SHARED, first + after) for after in (1_000, 2_000, 4_000, 5_000)),
+            device_reading("a-new-device", first + 3_000),
+        ],
+    )
+    # At 2,000 both were active: before the erasure, that was nobody's reading.
+    assert device_readings("step_trainer_landing") == {(SHARED, 4_000, None), (SHARED, 5_000, None)}
+    assert device_readings("step_trainer_trusted") == {
+        (SHARED, 4_000, "ben@example.com"),
+        (SHARED, 5_000, "ben@example.com"),
+    }
+
+    delivers("late", accelerometer=[phone_reading("ada", first + 5_000)])
+    assert device_readings("step_trainer_trusted") == {(SHARED, 4_000, "ben@example.com")}
+    assert places_of_ada(root_of(erased)) == []
+
+    delivers(
+        "carl",
+        customer=[customer("carl", CONSENTED + 5, CONSENTED, "device-of-ada")],
+        accelerometer=[phone_reading("carl", first + 9_000), phone_reading("ada", first + 8_000)],
+        step_trainer=[device_reading("device-of-ada", first + after) for after in (8_000, 9_000)],
+    )
+    assert device_readings("step_trainer_trusted") == {
+        (SHARED, 4_000, "ben@example.com"),
+        ("device-of-ada", 9_000, "carl@example.com"),
+    }
+    of_this_lake = {"files_whole", "quarantine_rate", "unattributed_share", "row_count_change"}
+    assert {name for _, name in failed_checks(check(erased, spark_resource))} <= of_this_lake
+
+
+def test_a_first_publication_does_not_overtake_an_erasure(
+    lake: Lake, spark_resource: SparkResource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list is read, then ada is erased, then the table is published, which no erasure could find."""
+    write_ada_and_ben(lake)
+    spark, source = spark_resource.spark_session, SOURCES["accelerometer"]
+    land_customers(lake, spark, RUN, KEY)
+
+    def session() -> SparkSession:
+        erase_directly(lake, spark)
+        return spark
+
+    landing = land_without_erased(session, lake, source, suppression_key=lambda: KEY)
+    with pytest.raises(CommitConflictError, match="accelerometer_landing was not published: somebody was erased"):
+        publish_landing(lambda: spark, lake, source, landing, RUN, Retention())
+    assert read_snapshot_of(lake, source.landing) is None
+
+    # Even if the erasure comes between that look and the commit, the next run mends it.
+    monkeypatch.setattr(deliveries, "_require_same_list", lambda *_: None)
+    publish_landing(lambda: spark, lake, source, landing, RUN, Retention())
+    landing.stage.discard()
+    assert {row["user"] for row in current_dataset(lake, source.landing.name).to_table().to_pylist()} > {ADAS}
+    again = land_without_erased(lambda: spark, lake, source, suppression_key=lambda: KEY)
+    publish_landing(lambda: spark, lake, source, again, RUN, Retention())
+    again.stage.discard()
+    assert {row["user"] for row in current_dataset(lake, source.landing.name).to_table().to_pylist()} == {BENS}
+
+
+def test_an_erasure_that_died_is_finished_by_that_of_somebody_else(
+    built: Lake, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as dying:
+        dying.setattr(erasure, "_leave_trusted_and_curated", lambda *_: (_ for _ in ()).throw(OSError(5, "died")))
+        with pytest.raises(OSError, match="died"):
+            erase_directly(built, spark)
+    assert places_of_ada(root_of(built))
+    erasure.erase(spark, built, person_hash(BENS, KEY), key=lambda: KEY, run=RUN)
+    assert places_of_ada(root_of(built)) == []
 
 
 @pytest.mark.parametrize("of_an_earlier_version", [False, True])
