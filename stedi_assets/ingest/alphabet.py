@@ -2,7 +2,7 @@ r"""The characters of Unicode 13.0, which an e-mail or serial number may be writ
 
 Python 3.10 knows these, and so does every later one. Unicode promises that the normal forms and the case folding of an
 assigned character never change, so within this alphabet every Python gives the same key. For other characters nobody
-can promise that. Surrogates are left out: half a character is none.
+can promise that. Surrogates are left out: half a character is none. So is U+FFFD, which stands for a lost character.
 """
 
 import re
@@ -20,13 +20,13 @@ _LATER = """
 1F7F0 1F979 1F9CC 1FA75-1FA77 1FA7B-1FA7C 1FA87-1FA88 1FAA9-1FAAF 1FAB7-1FABD 1FABF 1FAC3-1FAC5 1FACE-1FACF 1FAD7-1FADB
 1FAE0-1FAE8 1FAF0-1FAF8 2A6DE-2A6DF 2B735-2B739 2EBF0-2EE5D 31350-323AF
 """
-_ASSIGNED_LATER = re.compile(
-    "[" + "".join("-".join(chr(int(end, 16)) for end in found.split("-")) for found in _LATER.split()) + "]"
+_LEFT_OUT = re.compile(
+    "[\ufffd" + "".join("-".join(chr(int(end, 16)) for end in found.split("-")) for found in _LATER.split()) + "]"
 )
 
 
 def is_within(text: str) -> bool:
     """Whether all characters of a text are in the alphabet."""
     return text.isascii() or not (
-        _ASSIGNED_LATER.search(text) or any(unicodedata.category(letter) in {"Cn", "Cs"} for letter in text)
+        _LEFT_OUT.search(text) or any(unicodedata.category(letter) in {"Cn", "Cs"} for letter in text)
     )

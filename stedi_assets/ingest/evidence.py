@@ -17,6 +17,8 @@ from stedi_assets.ingest.identity import BLANKS, device_of, person_of, plain_for
 
 # An address has at most 254 characters (RFC 5321), and six times as many if written in escapes.
 _LONGEST_VALUE = 4_000
+# What programs write that do not write UTF-8. Each gives some text for any bytes.
+_OTHER_ENCODINGS = ("cp1252", "latin-1", "cp1250", "cp850", "mac_roman")
 _LONGEST_PART = 320
 # With more addresses than these in one record, they are not told apart: it may concern anybody.
 _MOST_MENTIONS = 10_000
@@ -68,7 +70,8 @@ class Listener:
     def __call__(self, part: bytes) -> None:
         """Read one more part."""
         text = self._before + part
-        self.evidence.read(text.decode("utf-8", "replace"))
+        for decoded in _decoded(text):
+            self.evidence.read(decoded)
         # A key and its value may span two parts.
         self._before = text[-2 * _LONGEST_VALUE :]
 
@@ -76,7 +79,8 @@ class Listener:
 def find_evidence(raw: bytes, *, of_customers: bool = True) -> Evidence:
     """Return the people and devices that a record names."""
     found = Evidence(of_customers)
-    found.read(raw.decode("utf-8", "replace"))
+    for decoded in _decoded(raw):
+        found.read(decoded)
     return found
 
 
@@ -88,13 +92,21 @@ def find_mentions(raw: bytes) -> list[str] | None:
     if _ends_within_an_address(raw):
         return None
     found: dict[str, None] = {}
-    for text in _readings(raw.decode("utf-8", "replace")):
+    for text in (text for decoded in _decoded(raw) for text in _readings(decoded)):
         for address in _addresses(text):
             if person := person_of(address):
                 found[person] = None
             if len(found) > _MOST_MENTIONS:
                 return None
     return list(found)
+
+
+def _decoded(raw: bytes) -> list[str]:
+    """Return a text, and what else it may be if it is not UTF-8: in doubt, it names everybody whom it may name."""
+    try:
+        return [raw.decode()]
+    except UnicodeDecodeError:
+        return [raw.decode(encoding, "replace") for encoding in ("utf-8", *_OTHER_ENCODINGS)]
 
 
 def _ends_within_an_address(raw: bytes) -> bool:

@@ -154,7 +154,7 @@ class _Plan:
 
     `before` is the table's snapshot, and `previous` the reports of its files: the rows of those `kept` stay, the rows
     of those `removed` go. `again` are the days whose rows are looked at again, None if all are. `full`: everything is
-    read.
+    read. `has_old_keys`: another version of the code made the table.
     """
 
     before: Snapshot | None
@@ -165,6 +165,7 @@ class _Plan:
     removed: Sequence[FileReport]
     again: Days | None
     full: bool
+    has_old_keys: bool
 
     def in_a_bite(self, source: Source, most_bytes: int) -> "_Plan":
         """Return the plan to read at most so many bytes of files, or one file; the rest is left for a later run.
@@ -230,6 +231,7 @@ def _plan(
         removed=[file for file in previous if file.path not in stay],
         again=again,
         full=full,
+        has_old_keys=before is not None and before.code != options.code,
     )
 
 
@@ -256,7 +258,7 @@ def _read(
         files = tuple(sorted((*files, *plan.kept), key=lambda file: file.path))
     superseded = (0, 0)
     if before and source.name == "customer":
-        old, old_quarantined = _superseded(spark, lake, source, before, files, previous, forget, accepted, quarantined)
+        old, old_quarantined = _superseded(spark, lake, source, before, plan, files, forget, accepted, quarantined)
         superseded = (_count(old), _count(old_quarantined))
         accepted = union(source.landing, [accepted, old if superseded[0] else None])
         quarantined = union(source.quarantine, [quarantined, old_quarantined if superseded[1] else None])
@@ -439,8 +441,8 @@ def _superseded(
     lake: Lake,
     source: Source,
     snapshot: Snapshot,
+    plan: _Plan,
     files: Sequence[FileReport],
-    previous: Sequence[FileReport],
     forget: frozenset[str],
     accepted: DataFrame | None,
     quarantined: DataFrame | None,
@@ -448,15 +450,19 @@ def _superseded(
     """Return the accepted and quarantined records that stay although no file holds them any more."""
     now = {file.path: file for file in files if not file.error}
     digests = {file.digest for file in now.values()}
-    before = [file for file in previous if not file.error]
+    before = [file for file in plan.previous if not file.error]
+    old_keys = plan.has_old_keys
     replaced = {f.path for f in before if f.path in now and f.digest != now[f.path].digest and f.digest not in digests}
     kept = snapshot.delivery
     old = old_quarantined = None
     if replaced or kept["superseded"]:
-        old = kept_accepted(read_snapshot(spark, lake, source.landing, snapshot.id), accepted, replaced, forget)
+        landed = read_snapshot(spark, lake, source.landing, snapshot.id)
+        old = kept_accepted(landed, accepted, replaced, forget, has_old_keys=old_keys)
     quarantined_before = read_quarantine(spark, lake, source.landing, snapshot)
     if quarantined_before is not None and (replaced or kept["superseded_quarantined"]):
-        old_quarantined = kept_quarantined(quarantined_before, quarantined, accepted, replaced, forget)
+        old_quarantined = kept_quarantined(
+            quarantined_before, quarantined, accepted, replaced, forget, has_old_keys=old_keys
+        )
     return old, old_quarantined
 
 

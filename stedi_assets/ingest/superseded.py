@@ -4,28 +4,37 @@ When a customers' file is replaced, its records stay in customer_landing, marked
 and for who holds a device. Only a later record, an erasure, or `forget_files` by name changes that.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from stedi_assets.contracts import SOURCES
+from stedi_assets.ingest.evidence import find_evidence, find_mentions
+from stedi_assets.ingest.identity import device_of, person_of
 
 _COLUMNS = [column.name for column in SOURCES["customer"].record_columns]
 _SAME_RECORD = ("_source_file", "raw", "_digest")
 
 
 def kept_accepted(
-    before: DataFrame, live: DataFrame | None, replaced: Collection[str], forget: Collection[str]
+    before: DataFrame,
+    live: DataFrame | None,
+    replaced: Collection[str],
+    forget: Collection[str],
+    *,
+    has_old_keys: bool = False,
 ) -> DataFrame:
     """Return the accepted records that stay although their file was replaced, each once.
 
     In: `before`, customer_landing as it was; `live`, what the files hold now, None if that is nothing; `replaced`, the
-    files whose content has changed since; `forget`, the files to be forgotten, by name. Out: the columns of `before`,
-    `_superseded` true.
+    files whose content has changed since; `forget`, the files to be forgotten, by name. `has_old_keys`: another version
+    of the code made the keys. Out: the columns of `before`, `_superseded` true.
     """
     old = _outlived(before, replaced, forget)
+    if has_old_keys:
+        old = old.mapInArrow(_with_keys, old.schema)
     if live is not None:
         old = old.join(live, on=[old[name].eqNullSafe(live[name]) for name in _COLUMNS], how="left_anti")
     others = [name for name in before.columns if name not in (*_COLUMNS, "_source_file", "_superseded")]
@@ -40,6 +49,8 @@ def kept_quarantined(
     accepted: DataFrame | None,
     replaced: Collection[str],
     forget: Collection[str],
+    *,
+    has_old_keys: bool = False,
 ) -> DataFrame:
     """Return the quarantined records that stay although their file was replaced.
 
@@ -47,6 +58,8 @@ def kept_quarantined(
     are the records that the files hold now.
     """
     old = _outlived(before, replaced, forget)
+    if has_old_keys:
+        old = old.mapInArrow(_with_evidence, old.schema)
     if live is not None:
         old = old.join(live, on=[old[name].eqNullSafe(live[name]) for name in _SAME_RECORD], how="left_anti")
     if accepted is not None:
@@ -57,6 +70,34 @@ def kept_quarantined(
         same = [F.col(name).eqNullSafe(F.col(f"`unread {name}`")) for name in _SAME_RECORD]
         old = old.join(unread, on=same, how="left_semi")
     return old.withColumn("_superseded", F.lit(True)).select(*before.columns)
+
+
+def _with_keys(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
+    """Give accepted records the keys that this version of the code makes; where it makes none, they keep theirs."""
+    for batch in batches:
+        rows = batch.to_pylist()
+        for row in rows:
+            row["_person"] = person_of(row["email"]) or row["_person"]
+            row["_device"] = device_of(row["serialNumber"]) or row["_device"]
+        yield pa.RecordBatch.from_pylist(rows, schema=batch.schema)
+
+
+def _with_evidence(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
+    """Add to quarantined records the people and devices that this version of the code finds in them.
+
+    Of a very large record the beginning alone is kept, so nobody who was found in it before is dropped.
+    """
+    for batch in batches:
+        rows = batch.to_pylist()
+        for row in rows:
+            found, mentions = find_evidence(row["raw"]), find_mentions(row["raw"])
+            row["_people"] = list(dict.fromkeys([*row["_people"], *found.people]))
+            row["_devices"] = list(dict.fromkeys([*row["_devices"], *found.devices]))
+            if mentions is None or row["_mentions"] is None:
+                row["_mentions"] = None
+            else:
+                row["_mentions"] = list(dict.fromkeys([*row["_mentions"], *mentions]))
+        yield pa.RecordBatch.from_pylist(rows, schema=batch.schema)
 
 
 def _outlived(before: DataFrame, replaced: Collection[str], forget: Collection[str]) -> DataFrame:

@@ -11,8 +11,10 @@ import dagster as dg
 from pydantic import Field
 
 from stedi_assets.contracts import ALL_TABLES, LANDING_TABLES, SOURCES, TABLES, Source, Table, Zone
+from stedi_assets.contracts import rules as rules_module
 from stedi_assets.contracts.rules import END_OF_INSTANTS, FIRST_INSTANT
 from stedi_assets.ingest import (
+    alphabet,
     content,
     envelopes,
     evidence,
@@ -23,6 +25,7 @@ from stedi_assets.ingest import (
     manifests,
     reading,
     splitter,
+    staged_rows,
     superseded,
     validation,
 )
@@ -37,16 +40,18 @@ from stedi_assets.privacy.consent_dates import is_due
 from stedi_assets.privacy.deliveries import customers_first, land_without_erased
 from stedi_assets.privacy.keys import hmac_pads
 from stedi_assets.storage.errors import LakeError
+from stedi_assets.tables import days
 from stedi_assets.tables.snapshots import current, newer_input
 from stedi_assets.tables.staging import RunContext
-from stedi_assets.transforms import curated, people, pseudonyms, suppression, trusted
+from stedi_assets.transforms import changes, curated, people, pseudonyms, suppression, trusted
 
 LANDING_IO = "landing_io_manager"
 PARQUET_IO = "parquet_io_manager"
 _COMPUTED_BY = {
     Zone.LANDING: (
-        *(content, splitter, json_text, envelopes, validation, identity, evidence, gate),
-        *(landing_files, manifests, reading, superseded, landing_module, suppression),
+        *(content, splitter, json_text, envelopes, validation, identity, alphabet, evidence, gate),
+        *(landing_files, manifests, reading, staged_rows, superseded, landing_module, suppression),
+        *(people, pseudonyms, changes, days, rules_module),
     ),
     Zone.TRUSTED: (trusted, people),
     Zone.CURATED: (curated, pseudonyms),

@@ -5,19 +5,31 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
-from stedi_assets.contracts import SOURCES
-from stedi_assets.ingest.superseded import kept_quarantined
+from stedi_assets.contracts import SOURCES, Purpose
+from stedi_assets.ingest import landing
+from stedi_assets.ingest.superseded import kept_accepted, kept_quarantined
 from stedi_assets.orchestration.spark_resource import SparkResource
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.snapshots import current_dataset
-from stedi_assets_tests.support.lakes import CONSENTED, check, customer, failed_checks, lines, materialise, root_of
+from stedi_assets.tables.staging import RunContext
+from stedi_assets_tests.support.lakes import (
+    CONSENTED,
+    check,
+    customer,
+    failed_checks,
+    land_customers,
+    lines,
+    materialise,
+    root_of,
+)
 
 LATER = CONSENTED + 1
 ADA, BEN = customer("ada", CONSENTED, CONSENTED), customer("ben", CONSENTED, CONSENTED)
 ADA_LEAVES = customer("ada", LATER, None)
 BROKEN_BEN = customer("ben", LATER, None) | {"serialNumber": 5}
+BROKEN_RAW = lines(BROKEN_BEN).strip()
 TABLES = dg.AssetSelection.assets("customer_landing", "customer_trusted")
 
 
@@ -125,6 +137,45 @@ def test_of_several_people_in_a_quarantined_record_each_must_be_read(spark: Spar
     accepted = spark.createDataFrame([("f", "ada"), ("g", "ben")], "_source_file string, _person string")
     kept = kept_quarantined(before, None, accepted, {"f"}, set())
     assert sorted(bytes(row["raw"]) for row in kept.collect()) == [b"both", b"nobody"]
+
+
+def test_records_that_outlive_their_file_get_the_keys_of_the_code_that_is_new(spark: SparkSession) -> None:
+    """Otherwise a withdrawal would have another key than the consent that is read again."""
+    columns = [column.name for column in SOURCES["customer"].record_columns]
+    stored = ADA_LEAVES | {"email": "Ada@Example.com", "_person": "old", "_device": "old"}
+    types = ", ".join(f"{name} {'BIGINT' if name.endswith('Date') else 'STRING'}" for name in columns)
+    schema = f"{types}, _person STRING, _device STRING, _source_file STRING, _superseded BOOLEAN"
+    row = [stored.get(name) for name in (*columns, "_person", "_device")]
+    before = spark.createDataFrame([(*row, "f", False)], schema)
+    for has_old_keys, keys in ((False, ("old", "old")), (True, ("ada@example.com", "device-of-ada"))):
+        kept = kept_accepted(before, None, {"f"}, set(), has_old_keys=has_old_keys).collect()
+        assert [(row["_person"], row["_device"], row["email"]) for row in kept] == [(*keys, "Ada@Example.com")]
+
+
+def test_quarantined_records_get_the_evidence_of_the_code_that_is_new(spark: SparkSession) -> None:
+    schema = "_source_file STRING, raw BINARY, _digest STRING, _people ARRAY<STRING>, _devices ARRAY<STRING>, "
+    schema += "_mentions ARRAY<STRING>, _superseded BOOLEAN"
+    before = spark.createDataFrame([("f", BROKEN_RAW, None, ["old"], [], ["old"], False)], schema)
+    (kept,) = kept_quarantined(before, None, None, {"f"}, set(), has_old_keys=True).collect()
+    assert (kept["_people"], kept["_devices"]) == (["old", "ben@example.com"], ["5"])
+    assert {"old", "ben@example.com"} <= {*kept["_mentions"]}
+
+
+def test_another_version_of_the_code_makes_the_keys_again(
+    lake: Lake, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def kept(*parts: Any, has_old_keys: bool) -> DataFrame:
+        asked.append(has_old_keys)
+        return kept_accepted(*parts, has_old_keys=has_old_keys)
+
+    monkeypatch.setattr(landing, "kept_accepted", kept)
+    for content, code in ((lines(ADA, ADA_LEAVES), "1"), (lines(ADA), "1"), (lines(ADA, BEN), "2")):
+        deliver(lake, {"daily.json": content})
+        land_customers(lake, spark, RunContext("a run", Purpose.PRODUCTION, LATER, code=code), code=code)
+    assert asked == [False, True]
+    assert ("ada", LATER, "daily.json", True) in landed(lake)
 
 
 @pytest.mark.parametrize("source", ["accelerometer", "step_trainer"])

@@ -189,6 +189,17 @@ DOUBTS = [
     ),
     Doubt("bytes around that are no UTF-8", b'{"a": "\xff\xfe", "email": "ada@example.com", "\xc3": 1}', counts=True),
     Doubt("bytes within that are no UTF-8", b'{"email": "ada\xff@example.com"}', counts=False),
+    *(
+        Doubt(f"in {encoding}", f'{{"email": "{person}"}}'.encode(encoding), counts=True, person=person)
+        for encoding, person in (
+            ("cp1252", "jürgen@example.com"),
+            ("latin-1", "jürgen@example.com"),
+            ("cp1250", "łukasz@example.com"),
+            ("cp850", "jürgen@example.com"),
+            ("mac_roman", "jürgen@example.com"),
+        )
+    ),
+    Doubt("a lost character", line(email="j\ufffdrgen@example.com"), counts=False, person="jürgen@example.com"),
     Doubt("NUL around", b'{"a": "\x00", "email": "ada@example.com"}', counts=True),
 ]
 

@@ -10,6 +10,7 @@ import dagster as dg
 from pyspark.sql import DataFrame, SparkSession
 
 from stedi_assets.contracts import SOURCES, Policy, Purpose, Table
+from stedi_assets.ingest.landing import LandingOptions
 from stedi_assets.orchestration.alerts import MessageNotSent, Notifier
 from stedi_assets.orchestration.assets import ASSETS, LANDING_IO, PARQUET_IO
 from stedi_assets.orchestration.checks import CHECKS, ThresholdsResource
@@ -142,13 +143,13 @@ def materialise(
     )
 
 
-def land_customers(lake: Lake, spark: SparkSession, run: RunContext, key: bytes = b"") -> None:
+def land_customers(lake: Lake, spark: SparkSession, run: RunContext, key: bytes = b"", code: str = "") -> None:
     """Land the files of customers, without Dagster: whoever withdrew in them leaves first.
 
     `key` is that of the list of erased people, where the lake has one.
     """
     source = SOURCES["customer"]
-    landing = land_without_erased(lambda: spark, lake, source, suppression_key=lambda: key)
+    landing = land_without_erased(lambda: spark, lake, source, LandingOptions(code=code), suppression_key=lambda: key)
     try:
         publish_landing(lambda: spark, lake, source, landing, run, Retention())
     finally:

@@ -536,8 +536,8 @@ def _is_blank(character: str) -> bool:
 
 
 def _is_ambiguous(text: str) -> bool:
-    """Whether a text has half of a character, or one that is none yet."""
-    return any(unicodedata.category(character) in ("Cs", "Cn") for character in text)
+    """Whether a text has half of a character, one that is none yet, or the mark of a lost one."""
+    return "\ufffd" in text or any(unicodedata.category(character) in ("Cs", "Cn") for character in text)
 
 
 @cache
@@ -782,7 +782,8 @@ _NAMING = {"customer": {"email"}, "accelerometer": {"email", "user"}, "step_trai
 def _named(raw: bytes, source: Source) -> tuple[frozenset[str], frozenset[str]]:
     """The people and devices that a quarantined record names, at any depth, broken or not."""
     people, devices = set(), set()
-    for pair in _PAIR.finditer(raw.decode("utf-8", "replace")):
+    decoded = {raw.decode(encoding, "replace") for encoding in _encodings(raw)}
+    for pair in (pair for text in decoded for pair in _PAIR.finditer(text)):
         key, number = _text(pair[1]).lower(), pair[3]
         text = None if number else _leniently(pair[2])
         if key in _NAMING[source] and text is not None:
@@ -790,6 +791,14 @@ def _named(raw: bytes, source: Source) -> tuple[frozenset[str], frozenset[str]]:
         elif key == "serialnumber":
             devices.add(device(number if text is None else text))
     return frozenset(p for p in people if p is not None), frozenset(d for d in devices if d is not None)
+
+
+def _encodings(raw: bytes) -> tuple[str, ...]:
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return ("utf-8", "cp1252", "latin-1", "cp1250", "cp850", "mac_roman")
+    return ("utf-8",)
 
 
 def _leniently(written: str) -> str:
