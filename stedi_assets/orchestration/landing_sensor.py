@@ -41,7 +41,9 @@ from stedi_assets.orchestration.notices import (
     notify_of_gone_files,
     read_cursor,
 )
-from stedi_assets.storage.lake import is_on_s3
+from stedi_assets.privacy.consent_dates import next_date
+from stedi_assets.storage.lake import Lake, is_on_s3
+from stedi_assets.tables.snapshots import Snapshot
 
 NAME = "new_landing_files"
 _TAG = "stedi/{}".format
@@ -162,7 +164,8 @@ def _look(
     ]
     # Tables downstream of files to land are made again with those.
     with_files = tables_to_make([name for need in needs for name in need.moved], published)
-    if behind := {name: inputs for name, inputs in tables_behind(published).items() if name not in with_files}:
+    late = {**tables_behind(published), **_consents_due(lake.lake, published, now)}
+    if behind := {name: inputs for name, inputs in late.items() if name not in with_files}:
         needs.append(_need(_TABLES, [*behind], digest_of(*behind.values()), None, runs))
     for found in arrivals.values():
         notified.observe(found)
@@ -179,6 +182,15 @@ def _look(
         # On S3 a file has settled when it appears.
         return _request(due, tables, None if is_on_s3(lake.location) else settled_before), ""
     return None, seen.why_not if not left and seen.why_not else _why_not(left, arrivals.values())
+
+
+def _consents_due(lake: Lake, published: Mapping[str, Snapshot], now: float) -> dict[str, str]:
+    """Return customer_trusted, with what it is to be made from, if a consent or a record has come into force since."""
+    landed, people = published.get("customer_landing"), published.get("customer_trusted")
+    if landed is None or people is None or people.as_of is None:
+        return {}
+    due = next_date(lake, landed.id, people.as_of)
+    return {"customer_trusted": f"{landed.content} {people.as_of}"} if due is not None and due <= now * 1000 else {}
 
 
 def _under_way(instance: dg.DagsterInstance) -> dg.RunRecord | None:

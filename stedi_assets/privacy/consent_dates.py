@@ -1,6 +1,6 @@
 """Whether time alone changes who consents: a consent, or a record, counts from its date on."""
 
-from functools import reduce
+from functools import lru_cache, reduce
 from operator import or_
 
 import pyarrow.dataset as ds
@@ -11,6 +11,18 @@ from stedi_assets.tables.snapshots import Snapshot, dataset
 
 _CUSTOMERS = SOURCES["customer"]
 _DATES = ("shareWithResearchAsOfDate", "lastUpdateDate")
+
+
+@lru_cache(maxsize=8)
+def next_date(lake: Lake, landed: int, after: int) -> int | None:
+    """Return the first date in a snapshot of customer_landing after an instant, in epoch milliseconds, if there is one.
+
+    From then on, customer_trusted as of that instant is out of date.
+    """
+    later = reduce(or_, (ds.field(name) > after for name in _DATES))
+    found = dataset(lake, _CUSTOMERS.landing, landed).to_table(columns=[*_DATES], filter=later)
+    dates = [date for name in _DATES for date in found[name].to_pylist() if date is not None and date > after]
+    return min(dates, default=None)
 
 
 def is_due(lake: Lake, landed: Snapshot, before: int | None, now: int) -> bool:

@@ -666,6 +666,26 @@ def test_tables_behind_their_inputs_are_made_anew_from_what_has_landed(
     assert watched.why_not() == "Every table is up to date."
 
 
+def test_a_consent_that_comes_into_force_is_a_reason_for_a_run(watched: Watched, spark_resource: SparkResource) -> None:
+    """No file has to arrive, and the run makes what is made from the people."""
+    assert materialise(watched.lake, spark_resource, as_of=CONSENTED - 1, full=True).success
+    assert current(watched.lake, TABLES["customer_trusted"]).rows == 0
+    request = watched.request()
+    assert tables_of(request) == BELOW["customer"] - {"customer_landing"}
+    assert because(request).startswith("tables behind their inputs: customer_trusted")
+    watched.fails(request)
+    assert watched.request().tags["stedi/attempt"] == "2"
+    assert watched.run(watched.request(), spark_resource).success
+    assert current(watched.lake, TABLES["customer_trusted"]).rows == 2
+    assert watched.why_not() == "Every table is up to date."
+
+
+def test_a_consent_that_lies_ahead_is_none_yet(watched: Watched, spark_resource: SparkResource) -> None:
+    watched.put("customer", "ahead.json", lines(customer("cleo", CONSENTED, 4_000_000_000_000)))
+    assert watched.run(watched.request(), spark_resource).success
+    assert watched.why_not() == "Every table is up to date."
+
+
 def test_tables_that_cannot_be_made_anew_are_tried_a_bounded_number_of_times(
     watched: Watched, spark_resource: SparkResource
 ) -> None:
