@@ -67,7 +67,8 @@ def find_landing_files(entries: Iterable[Entry]) -> Found:
     read: list[Entry] = []
     manifests: list[Entry] = []
     for entry in entries:
-        if any(is_hidden(part) for part in entry.path.split("/")):
+        # A folder that cannot be listed may be the landing folder itself, ".".
+        if not entry.error and any(is_hidden(part) for part in entry.path.split("/")):
             hidden.append(entry.path)
         elif entry.is_file and is_manifest(entry.path):
             manifests.append(entry)

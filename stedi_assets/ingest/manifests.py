@@ -25,6 +25,8 @@ _AT_ONCE = 8
 _BLOCK = 1 << 20
 # No file has so many bytes. A larger number would fill the page that names it.
 _TOO_LARGE = 1 << 63
+# As long as the key of an object in S3 can be.
+_LONGEST_PATH = 1_024
 _SHA256 = re.compile(r"[0-9A-Fa-f]{64}")
 
 
@@ -203,7 +205,8 @@ def _promise(number: int, entry: Any) -> Promise:
 
 def _is_below(path: str) -> bool:
     try:
-        path.encode()
+        if len(path.encode()) > _LONGEST_PATH:
+            return False
     except UnicodeEncodeError:
         return False
     return not {"", ".", ".."} & {*path.split("/")}

@@ -38,25 +38,20 @@ class StagedRows:
             self._write_group()
 
     def finish(self) -> None:
-        """Write what is waiting, and the file's end."""
+        """Write what is waiting, and the file's end. Raises `StagingFailed`."""
         self._write_group()
         if self._writer:
-            self._writer.close()
+            with _as_failed_staging():
+                self._writer.close()
 
     def _write_group(self) -> None:
         if not self._waiting:
             return
-        try:
+        with _as_failed_staging():
             if self._writer is None:
                 self.path, file = self._begin()
                 self._writer = pq.ParquetWriter(file, self._schema)
             self._writer.write_table(pa.Table.from_batches(self._waiting))
-        except OSError as error:
-            msg = (
-                f"Validated records cannot be written to the lake: {error.strerror or type(error).__name__}. "
-                "The published tables stay as they were. Fix that and run again."
-            )
-            raise StagingFailed(msg) from error
         self._waiting, self._bytes = [], 0
 
 
@@ -73,3 +68,18 @@ def staged_rows(storage: Storage, folder: str, schema: pa.Schema) -> Iterator[St
         rows = StagedRows(schema, begin)
         yield rows
         rows.finish()
+        with _as_failed_staging():
+            # What is small reaches the disk only now.
+            opened.close()
+
+
+@contextmanager
+def _as_failed_staging() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        msg = (
+            f"Validated records cannot be written to the lake: {error.strerror or type(error).__name__}. "
+            "The published tables stay as they were. Fix that and run again."
+        )
+        raise StagingFailed(msg) from error

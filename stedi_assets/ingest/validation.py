@@ -112,7 +112,8 @@ class RecordValidator:
     def _from_object(self, raw: bytes, value: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return the row of an object, or None if anything in it is in doubt."""
         unknown = value.keys() - self._names
-        if len(value) > MOST_FIELDS or any(name.lower() in self._by_small_name for name in unknown):
+        small = {name.lower() for name in unknown}
+        if len(value) > MOST_FIELDS or len(small) < len(unknown) or small & self._by_small_name.keys():
             return None
         texts = sum(type(found) is str for found in value.values())
         unescaped = _ESCAPED.sub(b"", raw) if b"\\" in raw else raw

@@ -21,6 +21,7 @@ from stedi_assets.ingest.landing import count_by_file, without_suppressed
 from stedi_assets.privacy.deliveries import republish_landing
 from stedi_assets.privacy.suppression import Erased, SuppressionList, change_suppressed, read_suppressed
 from stedi_assets.privacy.withdrawal import remove_withdrawn
+from stedi_assets.spark.scratch import sweep_all
 from stedi_assets.storage.errors import CorruptTableError, LakeError, NobodyFound
 from stedi_assets.storage.lake import RECEIPTS, Lake
 from stedi_assets.tables.catalog import forget
@@ -89,6 +90,7 @@ def erase(
         removed |= _leave_landing(spark, lake, source, listed, run, raw_files)
     for table in TABLES.values():
         drop_old(lake, table)
+    sweep_all()
     path = f"{RECEIPTS}/{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}.json"
     receipt = Receipt(
         now.isoformat(),

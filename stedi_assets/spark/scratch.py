@@ -2,12 +2,25 @@
 
 import fcntl
 import os
+import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_MARK = "_in_use"
+_PREFIX, _MARK = "stedi-", "_in_use"
+
+
+def begin_scratch(name: str) -> "Scratch":
+    """Create a private working folder in TMPDIR."""
+    return Scratch(Path(tempfile.gettempdir()) / f"{_PREFIX}{name}-{secrets.token_hex(8)}")
+
+
+def sweep_all() -> None:
+    """Remove the working folders in TMPDIR whose processes are dead: they can hold rows of anybody."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        sweep(folder)
 
 
 class Scratch:

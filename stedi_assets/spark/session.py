@@ -6,7 +6,6 @@ It does not use Dagster, so that Spark can start while Dagster is loaded.
 import atexit
 import os
 import re
-import secrets
 import shlex
 import tempfile
 import threading
@@ -25,7 +24,7 @@ from stedi_assets.spark.java import Java, NoJavaError, find_java
 from stedi_assets.spark.maven import MAVEN_CENTRAL
 from stedi_assets.spark.remote import ICEBERG, remote_session
 from stedi_assets.spark.s3a import s3a_settings
-from stedi_assets.spark.scratch import Scratch, sweep
+from stedi_assets.spark.scratch import begin_scratch, sweep_all
 from stedi_assets.spark.surroundings import (
     operator_tunes_java,
     own_installation,
@@ -77,7 +76,6 @@ _LAPTOP = {
 }
 # PySpark's own loggers, beside Spark's log: on an error in a query they print its message, which can quote a record.
 _QUOTING_LOGGERS = ("DataFrameQueryContextLogger", "SQLQueryContextLogger", "pyspark.sql.connect.logging")
-_SCRATCH = "stedi-spark-"
 # Spark's default on a cluster.
 _ATTEMPTS = 4
 # From so many bytes of raw files on, a run that reads all of them has much to do (docs/measurements.md).
@@ -225,9 +223,8 @@ def _scratch_folder() -> str:
             f"Spark would take TMPDIR={temporary} for several folders, as it has a comma. Set TMPDIR to another folder."
         )
         raise LakeError(msg)
-    for folder in temporary.glob(f"{_SCRATCH}*"):
-        sweep(folder)
-    scratch = Scratch(temporary / f"{_SCRATCH}{secrets.token_hex(8)}")
+    sweep_all()
+    scratch = begin_scratch("spark")
     atexit.register(scratch.discard)
     return str(scratch.folder)
 

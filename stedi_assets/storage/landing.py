@@ -21,6 +21,8 @@ class _Place:
     folder: str
 
     def entries(self) -> Iterator[Entry]:
+        if isinstance(self.storage, LocalFolder) and not (self.storage.root / self.folder).exists():
+            yield Entry(f"{self.name}.", is_file=False, error="there is no such folder")
         for entry in self.storage.entries(self.folder):
             leads_to = entry.leads_to and f"{self.name}{entry.leads_to}"
             yield replace(entry, path=f"{self.name}{entry.path}", leads_to=leads_to)

@@ -6,13 +6,13 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 
 from stedi_assets.contracts import Policy
+from stedi_assets.spark.scratch import begin_scratch
 from stedi_assets.verification.queries import NAMES, READS, RUN, SUBJECTS, needed_for, run_row, sql_of
 
 if TYPE_CHECKING:
@@ -57,16 +57,16 @@ def engine_for(table: str) -> Iterator["duckdb.DuckDBPyConnection"]:
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
     }
+    scratch = begin_scratch("duckdb")
     try:
-        with (
-            TemporaryDirectory(prefix="stedi-") as folder,
-            duckdb.connect(":memory:", config={**config, "temp_directory": folder}) as engine,
-        ):
+        with duckdb.connect(":memory:", config={**config, "temp_directory": str(scratch.folder)}) as engine:
             engine.execute("SET enable_external_access = false")
             engine.execute(sql_of("duckdb"))
             yield engine
     except duckdb.Error as error:
         raise SecondEngineFailed(table, type(error).__name__) from None
+    finally:
+        scratch.discard()
 
 
 def provide(

@@ -80,7 +80,18 @@ def test_a_manifest_says_of_each_file_what_it_knows() -> None:
         (manifest({"path": "a.json"}, {"bytes": 1}), 'entry 2 has no usable "path"'),
         *(
             (manifest({"path": path}), 'entry 1 has no usable "path"')
-            for path in (5, "", "/a.json", "../a.json", "a/../b.json", "./a.json", "a//b.json", "a/", "\ud800.json")
+            for path in (
+                5,
+                "",
+                "/a.json",
+                "../a.json",
+                "a/../b.json",
+                "./a.json",
+                "a//b.json",
+                "a/",
+                "\ud800.json",
+                "a" * 1_025,
+            )
         ),
         (manifest({"path": "a.json"}, {"path": "b.json"}, {"path": "a.json"}), "entry 3 has the same path as entry 1"),
         *(

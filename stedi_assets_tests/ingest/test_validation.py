@@ -239,6 +239,14 @@ def test_a_broken_record_names_devices_by_texts_and_numbers(quarantined: bytes, 
     assert found == by_the_oracle("customer", quarantined)
 
 
+@pytest.mark.parametrize("more", [{}, {"bar": ["x"]}, {"bar": "x"}, {"phone": 5}], ids=ascii)
+def test_an_unknown_name_that_occurs_twice_is_a_duplicate_whatever_else_a_record_holds(more: dict[str, Any]) -> None:
+    content = line(email=ADA, serialNumber="device", foo=1, Foo=2, **more)
+    found = by_the_product("customer", content)
+    assert found == by_the_oracle("customer", content)
+    assert [reasons for _, reasons, *_ in found.doubts] == [("duplicate_key",)]
+
+
 # `§` becomes the number of a record, so that each has people and a device of its own.
 _NAMES = ['"email"', '"EMAIL"', '"serialNumber"', '"lastUpdateDate"', '"LASTUPDATEDATE"', '"registrationDate"', '"a"']
 _VALUES = [

@@ -1,9 +1,12 @@
 """Raw files that lie outside the lake: in other folders, and in other buckets."""
 
+import errno
 import hashlib
+import os
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import boto3
 import pytest
@@ -92,6 +95,29 @@ def test_the_files_of_several_places_are_named_after_them(
         f"{bucket}/from/crm/2024/a.json": b"from S3",
     }
     assert raw.shown(FOLDER) == f"{places[0]} and {places[1]} and s3://{bucket}/from/crm/"
+
+
+def test_a_place_that_is_not_there_is_an_error_and_the_others_are_read(
+    tmp_path: Path, places: tuple[Path, Path]
+) -> None:
+    """Its files may hold withdrawals."""
+    listed = list_landing_files(raw_of(tmp_path, str(tmp_path / "mistyped"), str(places[0])), FOLDER, {})
+    top = str(tmp_path).lstrip("/")
+    assert {file.name: file.error for file in listed.files} == {
+        f"{top}/in/a.json": None,
+        f"{top}/mistyped/.": "there is no such folder",
+    }
+
+
+def test_a_place_that_may_not_be_listed_is_an_error(
+    tmp_path: Path, places: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(folder: str) -> NoReturn:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), folder)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    (file,) = list_landing_files(raw_of(tmp_path, str(places[0])), FOLDER, {}).files
+    assert (file.name, file.error) == (".", "the folder cannot be listed: no permission")
 
 
 def test_a_manifest_lists_the_files_of_its_own_place(tmp_path: Path, places: tuple[Path, Path], bucket: str) -> None:

@@ -6,6 +6,9 @@ Belongs here: the recomputation in SQL, and the comparison. Without Spark: the o
 import itertools
 import json
 import random
+import subprocess
+import sys
+import tempfile
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -33,6 +36,7 @@ from stedi_assets.contracts import (
     Readings,
     Type,
 )
+from stedi_assets.spark.scratch import sweep_all
 from stedi_assets.verification import engine as module
 from stedi_assets.verification import rules
 from stedi_assets.verification.compare import Comparison, compare
@@ -353,6 +357,22 @@ def test_duckdb_reaches_nothing_that_it_was_not_given(tmp_path: Path) -> None:
         ).fetchall()[0]
         assert rows == 2_000_000
     assert not Path(folder).exists()
+
+
+def test_what_a_killed_process_has_spilled_goes_with_the_next_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It can hold rows of anybody. The folder of a living process stays."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    killed = "import os; from stedi_assets.verification.engine import engine_for\nwith engine_for('t'): os.abort()"
+    subprocess.run([sys.executable, "-c", killed], check=False, capture_output=True)
+    (left,) = tmp_path.iterdir()
+    with module.engine_for("a table"):
+        sweep_all()
+        assert not left.exists()
+        assert len(list(tmp_path.iterdir())) == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 # --- Portable SQL -----------------------------------------------------------------------------------------------------
