@@ -173,7 +173,8 @@ def _require_same_list(lake: Lake, source: Source, landing: Landing) -> None:
     An erasure that found no table yet may be over by now.
     """
     if _LISTED in landing.remembered and landing.remembered[_LISTED] != digest_of_list(lake):
-        msg = f"{source.landing.name} was not published: somebody was erased meanwhile. Materialise it again."
+        name = source.landing.name
+        msg = f"{name} was not published: the list of erased people has changed meanwhile. Materialise it again."
         raise CommitConflictError(msg)
 
 

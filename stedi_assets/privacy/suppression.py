@@ -31,8 +31,9 @@ _HASH = {"hash": pa.string()}
 class Erased:
     """An erased person: since when, and whether they are back. Instants are epoch milliseconds; the rest, keyed hashes.
 
-    `devices` are those that nobody else holds, `shared` the person's other devices, and `readings` what these may have
-    taken while the person's phone was active. `back_since` is when a consent from after the erasure was recorded.
+    `devices` are those that nobody else holds. `shared` are the other devices, each with the instant from which others
+    have it, 0 if they always had; `readings` are what these may have taken while the person's phone was active.
+    `back_since` is when a consent from after the erasure was recorded.
     `known_consent` is one that was known at the erasure and lay ahead: it brings nobody back.
     """
 
@@ -40,7 +41,7 @@ class Erased:
     back_since: int | None = None
     devices: tuple[str, ...] = ()
     readings: tuple[str, ...] = ()
-    shared: tuple[str, ...] = ()
+    shared: dict[str, int] = field(default_factory=dict)
     known_consent: int = 0
 
     @property
@@ -66,14 +67,22 @@ class SuppressionList:
         """Return the key in the form that Spark gets."""
         return hmac_pads(spark, self.key)
 
-    def hashes(self, spark: SparkSession) -> DataFrame:
-        """Return every hash that is suppressed: `hash`, `back_since`."""
+    def hashes(self, spark: SparkSession, *, of_dated: bool = True) -> DataFrame:
+        """Return every hash that is suppressed, and until when: `hash`, `back_since`.
+
+        A shared device is among them for records with a date that can be trusted.
+        """
         rows = [
             (hashed, erased.back_since)
             for person, erased in self.people.items()
             for hashed in (person, *erased.devices, *erased.readings)
         ]
-        return _frame(spark, {"hash": pa.string(), "back_since": pa.int64()}, rows)
+        until = [
+            (device, min(since, erased.back_since or since))
+            for erased in self.people.values()
+            for device, since in erased.shared.items()
+        ]
+        return _frame(spark, {"hash": pa.string(), "back_since": pa.int64()}, [*rows, *(until if of_dated else ())])
 
     def accepted(self, rows: DataFrame, source: Source) -> DataFrame:
         """Return the accepted records without those of erased people."""
@@ -83,7 +92,7 @@ class SuppressionList:
     def quarantined(self, rows: DataFrame, source: Source) -> DataFrame:
         """Return the quarantined records without those that may name erased people."""
         spark = rows.sparkSession
-        return theirs.unsuppressed_quarantine(rows, source, self.pads(spark), self.hashes(spark))
+        return theirs.unsuppressed_quarantine(rows, source, self.pads(spark), self.hashes(spark, of_dated=False))
 
     def with_those_back(self, customers: DataFrame, as_of: int) -> "SuppressionList":
         """Return the list, with the erased people marked who have consented again in these customers' records."""
@@ -105,16 +114,23 @@ class SuppressionList:
         people = _frame(spark, _HASH, [(person,) for person in self.people])
         known = _frame(spark, _HASH, [(device,) for found in self.people.values() for device in found.all_devices])
         held = theirs.holders_of_devices(customers, quarantined, self.pads(spark), people, known)
-        holders: dict[str, set[str]] = {}
+        holders: dict[str, dict[str, int]] = {}
         # Keyed hashes, of the devices of erased people alone.
-        for person, device in held.collect():
-            holders.setdefault(device, set()).add(person)
+        for person, device, since in held.select("person", "device", "since").collect():
+            holders.setdefault(device, {})[person] = since
         gone = {person for person, found in self.people.items() if found.back_since is None}
 
         def with_theirs(person: str, found: Erased) -> Erased:
             devices = {*found.all_devices, *(device for device, held_by in holders.items() if person in held_by)}
-            shared = {device for device in devices if holders.get(device, set()) - gone - {person}}
-            return replace(found, devices=tuple(sorted(devices - shared)), shared=tuple(sorted(shared)))
+            shared = {}
+            for device in devices:
+                others = [since for other, since in holders.get(device, {}).items() if other not in {*gone, person}]
+                if others:
+                    # Of a device that was the person's alone, all readings until somebody else has it.
+                    first = min(others) if device in found.devices else 0
+                    shared[device] = min(first, found.shared.get(device, first))
+            alone = tuple(sorted(devices - shared.keys()))
+            return replace(found, devices=alone, shared=dict(sorted(shared.items())))
 
         return replace(self, people={person: with_theirs(person, found) for person, found in self.people.items()})
 

@@ -107,14 +107,22 @@ def latest_consent(customers: DataFrame, pads: DataFrame, person: str) -> DataFr
 def holders_of_devices(
     customers: DataFrame, quarantined: DataFrame | None, pads: DataFrame, people: DataFrame, devices: DataFrame
 ) -> DataFrame:
-    """Return everybody who holds a device that an erased person also held: `person` and `device`, as hashes.
+    """Return everybody who holds a device that an erased person also held: `person` and `device`, as hashes; `since`.
 
-    `customers` and `quarantined` can have records of erased people. `people` and `devices`: `hash` of the
-    erased, and of the devices that are known to have been theirs.
+    `customers` and `quarantined` can have records of erased people. `people` and `devices`: `hash` of the erased, and
+    of the devices that are known to have been theirs. `since` is the first date of a record with the device, in epoch
+    milliseconds; 0 if it has none.
     """
-    everybody = holders(customers, quarantined).crossJoin(F.broadcast(pads))
+    dated = F.coalesce("registrationDate", "lastUpdateDate", F.lit(0)).alias("since")
+    pairs = customers.select(F.col("_person").alias("person"), F.col("_device").alias("serial"), dated)
+    if quarantined is not None:
+        unread = quarantined.select(F.explode("_people").alias("person"), "_devices")
+        pairs = pairs.unionByName(
+            unread.select("person", F.explode("_devices").alias("serial"), F.lit(0).alias("since"))
+        )
+    everybody = pairs.groupBy("person", "serial").agg(F.min("since").alias("since")).crossJoin(F.broadcast(pads))
     device = keyed_hash(_device(F.col("serial"))).alias("device")
-    held = everybody.select(keyed_hash(F.col("person")).alias("person"), device)
+    held = everybody.select(keyed_hash(F.col("person")).alias("person"), device, "since")
     theirs = held.join(F.broadcast(people), on=held["person"] == people["hash"], how="left_semi")
     concerned = theirs.select(F.col("device").alias("hash")).unionByName(devices)
     return held.join(F.broadcast(concerned), on=held["device"] == concerned["hash"], how="left_semi")

@@ -303,10 +303,16 @@ def test_what_arrives_after_an_erasure_is_nobody_elses(erased: Lake, spark_resou
 
     delivers(
         "carl",
-        customer=[customer("carl", CONSENTED + 5, CONSENTED, "device-of-ada")],
+        customer=[customer("carl", first + 7_000, CONSENTED, "device-of-ada")],
         accelerometer=[phone_reading("carl", first + 9_000), phone_reading("ada", first + 8_000)],
-        step_trainer=[device_reading("device-of-ada", first + after) for after in (8_000, 9_000)],
+        # Some are from before anybody but ada had it.
+        step_trainer=[device_reading("device-of-ada", first + after) for after in (600, 8_000, 9_000, 9_500)],
     )
+    assert device_readings("step_trainer_landing") == {
+        (SHARED, 4_000, None),
+        ("device-of-ada", 9_000, None),
+        ("device-of-ada", 9_500, None),
+    }
     assert device_readings("step_trainer_trusted") == {
         (SHARED, 4_000, "ben@example.com"),
         ("device-of-ada", 9_000, "carl@example.com"),
@@ -328,7 +334,7 @@ def test_a_first_publication_does_not_overtake_an_erasure(
         return spark
 
     landing = land_without_erased(session, lake, source, suppression_key=lambda: KEY)
-    with pytest.raises(CommitConflictError, match="accelerometer_landing was not published: somebody was erased"):
+    with pytest.raises(CommitConflictError, match="accelerometer_landing was not published: the list of erased people"):
         publish_landing(lambda: spark, lake, source, landing, RUN, Retention())
     assert read_snapshot_of(lake, source.landing) is None
 
