@@ -22,6 +22,8 @@ _OTHER_ENCODINGS = ("cp1252", "latin-1", "cp1250", "cp850", "mac_roman")
 _LONGEST_PART = 320
 # With more addresses than these in one record, they are not told apart: it may concern anybody.
 _MOST_MENTIONS = 10_000
+# A text of signs around each `@` has as many places to cut it. Some seconds are spent on it, not hours.
+_MOST_TRIED = 500_000
 
 
 def _under(key: str) -> re.Pattern[str]:
@@ -92,12 +94,12 @@ def find_mentions(raw: bytes) -> list[str] | None:
     if _ends_within_an_address(raw):
         return None
     found: dict[str, None] = {}
-    for text in (text for decoded in _decoded(raw) for text in _readings(decoded)):
-        for address in _addresses(text):
-            if person := person_of(address):
-                found[person] = None
-            if len(found) > _MOST_MENTIONS:
-                return None
+    texts = (text for decoded in _decoded(raw) for text in _readings(decoded))
+    for tried, address in enumerate(address for text in texts for address in _addresses(text)):
+        if person := person_of(address):
+            found[person] = None
+        if len(found) > _MOST_MENTIONS or tried > _MOST_TRIED:
+            return None
     return list(found)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from stedi_assets.contracts import SOURCES
+from stedi_assets.ingest.evidence import find_mentions
 from stedi_assets.ingest.validation import QuarantinedRecord, RecordValidator
 from stedi_assets_tests.support import oracle
 from stedi_assets_tests.support.malformed_cases import CASES, MalformedCase
@@ -237,6 +238,13 @@ def test_a_broken_record_names_devices_by_texts_and_numbers(quarantined: bytes, 
     ((*_, named, _),) = found.doubts
     assert named == {*devices}
     assert found == by_the_oracle("customer", quarantined)
+
+
+def test_a_text_with_too_many_places_to_cut_may_concern_anybody() -> None:
+    """A hostile one would keep a run busy for hours."""
+    around = b"<." * 160 + b"@" + b".>" * 160
+    assert ADA in (find_mentions(b"ada@example.com " + around) or ())
+    assert find_mentions(b"ada@example.com " + around * 10_000) is None
 
 
 @pytest.mark.parametrize("more", [{}, {"bar": ["x"]}, {"bar": "x"}, {"phone": 5}], ids=ascii)
