@@ -181,7 +181,13 @@ def _source(
         columns=(
             _SOURCE_FILE,
             Column("reasons", Type.STRINGS, "Every reason by name, sorted", True, _OPERATIONS),
-            Column("raw", Type.BINARY, "The record's bytes as they came", required=True, personal_data="user"),
+            Column(
+                "raw",
+                Type.BINARY,
+                "The record's bytes as they came; none if it also named somebody who was erased",
+                required=True,
+                personal_data="user",
+            ),
             *_EVIDENCE,
             *marks,
         ),

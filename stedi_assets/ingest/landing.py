@@ -108,6 +108,19 @@ class LandingOptions:
     log: Callable[[str], None] = lambda _: None
 
 
+@dataclass(frozen=True)
+class Again:
+    """Rows that stay and are looked at again: those of some days, of all if that is None, and those in quarantine."""
+
+    days: Days | None = frozenset()
+    quarantine: bool = False
+
+    @property
+    def is_anything(self) -> bool:
+        """Whether there are any."""
+        return self.days is None or bool(self.days) or self.quarantine
+
+
 def land(
     session: Callable[[], SparkSession],
     lake: Lake,
@@ -116,12 +129,12 @@ def land(
     *,
     name_key: Callable[[], bytes] = no_key,
     read_again: Callable[[Snapshot, FileReport], bool] = lambda _, __: False,
-    look_again: Callable[[Snapshot], Days | None] = lambda _: frozenset(),
+    look_again: Callable[[Snapshot], Again] = lambda _: Again(),
 ) -> Landing:
     """Read a source's new and changed raw files and validate every record. The caller discards the result's stage.
 
     `session` is called if there is anything to read or to remove. Files that have not changed are read if `read_again`
-    says so. Of the days that `look_again` returns, None for all, the rows that stay are part of the delivery, too.
+    says so. What `look_again` returns of the rows that stay is part of the delivery, too.
     `name_key` returns the secret that hides file names which could hold personal data.
 
     Raises `LakeError` if there are no landing files, and `ContractBroken` if not every byte is accounted for.
@@ -138,7 +151,7 @@ def land(
         f"{_size(plan.reading) / 1e6:,.1f} MB"
     )
     try:
-        if plan.before is not None and not (plan.reading or plan.removed or forget or plan.again != frozenset()):
+        if plan.before is not None and not (plan.reading or plan.removed or forget or plan.again.is_anything):
             landing = _unchanged(plan, plan.before, stage, began)
         else:
             landing = _read(session_of(session(), lake), lake, source, plan, forget, stage, began)
@@ -153,8 +166,8 @@ class _Plan:
     """What to read for a delivery: the listed files that are `reading`.
 
     `before` is the table's snapshot, and `previous` the reports of its files: the rows of those `kept` stay, the rows
-    of those `removed` go. `again` are the days whose rows are looked at again, None if all are. `full`: everything is
-    read. `has_old_keys`: another version of the code made the table.
+    of those `removed` go. `again` are the rows that are looked at again. `full`: everything is read. `has_old_keys`:
+    another version of the code made the table.
     """
 
     before: Snapshot | None
@@ -163,7 +176,7 @@ class _Plan:
     reading: Sequence[LandingFile]
     kept: Sequence[FileReport]
     removed: Sequence[FileReport]
-    again: Days | None
+    again: Again
     full: bool
     has_old_keys: bool
 
@@ -202,14 +215,14 @@ def _plan(
     options: LandingOptions,
     name_key: Callable[[], bytes],
     read_again: Callable[[Snapshot, FileReport], bool],
-    look_again: Callable[[Snapshot], Days | None],
+    look_again: Callable[[Snapshot], Again],
 ) -> _Plan:
     """Compare the files that are there with those that the table was made from."""
     before = read_snapshot_of(lake, source.landing)
     previous = read_file_reports(lake, source, before) if before else ()
     listing = _listing(lake, source, previous, options.settled_before, name_key)
     stay, full = set(listing.unsettled), options.full
-    again: Days | None = frozenset()
+    again = Again()
     if before is not None:
         # A table with a file that is gone or cut is made from scratch.
         full = full or before.code != options.code or not _is_whole(lake, source, before)
@@ -249,8 +262,8 @@ def _read(
     if before and plan.kept:
         names = [file.path for file in plan.removed if not file.error]
         if source.landing.instant and not plan.full:
-            replaced = frozenset(day for file in plan.removed for day in file.days) | (plan.again or frozenset())
-            adds_quarantined = not any(file.quarantined for file in plan.removed)
+            replaced = frozenset(day for file in plan.removed for day in file.days) | (plan.again.days or frozenset())
+            adds_quarantined = not (plan.again.quarantine or any(file.quarantined for file in plan.removed))
         stayed, stayed_quarantined = _landed_of_others(spark, lake, source, before, names, replaced)
         accepted = union(source.landing, [accepted, stayed if replaced is None or replaced else None])
         quarantined = union(source.quarantine, [quarantined, None if adds_quarantined else stayed_quarantined])

@@ -54,8 +54,9 @@ def kept_quarantined(
 ) -> DataFrame:
     """Return the quarantined records that stay although their file was replaced.
 
-    A record goes if the new file has an accepted record of everybody whom it names. In and out: as above; `accepted`
-    are the records that the files hold now.
+    A record goes if the new file has an accepted record of everybody whom it names. One that is not UTF-8 names a
+    person in several ways, of which one is enough. In and out: as above; `accepted` are the records that the files hold
+    now.
     """
     old = _outlived(before, replaced, forget)
     if has_old_keys:
@@ -63,8 +64,14 @@ def kept_quarantined(
     if live is not None:
         old = old.join(live, on=[old[name].eqNullSafe(live[name]) for name in _SAME_RECORD], how="left_anti")
     if accepted is not None:
-        named = old.select(*_SAME_RECORD, F.explode_outer("_people").alias("_person"))
+        named = old.select(*_SAME_RECORD, "reasons", F.explode_outer("_people").alias("_person"))
+        one_way_of_many = F.array_contains("reasons", "invalid_utf8") & ~F.col("_person").rlike("^[\\x00-\\x7f]*$")
+        named = named.withColumn("in_other_ways", F.coalesce(one_way_of_many, F.lit(False)))
         unread = named.join(accepted, on=["_source_file", "_person"], how="left_anti")
+        read = named.where("in_other_ways").join(accepted, on=["_source_file", "_person"], how="left_semi")
+        read = read.select(*(F.col(name).alias(f"read {name}") for name in _SAME_RECORD))
+        is_read = [F.col(name).eqNullSafe(F.col(f"`read {name}`")) for name in _SAME_RECORD]
+        unread = unread.join(read, on=[*is_read, F.col("in_other_ways")], how="left_anti")
         # Rename the columns: both sides come from the same rows.
         unread = unread.select(*(F.col(name).alias(f"unread {name}") for name in _SAME_RECORD))
         same = [F.col(name).eqNullSafe(F.col(f"`unread {name}`")) for name in _SAME_RECORD]

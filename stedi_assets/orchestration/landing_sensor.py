@@ -15,7 +15,7 @@ from dagster._core.storage.dagster_run import FINISHED_STATUSES
 from dagster._core.storage.tags import SENSOR_NAME_TAG
 from pydantic import Field
 
-from stedi_assets.contracts import TABLES
+from stedi_assets.contracts import LANDING_TABLES, SOURCES, TABLES
 from stedi_assets.ingest.arrivals import (
     Arrivals,
     digest_of,
@@ -42,6 +42,9 @@ from stedi_assets.orchestration.notices import (
     read_cursor,
 )
 from stedi_assets.privacy.consent_dates import next_date
+from stedi_assets.privacy.deliveries import LISTED
+from stedi_assets.privacy.suppression import digest_for
+from stedi_assets.storage.errors import LakeError
 from stedi_assets.storage.lake import Lake, is_on_s3
 from stedi_assets.tables.snapshots import Snapshot
 
@@ -164,7 +167,7 @@ def _look(
     ]
     # Tables downstream of files to land are made again with those.
     with_files = tables_to_make([name for need in needs for name in need.moved], published)
-    late = {**tables_behind(published), **_consents_due(lake.lake, published, now)}
+    late = tables_behind(published) | _consents_due(lake.lake, published, now) | _listed_since(lake.lake, published)
     if behind := {name: inputs for name, inputs in late.items() if name not in with_files}:
         needs.append(_need(_TABLES, [*behind], digest_of(*behind.values()), None, runs))
     for found in arrivals.values():
@@ -191,6 +194,16 @@ def _consents_due(lake: Lake, published: Mapping[str, Snapshot], now: float) -> 
         return {}
     due = next_date(lake, landed.id, people.as_of)
     return {"customer_trusted": f"{landed.content} {people.as_of}"} if due is not None and due <= now * 1000 else {}
+
+
+def _listed_since(lake: Lake, published: Mapping[str, Snapshot]) -> dict[str, str]:
+    """Return the landing tables of readings made with another list of erased people, each with that of now."""
+    readings = [source for source in SOURCES.values() if source.landing.instant and source.landing.name in published]
+    try:
+        now = {source.landing.name: digest_for(lake, source) for source in readings}
+    except LakeError:
+        return {}  # whatever lands says what is wrong with the list
+    return {name: digest for name, digest in now.items() if published[name].delivery.get(LISTED, digest) != digest}
 
 
 def _under_way(instance: dg.DagsterInstance) -> dg.RunRecord | None:
@@ -259,7 +272,7 @@ def _request(due: Sequence[_Need], tables: Sequence[str], settled_before: int | 
     checks = [
         dg.AssetCheckKey(dg.AssetKey(name), rule.name) for name in (*tables, *leant_on) for rule in TABLES[name].rules
     ]
-    landing = [need.arrivals.source.landing.name for need in due if need.arrivals]
+    landing = [name for name in tables if name in LANDING_TABLES]
     settled = {"config": {"settled_before": settled_before}}
     attempt = str(1 + max(need.attempts for need in due))
     words = (_files_in_words(due), _manifests_in_words(due), _tables_in_words(due))

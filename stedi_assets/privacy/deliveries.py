@@ -13,6 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from stedi_assets.contracts import ALL_TABLES, SOURCES, Source, Table
 from stedi_assets.ingest.landing import (
+    Again,
     Landing,
     LandingOptions,
     count_by_file,
@@ -21,13 +22,7 @@ from stedi_assets.ingest.landing import (
     without_suppressed,
 )
 from stedi_assets.ingest.landing_files import list_landing_files
-from stedi_assets.privacy.suppression import (
-    SuppressionList,
-    change_suppressed,
-    digest_of,
-    digest_of_list,
-    read_suppressed,
-)
+from stedi_assets.privacy.suppression import SuppressionList, change_suppressed, digest_for, digest_of, read_suppressed
 from stedi_assets.privacy.withdrawal import Withdrawn, withdraw_first
 from stedi_assets.storage.errors import CommitConflictError, CorruptTableError, LakeError
 from stedi_assets.storage.lake import Lake
@@ -44,8 +39,8 @@ from stedi_assets.transforms.people import holders
 from stedi_assets.verification.rules import auditor
 
 _CUSTOMERS = SOURCES["customer"]
-# What a delivery records of the list of erased people.
-_LISTED = "list_of_erased"
+# What a delivery records of the list of erased people: all that it tells of the source, and what can let records in.
+LISTED, _LETS_IN = "list_of_erased", "list_of_erased_lets_in"
 
 
 def land_without_erased(
@@ -63,33 +58,38 @@ def land_without_erased(
     """
     # First, so that a wrong key is refused before anything is read.
     erased = read_suppressed(lake, suppression_key)
-    digest = digest_of(erased.people if erased else {})
+    remembered = _digests(source, erased)
 
     def read_again(before: Snapshot, file: FileReport) -> bool:
         # What was left out of it may belong there now: its person is back.
-        is_listed_as_before = source is not _CUSTOMERS and before.delivery.get(_LISTED) == digest
+        is_listed_as_before = source is not _CUSTOMERS and before.delivery.get(_LETS_IN) == remembered[_LETS_IN]
         return file.suppressed > 0 and not is_listed_as_before
 
-    def look_again(before: Snapshot) -> Days | None:
+    def look_again(before: Snapshot) -> Again:
         # The table may hold what the list suppresses by now: readings that came before what tells whose they are.
-        if not erased or before.delivery.get(_LISTED) == digest:
-            return frozenset()
+        if not erased or before.delivery.get(LISTED) == remembered[LISTED]:
+            return Again()
         if source is _CUSTOMERS:
-            return None
-        instants = erased.instants(read_snapshot(session(), lake, source.landing, before.id), source)
-        return frozenset(day_of(row["start"]) for row in days_of(instants, "instant").collect())
+            return Again(days=None, quarantine=True)
+        spark = session()
+        instants = erased.instants(read_snapshot(spark, lake, source.landing, before.id), source)
+        held = read_quarantine(spark, lake, source.landing, before)
+        return Again(
+            frozenset(day_of(row["start"]) for row in days_of(instants, "instant").collect()),
+            quarantine=held is not None and not erased.quarantined_of_erased(held, source).isEmpty(),
+        )
 
     landing = land(
         session, lake, source, options, name_key=suppression_key, read_again=read_again, look_again=look_again
     )
-    landing = replace(landing, remembered={_LISTED: digest})
+    landing = replace(landing, remembered=remembered)
     if not erased or landing.is_unchanged:
         return landing
     try:
         accepted, quarantined = landing.accepted, landing.quarantined
         if accepted is not None:
             erased = _with_what_is_told(session, lake, source, erased, accepted, quarantined, suppression_key)
-            landing = replace(landing, remembered={_LISTED: digest_of(erased.people)})
+            landing = replace(landing, remembered=_digests(source, erased))
         accepted = erased.accepted(accepted, source) if accepted is not None else None
         quarantined = erased.quarantined(quarantined, source) if quarantined is not None else None
         # Some may be of files that were landed before: if an erasure has died, they are still in the table.
@@ -104,6 +104,12 @@ def land_without_erased(
     except BaseException:
         landing.stage.discard()
         raise
+
+
+def _digests(source: Source, erased: SuppressionList | None) -> dict[str, str]:
+    people = erased.people if erased else {}
+    lets_in, all_told = (digest_of(people, with_readings=readings) for readings in (False, True))
+    return {LISTED: all_told if source.name == "step_trainer" else lets_in, _LETS_IN: lets_in}
 
 
 def _with_what_is_told(
@@ -172,7 +178,7 @@ def _require_same_list(lake: Lake, source: Source, landing: Landing) -> None:
 
     An erasure that found no table yet may be over by now.
     """
-    if _LISTED in landing.remembered and landing.remembered[_LISTED] != digest_of_list(lake):
+    if LISTED in landing.remembered and landing.remembered[LISTED] != digest_for(lake, source):
         name = source.landing.name
         msg = f"{name} was not published: the list of erased people has changed meanwhile. Materialise it again."
         raise CommitConflictError(msg)

@@ -30,7 +30,7 @@ from stedi_assets.tables.publishing import drop_old
 from stedi_assets.tables.retention import left_behind, snapshot_rows
 from stedi_assets.tables.snapshots import Snapshot, read_quarantine, read_snapshot, read_snapshot_of
 from stedi_assets.tables.staging import RunContext
-from stedi_assets.transforms.suppression import hashes_of_readings, latest_consent
+from stedi_assets.transforms.suppression import latest_consent
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,6 @@ def erase(
         removed |= _leave_landing(spark, lake, source, listed, run, raw_files)
     for table in TABLES.values():
         drop_old(lake, table)
-    sweep_all()
     path = f"{RECEIPTS}/{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}.json"
     receipt = Receipt(
         now.isoformat(),
@@ -102,6 +101,7 @@ def erase(
         lake.storage.shown(path),
     )
     lake.storage.write(path, json.dumps(asdict(receipt), indent=1).encode())
+    sweep_all()
     return receipt
 
 
@@ -123,15 +123,18 @@ def _is_there(spark: SparkSession, lake: Lake, erased: SuppressionList) -> bool:
     if any(left_behind(lake, table) for table in ALL_TABLES.values()):
         return True
     for source in SOURCES.values():
-        for table, kept in ((source.landing, erased.accepted), (source.quarantine, erased.quarantined)):
+        for table in (source.landing, source.quarantine):
             for snapshot, rows in snapshot_rows(lake, table).items():
                 try:
                     stored = read_snapshot(spark, lake, table, snapshot)
                     if table is source.quarantine:
                         # A record that may be anybody's is no evidence that this person is here.
                         named = F.coalesce("_mentions", F.array().cast("array<string>"))
-                        stored = stored.withColumn("_mentions", named)
-                    if rows and kept(stored, source).count() < rows:
+                        theirs = erased.quarantined_of_erased(stored.withColumn("_mentions", named), source)
+                        is_there = not theirs.isEmpty()
+                    else:
+                        is_there = erased.accepted(stored, source).count() < rows
+                    if rows and is_there:
                         return True
                 except CorruptTableError:
                     # Nobody can tell who is in what is left of it.
@@ -153,15 +156,11 @@ def _with_person(
         latest = (latest_consent(customers, pads, person).first() or {"consent": None})["consent"]
         if latest and latest > entry.erased_at:
             entry = replace(entry, known_consent=max(latest, entry.known_consent))
-        if (phones := landed["accelerometer"]) and (steps := landed["step_trainer"]):
+        listed = replace(listed, people={**listed.people, person: entry}).with_devices(customers, quarantined)
+        if phones := landed["accelerometer"]:
             phone_readings = _landing_rows(spark, lake, SOURCES["accelerometer"], phones)
-            device_readings = _landing_rows(spark, lake, SOURCES["step_trainer"], steps)
-            found = hashes_of_readings(customers, quarantined, phone_readings, device_readings, pads, person)
-            # Keyed hashes of one person's readings.
-            readings = {row["hash"] for row in found.collect()}
-            entry = replace(entry, readings=tuple(sorted(readings | {*entry.readings})))
-        listed = replace(listed, people={**listed.people, person: entry})
-        return listed.with_devices(customers, quarantined)
+            return listed.with_readings(phone_readings, customers, quarantined)
+        return listed
     return replace(listed, people={**listed.people, person: entry})
 
 
@@ -192,7 +191,10 @@ def _leave_landing(
         return {}
     accepted = listed.accepted(_landing_rows(spark, lake, source, before), source)
     quarantined = read_quarantine(spark, lake, source.landing, before)
+    named: set[str] = set()
     if quarantined is not None:
+        theirs = listed.quarantined_of_erased(quarantined, source).select("_source_file")
+        named = {row["_source_file"] for row in theirs.dropDuplicates(["_source_file"]).collect()}
         quarantined = listed.quarantined(quarantined, source)
 
     reports = read_file_reports(lake, source, before)
@@ -201,7 +203,7 @@ def _leave_landing(
     raw_files |= {
         f"{source.raw_path}/{file.path}"
         for file, earlier in zip(files, reports, strict=True)
-        if file.suppressed > earlier.suppressed
+        if file.suppressed > earlier.suppressed or file.path in named
     }
     fewer = republish_landing(lake, source, before, accepted, quarantined, files, run)
     gone = sum(file.quarantined for file in reports) - sum(file.quarantined for file in files)

@@ -70,12 +70,12 @@ class SuppressionList:
     def hashes(self, spark: SparkSession, *, of_dated: bool = True) -> DataFrame:
         """Return every hash that is suppressed, and until when: `hash`, `back_since`.
 
-        A shared device is among them for records with a date that can be trusted.
+        Shared devices, and their readings, are among them for records with a date that can be trusted.
         """
         rows = [
             (hashed, erased.back_since)
             for person, erased in self.people.items()
-            for hashed in (person, *erased.devices, *erased.readings)
+            for hashed in (person, *erased.devices, *(erased.readings if of_dated else ()))
         ]
         until = [
             (device, min(since, erased.back_since or since))
@@ -93,6 +93,11 @@ class SuppressionList:
         """Return the quarantined records without those that may name erased people."""
         spark = rows.sparkSession
         return theirs.unsuppressed_quarantine(rows, source, self.pads(spark), self.hashes(spark, of_dated=False))
+
+    def quarantined_of_erased(self, rows: DataFrame, source: Source) -> DataFrame:
+        """Return the quarantined records that may name erased people."""
+        spark = rows.sparkSession
+        return theirs.quarantined_of_erased(rows, source, self.pads(spark), self.hashes(spark, of_dated=False))
 
     def with_those_back(self, customers: DataFrame, as_of: int) -> "SuppressionList":
         """Return the list, with the erased people marked who have consented again in these customers' records."""
@@ -117,7 +122,8 @@ class SuppressionList:
         holders: dict[str, dict[str, int]] = {}
         # Keyed hashes, of the devices of erased people alone.
         for person, device, since in held.select("person", "device", "since").collect():
-            holders.setdefault(device, {})[person] = since
+            holders.setdefault(device, {}).setdefault(person, since)
+            holders[device][person] = min(since, holders[device][person])
         gone = {person for person, found in self.people.items() if found.back_since is None}
 
         def with_theirs(person: str, found: Erased) -> Erased:
@@ -127,7 +133,7 @@ class SuppressionList:
                 others = [since for other, since in holders.get(device, {}).items() if other not in {*gone, person}]
                 if others:
                     # Of a device that was the person's alone, all readings until somebody else has it.
-                    first = min(others) if device in found.devices else 0
+                    first = min(others) if device in found.all_devices else 0
                     shared[device] = min(first, found.shared.get(device, first))
             alone = tuple(sorted(devices - shared.keys()))
             return replace(found, devices=alone, shared=dict(sorted(shared.items())))
@@ -172,16 +178,21 @@ def read_suppressed(lake: Lake, key: Callable[[], bytes]) -> SuppressionList | N
     return SuppressionList(people, secret, stored.version)
 
 
-def digest_of(people: Mapping[str, Erased]) -> str:
-    """Return a digest of the list of erased people. It is made of keyed hashes, and tells nothing of anybody."""
-    listed = {person: asdict(erased) for person, erased in people.items()}
+def digest_of(people: Mapping[str, Erased], *, with_readings: bool) -> str:
+    """Return a digest of the list of erased people. It is made of keyed hashes, and tells nothing of anybody.
+
+    `with_readings` changes with the readings of shared devices, too: more of those suppress more, and let nothing in.
+    """
+    listed = {
+        person: asdict(erased if with_readings else replace(erased, readings=())) for person, erased in people.items()
+    }
     return hashlib.sha256(json.dumps(listed, sort_keys=True).encode()).hexdigest()
 
 
-def digest_of_list(lake: Lake) -> str:
-    """Return the digest of the list as it is stored. Raises as `require_suppressed`."""
+def digest_for(lake: Lake, source: Source) -> str:
+    """Return the digest of what the stored list tells of a source. Raises as `require_suppressed`."""
     found = _read(lake)
-    return digest_of(found[1] if found else {})
+    return digest_of(found[1] if found else {}, with_readings=source.name == "step_trainer")
 
 
 def require_suppressed(lake: Lake) -> None:

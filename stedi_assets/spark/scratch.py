@@ -1,5 +1,6 @@
 """Private working folders: a process removes its own when it ends; if it is killed, the next process does."""
 
+import contextlib
 import fcntl
 import os
 import secrets
@@ -41,8 +42,9 @@ class Scratch:
 
 def sweep(folder: Path) -> None:
     """Remove a scratch folder whose process is dead; leave any other folder alone, and those of other users."""
-    if (folder / _MARK).exists() and not is_used(folder):
-        shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(PermissionError):
+        if (folder / _MARK).exists() and not is_used(folder):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def is_used(folder: Path) -> bool:

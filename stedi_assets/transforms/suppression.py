@@ -18,6 +18,8 @@ from stedi_assets.transforms.people import holders
 from stedi_assets.transforms.pseudonyms import keyed_hash
 
 _CONSENT = "shareWithResearchAsOfDate"
+# Later than any instant.
+_UNKNOWN = 2**62
 _KEYS = {"accelerometer": "_person", "step_trainer": "_device"}
 _INSTANTS = {"customer": "lastUpdateDate", "accelerometer": "timestamp", "step_trainer": "sensorReadingTime"}
 
@@ -61,9 +63,38 @@ def _of_erased(rows: DataFrame, source: Source, text: Column, erased: DataFrame,
 def unsuppressed_quarantine(quarantined: DataFrame, source: Source, pads: DataFrame, erased: DataFrame) -> DataFrame:
     """Return the quarantined records that can concern nobody erased, or are from after such a person came back.
 
-    A record that may concern anybody counts as concerning every erased person. In and out: the columns of
-    `quarantined`.
+    A customers' record that names others too counts against them: it stays, without its content. In and out: the
+    columns of `quarantined`.
     """
+    found = _with_erased(quarantined, source, pads, erased)
+    if source.name != "customer":
+        return found.where("cardinality(gone) = 0").select(*quarantined.columns)
+    others = F.filter("_people", lambda person: ~F.array_contains("gone", keyed_hash(person)))
+    # Bytes that are not UTF-8 name one person in several ways; an address without such bytes is another person's.
+    others = F.when(F.array_contains("reasons", "invalid_utf8"), F.filter(others, _is_ascii)).otherwise(others)
+    emptied = {
+        "raw": F.lit(b""),
+        "_people": F.col("others"),
+        "_devices": F.filter("_devices", lambda serial: ~F.array_contains("gone", keyed_hash(_device(serial)))),
+        "_mentions": F.array().cast("array<string>"),
+    }
+    is_theirs = F.col("cardinality") > 0
+    columns = [
+        F.when(is_theirs, emptied[name]).otherwise(F.col(name)).alias(name) if name in emptied else F.col(name)
+        for name in quarantined.columns
+    ]
+    known = found.withColumn("others", others).withColumn("cardinality", F.size("gone"))
+    return known.where(~is_theirs | (F.size("others") > 0)).select(*columns)
+
+
+def quarantined_of_erased(quarantined: DataFrame, source: Source, pads: DataFrame, erased: DataFrame) -> DataFrame:
+    """Return the quarantined records that may concern somebody erased: the columns of `quarantined`."""
+    found = _with_erased(quarantined, source, pads, erased)
+    return found.where("cardinality(gone) > 0").select(*quarantined.columns)
+
+
+def _with_erased(quarantined: DataFrame, source: Source, pads: DataFrame, erased: DataFrame) -> DataFrame:
+    """Add the hashes on the list that each record may concern: `gone`. One that may be anybody's concerns all."""
     # A broken reading has no instant that could be trusted.
     instant = F.col("_updated") if source.name == "customer" else F.lit(None).cast("bigint")
     listed = erased.agg(F.collect_list(F.struct("hash", "back_since")).alias("listed"))
@@ -72,12 +103,10 @@ def unsuppressed_quarantine(quarantined: DataFrame, source: Source, pads: DataFr
     hashes = F.concat(
         F.transform(people, keyed_hash), F.transform("_devices", lambda serial: keyed_hash(_device(serial)))
     )
-    theirs = F.exists(
-        F.filter("listed", lambda entry: _before(instant, entry["back_since"])),
-        lambda entry: anybody | F.array_contains(hashes, entry["hash"]),
-    )
-    kept = quarantined.crossJoin(F.broadcast(pads)).crossJoin(F.broadcast(listed)).where(~theirs)
-    return kept.select(*quarantined.columns)
+    found = quarantined.crossJoin(F.broadcast(pads)).crossJoin(F.broadcast(listed)).withColumn("hashes", hashes)
+    before = F.filter("listed", lambda entry: _before(instant, entry["back_since"]))
+    theirs = F.filter(before, lambda entry: anybody | F.array_contains("hashes", entry["hash"]))
+    return found.withColumn("gone", F.transform(theirs, lambda entry: entry["hash"]))
 
 
 def came_back(customers: DataFrame, pads: DataFrame, erased: DataFrame, as_of: int) -> DataFrame:
@@ -109,20 +138,29 @@ def holders_of_devices(
 ) -> DataFrame:
     """Return everybody who holds a device that an erased person also held: `person` and `device`, as hashes; `since`.
 
-    `customers` and `quarantined` can have records of erased people. `people` and `devices`: `hash` of the erased, and
-    of the devices that are known to have been theirs. `since` is the first date of a record with the device, in epoch
-    milliseconds; 0 if it has none.
+    `customers` and `quarantined` can have records of erased people; such a record in quarantine tells of nobody else.
+    `people` and `devices`: `hash` of the erased, and of the devices that are known to have been theirs. `since` is the
+    first date of a record with the device, in epoch milliseconds; far ahead if it has none.
     """
-    dated = F.coalesce("registrationDate", "lastUpdateDate", F.lit(0)).alias("since")
+    dated = F.coalesce(F.greatest("lastUpdateDate", "registrationDate"), F.lit(_UNKNOWN)).alias("since")
     pairs = customers.select(F.col("_person").alias("person"), F.col("_device").alias("serial"), dated)
-    if quarantined is not None:
-        unread = quarantined.select(F.explode("_people").alias("person"), "_devices")
-        pairs = pairs.unionByName(
-            unread.select("person", F.explode("_devices").alias("serial"), F.lit(0).alias("since"))
-        )
-    everybody = pairs.groupBy("person", "serial").agg(F.min("since").alias("since")).crossJoin(F.broadcast(pads))
+    pairs = pairs.groupBy("person", "serial").agg(F.min("since").alias("since")).crossJoin(F.broadcast(pads))
     device = keyed_hash(_device(F.col("serial"))).alias("device")
-    held = everybody.select(keyed_hash(F.col("person")).alias("person"), device, "since")
+    held = pairs.select(keyed_hash(F.col("person")).alias("person"), device, "since")
+    if quarantined is not None:
+        listed = people.agg(F.collect_list("hash").alias("listed"))
+        hashed = F.transform("_people", keyed_hash)
+        named = F.when(F.arrays_overlap(hashed, "listed"), F.array_intersect(hashed, "listed")).otherwise(hashed)
+        unread = (
+            quarantined.crossJoin(F.broadcast(pads))
+            .crossJoin(F.broadcast(listed))
+            .select(
+                F.explode(named).alias("person"),
+                F.transform("_devices", lambda serial: keyed_hash(_device(serial))).alias("devices"),
+                F.coalesce("_updated", F.lit(_UNKNOWN)).alias("since"),
+            )
+        )
+        held = held.unionByName(unread.select("person", F.explode("devices").alias("device"), "since"))
     theirs = held.join(F.broadcast(people), on=held["person"] == people["hash"], how="left_semi")
     concerned = theirs.select(F.col("device").alias("hash")).unionByName(devices)
     return held.join(F.broadcast(concerned), on=held["device"] == concerned["hash"], how="left_semi")
@@ -145,38 +183,6 @@ def hashes_while_active(
     return readings.select("person", keyed_hash(_reading(F.col("serial"), F.col("timestamp"))).alias("hash"))
 
 
-def hashes_of_readings(
-    customers: DataFrame,
-    quarantined: DataFrame | None,
-    phone_readings: DataFrame,
-    device_readings: DataFrame,
-    pads: DataFrame,
-    person: str,
-) -> DataFrame:
-    """Return the readings of devices that others hold too, from when that person's phone was active: `hash`.
-
-    In: the landing tables, and the customers' quarantine (None if it is empty).
-    """
-    theirs, others = _held(customers, quarantined, pads, person)
-    shared = theirs.join(others, on="serial", how="left_semi")
-    active = phone_readings.crossJoin(F.broadcast(pads)).where(keyed_hash(F.col("_person")) == person)
-    readings = device_readings.select(F.col("_device").alias("serial"), "sensorReadingTime")
-    of_shared = readings.join(shared, on="serial", how="left_semi").join(
-        active, on=readings["sensorReadingTime"] == active["timestamp"], how="left_semi"
-    )
-    hashed = keyed_hash(_reading(F.col("serial"), F.col("sensorReadingTime"))).alias("hash")
-    return of_shared.dropDuplicates(["serial", "sensorReadingTime"]).crossJoin(F.broadcast(pads)).select(hashed)
-
-
-def _held(
-    customers: DataFrame, quarantined: DataFrame | None, pads: DataFrame, person: str
-) -> tuple[DataFrame, DataFrame]:
-    """Return the serial numbers that the person with this hash holds, and those that others hold: `serial`."""
-    held = holders(customers, quarantined).crossJoin(F.broadcast(pads))
-    theirs = keyed_hash(F.col("person")) == person
-    return held.where(theirs).select("serial"), held.where(~theirs).select("serial")
-
-
 def _texts(source: Source) -> list[Column]:
     """Return the texts of a source's record whose hashes tell whose it is."""
     if source.name == "step_trainer":
@@ -190,6 +196,10 @@ def _device(serial: Column) -> Column:
 
 def _reading(serial: Column, instant: Column) -> Column:
     return F.concat(F.lit("reading "), serial, F.lit(" "), instant.cast("string"))
+
+
+def _is_ascii(text: Column) -> Column:
+    return text.rlike("^[\\x00-\\x7f]*$")
 
 
 def _recorded() -> Column:

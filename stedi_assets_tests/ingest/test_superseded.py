@@ -131,9 +131,10 @@ def test_a_quarantined_record_stays_until_its_person_can_be_read_in_its_file(
 
 
 def test_of_several_people_in_a_quarantined_record_each_must_be_read(spark: SparkSession) -> None:
-    schema = "_source_file string, raw binary, _digest string, _people array<string>, _superseded boolean"
+    schema = "_source_file string, raw binary, _digest string, _people array<string>, _superseded boolean, "
+    schema += "reasons array<string>"
     names = {"both": ["ada", "ben"], "one": ["ada"], "nobody": []}
-    before = spark.createDataFrame([("f", name.encode(), None, who, False) for name, who in names.items()], schema)
+    before = spark.createDataFrame([("f", name.encode(), None, who, False, []) for name, who in names.items()], schema)
     accepted = spark.createDataFrame([("f", "ada"), ("g", "ben")], "_source_file string, _person string")
     kept = kept_quarantined(before, None, accepted, {"f"}, set())
     assert sorted(bytes(row["raw"]) for row in kept.collect()) == [b"both", b"nobody"]
@@ -154,8 +155,8 @@ def test_records_that_outlive_their_file_get_the_keys_of_the_code_that_is_new(sp
 
 def test_quarantined_records_get_the_evidence_of_the_code_that_is_new(spark: SparkSession) -> None:
     schema = "_source_file STRING, raw BINARY, _digest STRING, _people ARRAY<STRING>, _devices ARRAY<STRING>, "
-    schema += "_mentions ARRAY<STRING>, _superseded BOOLEAN"
-    before = spark.createDataFrame([("f", BROKEN_RAW, None, ["old"], [], ["old"], False)], schema)
+    schema += "_mentions ARRAY<STRING>, _superseded BOOLEAN, reasons ARRAY<STRING>"
+    before = spark.createDataFrame([("f", BROKEN_RAW, None, ["old"], [], ["old"], False, [])], schema)
     (kept,) = kept_quarantined(before, None, None, {"f"}, set(), has_old_keys=True).collect()
     assert (kept["_people"], kept["_devices"]) == (["old", "ben@example.com"], ["5"])
     assert {"old", "ben@example.com"} <= {*kept["_mentions"]}
@@ -176,6 +177,17 @@ def test_another_version_of_the_code_makes_the_keys_again(
         land_customers(lake, spark, RunContext("a run", Purpose.PRODUCTION, LATER, code=code), code=code)
     assert asked == [False, True]
     assert ("ada", LATER, "daily.json", True) in landed(lake)
+
+
+def test_a_record_that_is_not_utf8_is_read_when_its_person_is_in_one_way(spark: SparkSession) -> None:
+    schema = "_source_file string, raw binary, _digest string, _people array<string>, _superseded boolean, "
+    schema += "reasons array<string>"
+    ways = ["jürgen", "j³rgen", "j¸rgen"]
+    names = {"read": ways, "with another": [*ways, "ada"], "unread": ["bjørn", "bj°rn"], "others": ["ben"]}
+    rows = [("f", name.encode(), None, who, False, ["invalid_utf8"]) for name, who in names.items()]
+    accepted = spark.createDataFrame([("f", "jürgen"), ("f", "ben")], "_source_file string, _person string")
+    kept = kept_quarantined(spark.createDataFrame(rows, schema), None, accepted, {"f"}, set())
+    assert sorted(bytes(row["raw"]) for row in kept.collect()) == [b"unread", b"with another"]
 
 
 @pytest.mark.parametrize("source", ["accelerometer", "step_trainer"])

@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,6 +32,7 @@ from stedi_assets.orchestration.jobs import check_lakehouse, rebuild_lakehouse
 from stedi_assets.orchestration.landing_sensor import WatchResource, new_landing_files_sensor
 from stedi_assets.orchestration.maintenance_job import maintain_lakehouse
 from stedi_assets.orchestration.spark_resource import SparkResource
+from stedi_assets.privacy.suppression import Erased, change_suppressed
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.snapshots import current, data_paths
 from stedi_assets_tests.support.kept_lakes import KeptLake
@@ -677,6 +678,19 @@ def test_a_consent_that_comes_into_force_is_a_reason_for_a_run(watched: Watched,
     assert watched.request().tags["stedi/attempt"] == "2"
     assert watched.run(watched.request(), spark_resource).success
     assert current(watched.lake, TABLES["customer_trusted"]).rows == 2
+    assert watched.why_not() == "Every table is up to date."
+
+
+def test_another_list_of_erased_people_is_a_reason_for_a_run(
+    watched: Watched, spark_resource: SparkResource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it tells of device readings can come with a file of another source, or with an erasure."""
+    key = b"a suppression key for tests, 32 bytes and more"
+    monkeypatch.setenv("STEDI_SUPPRESSION_KEY", key.decode())
+    change_suppressed(watched.lake, lambda: key, lambda listed: replace(listed, people={"0" * 64: Erased(CONSENTED)}))
+    request = watched.request()
+    assert tables_of(request) >= {"accelerometer_landing", "step_trainer_landing", "step_trainer_trusted"}
+    assert watched.run(request, spark_resource).success
     assert watched.why_not() == "Every table is up to date."
 
 

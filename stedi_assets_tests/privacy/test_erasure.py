@@ -321,8 +321,79 @@ def test_what_arrives_after_an_erasure_is_nobody_elses(erased: Lake, spark_resou
         (SHARED, 4_000, "ben@example.com"),
         ("device-of-ada", 9_000, "carl@example.com"),
     }
+    # What ada had before carl stays out, however often her records come again.
+    landed = device_readings("step_trainer_landing")
+    for _ in range(2):
+        assert materialise(erased, spark_resource).success
+    assert device_readings("step_trainer_landing") == landed
     of_this_lake = {"files_whole", "quarantine_rate", "unattributed_share", "row_count_change"}
     assert {name for _, name in failed_checks(check(erased, spark_resource))} <= of_this_lake
+
+
+def test_a_record_that_names_others_too_goes_on_counting_against_them(
+    built: Lake, spark: SparkSession, spark_resource: SparkResource
+) -> None:
+    """Ben withdraws in a record that is quarantined with others, or that may be anybody's. Ada is erased."""
+    together = b'{"email": "ada@example.com", "email": "ben@example.com", "lastUpdateDate": %d}' % (CONSENTED + 9)
+    anybody = b'{"email": "ben@example.com", "a": "' + b"<." * 200 + b"@" + b".>" * 200 + b'"' + b" @" * 9_000
+    for content, name in ((together, "together"), (anybody, "anybody")):
+        (root_of(built) / "customer" / "landing" / f"{name}.json").write_bytes(content + b"\n")
+    land_customers(built, spark, RUN, KEY)
+    receipt = erase_directly(built, spark)
+    assert "customer/landing/together.json" in receipt.raw_files
+    assert places_of_ada(root_of(built)) == []
+
+    quarantine = current_dataset(built, "customer_quarantine").to_table().to_pylist()
+    kept = {row["_source_file"]: row for row in quarantine if row["_source_file"] in {"together.json", "anybody.json"}}
+    assert {(row["raw"], *row["_people"]) for row in kept.values()} == {(b"", BENS)}
+    assert len(kept) == 2
+    materialise(built, spark_resource)
+    assert current_dataset(built, "customer_trusted").count_rows() == 0
+    failed = {name for _, name in failed_checks(check(built, spark_resource))}
+    assert not failed & {"rows_accounted_for", "as_published"}
+
+
+def test_readings_that_arrive_when_the_owner_has_cleaned_the_files_stay_out(erased: Lake, spark: SparkSession) -> None:
+    """The erasure itself keeps in mind when her phone was active."""
+    listed = read_suppressed(erased, lambda: KEY)
+    assert listed
+    # As many as she had phone readings, for the device that she shares.
+    assert len(listed.people[ADA].readings) == 2
+    assert {*listed.people[ADA].shared.values()} == {0}
+
+
+@pytest.mark.parametrize(
+    ("dates", "since"),
+    [
+        pytest.param({"registrationDate": 1, "lastUpdateDate": 2}, 2, id="a customer long before"),
+        pytest.param({"registrationDate": 3}, 3, id="registered"),
+        pytest.param({"lastUpdateDate": 4}, 4, id="updated"),
+        pytest.param({}, 2**62, id="no date"),
+    ],
+)
+def test_a_device_is_somebody_elses_from_the_date_of_the_record_that_says_so(
+    dates: dict[str, int], since: int, spark: SparkSession
+) -> None:
+    schema = "_person STRING, _device STRING, registrationDate BIGINT, lastUpdateDate BIGINT"
+    ada = (ADAS, "d", None, 1)
+    ben = (BENS, "d", dates.get("registrationDate"), dates.get("lastUpdateDate"))
+    before = SuppressionList({ADA: Erased(_ERASED_AT)}, KEY).with_devices(spark.createDataFrame([ada], schema), None)
+    assert len(before.people[ADA].devices) == 1
+    customers = spark.createDataFrame([ada, ben], schema)
+    for _ in range(2):
+        before = before.with_devices(customers, None)
+        assert (before.people[ADA].devices, [*before.people[ADA].shared.values()]) == ((), [since])
+
+
+def test_a_quarantined_record_of_an_erased_person_makes_nobody_else_a_holder(spark: SparkSession) -> None:
+    """One that is not UTF-8 names its person in several ways."""
+    customers = spark.createDataFrame(
+        [], "_person STRING, _device STRING, registrationDate BIGINT, lastUpdateDate BIGINT"
+    )
+    schema = "_people ARRAY<STRING>, _devices ARRAY<STRING>, _updated BIGINT"
+    quarantined = spark.createDataFrame([([ADAS, "\u00e5da@example.com"], ["d"], 1)], schema)
+    listed = SuppressionList({ADA: Erased(_ERASED_AT)}, KEY).with_devices(customers, quarantined)
+    assert (len(listed.people[ADA].devices), listed.people[ADA].shared) == (1, {})
 
 
 def test_a_first_publication_does_not_overtake_an_erasure(

@@ -4,11 +4,13 @@ Belongs here: real processes, each in an environment of its own. Most causes sta
 itself is behind the marker `matrix`.
 """
 
+import errno
 import json
 import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from stedi_assets.contracts import TABLES, Purpose
+from stedi_assets.spark.scratch import sweep_all
 from stedi_assets.tables.catalog import session_of
 from stedi_assets.tables.publishing import publish
 from stedi_assets.tables.retention import Retention
@@ -240,6 +243,23 @@ def test_every_engine_takes_the_name_of_a_lake_to_the_letter(spark: SparkSession
     assert stored.count() == 1
     assert sum(file.rows for file in data_files(lake, table, snapshot.id)) == 1
     assert dataset(lake, table, snapshot.id).count_rows() == 1
+
+
+def test_scratch_folders_of_others_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who may not look into one cannot tell whether its process is alive."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name in ("stedi-spark-of-another-user", "stedi-duckdb-of-a-dead-process", "another"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "_in_use").touch()
+
+    def exists(path: Path) -> bool:
+        if "another-user" in str(path):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return os.path.exists(path)
+
+    monkeypatch.setattr(Path, "exists", exists)
+    sweep_all()
+    assert {path.name for path in tmp_path.iterdir()} == {"stedi-spark-of-another-user", "another"}
 
 
 _OWN_JAVA = """
