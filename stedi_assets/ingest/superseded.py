@@ -16,6 +16,8 @@ from stedi_assets.ingest.identity import device_of, person_of
 
 _COLUMNS = [column.name for column in SOURCES["customer"].record_columns]
 _SAME_RECORD = ("_source_file", "raw", "_digest")
+# Also of one that has lost its content, as it named somebody who was erased.
+_SAME_ROW = (*_SAME_RECORD, "_offset", "_length", "_people")
 
 
 def kept_accepted(
@@ -63,18 +65,24 @@ def kept_quarantined(
         old = old.mapInArrow(_with_evidence, old.schema)
     if live is not None:
         old = old.join(live, on=[old[name].eqNullSafe(live[name]) for name in _SAME_RECORD], how="left_anti")
+        emptied = [
+            F.length(old["raw"]) == 0,
+            *(old[name] == live[name] for name in ("_source_file", "_length")),
+            F.size(F.array_except(old["_people"], live["_people"])) == 0,
+        ]
+        old = old.join(live, on=emptied, how="left_anti")
     if accepted is not None:
-        named = old.select(*_SAME_RECORD, "reasons", F.explode_outer("_people").alias("_person"))
+        named = old.select(*_SAME_ROW, "reasons", F.explode_outer("_people").alias("_person"))
         one_way_of_many = F.array_contains("reasons", "invalid_utf8") & ~F.col("_person").rlike("^[\\x00-\\x7f]*$")
         named = named.withColumn("in_other_ways", F.coalesce(one_way_of_many, F.lit(False)))
         unread = named.join(accepted, on=["_source_file", "_person"], how="left_anti")
         read = named.where("in_other_ways").join(accepted, on=["_source_file", "_person"], how="left_semi")
-        read = read.select(*(F.col(name).alias(f"read {name}") for name in _SAME_RECORD))
-        is_read = [F.col(name).eqNullSafe(F.col(f"`read {name}`")) for name in _SAME_RECORD]
+        read = read.select(*(F.col(name).alias(f"read {name}") for name in _SAME_ROW))
+        is_read = [F.col(name).eqNullSafe(F.col(f"`read {name}`")) for name in _SAME_ROW]
         unread = unread.join(read, on=[*is_read, F.col("in_other_ways")], how="left_anti")
         # Rename the columns: both sides come from the same rows.
-        unread = unread.select(*(F.col(name).alias(f"unread {name}") for name in _SAME_RECORD))
-        same = [F.col(name).eqNullSafe(F.col(f"`unread {name}`")) for name in _SAME_RECORD]
+        unread = unread.select(*(F.col(name).alias(f"unread {name}") for name in _SAME_ROW))
+        same = [F.col(name).eqNullSafe(F.col(f"`unread {name}`")) for name in _SAME_ROW]
         old = old.join(unread, on=same, how="left_semi")
     return old.withColumn("_superseded", F.lit(True)).select(*before.columns)
 

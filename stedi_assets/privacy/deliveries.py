@@ -89,7 +89,9 @@ def land_without_erased(
         accepted, quarantined = landing.accepted, landing.quarantined
         if accepted is not None:
             erased = _with_what_is_told(session, lake, source, erased, accepted, quarantined, suppression_key)
-            landing = replace(landing, remembered=_digests(source, erased))
+            if source is _CUSTOMERS:
+                # All its rows are looked at below; the files of the others were chosen by the list as it was.
+                landing = replace(landing, remembered=_digests(source, erased))
         accepted = erased.accepted(accepted, source) if accepted is not None else None
         quarantined = erased.quarantined(quarantined, source) if quarantined is not None else None
         # Some may be of files that were landed before: if an erasure has died, they are still in the table.

@@ -54,7 +54,9 @@ def suppressed_instants(
 
 def _of_erased(rows: DataFrame, source: Source, text: Column, erased: DataFrame, *, how: str) -> DataFrame:
     """Join records, with the pads, with the list by the hash of a text."""
-    instant = _recorded() if source.name == "customer" else F.col(_INSTANTS[source.name])
+    # Without a date and a consent, a record counts against whoever is back.
+    undated = F.lit(_UNKNOWN)
+    instant = F.coalesce(_recorded(), undated) if source.name == "customer" else F.col(_INSTANTS[source.name])
     listed = erased.select(F.col("hash").alias("erased_hash"), F.col("back_since").alias("erased_until"))
     theirs = (keyed_hash(text) == F.col("erased_hash")) & _before(instant, F.col("erased_until"))
     return rows.join(F.broadcast(listed), on=theirs, how=how)
@@ -69,9 +71,11 @@ def unsuppressed_quarantine(quarantined: DataFrame, source: Source, pads: DataFr
     found = _with_erased(quarantined, source, pads, erased)
     if source.name != "customer":
         return found.where("cardinality(gone) = 0").select(*quarantined.columns)
-    others = F.filter("_people", lambda person: ~F.array_contains("gone", keyed_hash(person)))
+    others = F.filter("_people", lambda person: ~F.array_contains("away", keyed_hash(person)))
     # Bytes that are not UTF-8 name one person in several ways; an address without such bytes is another person's.
-    others = F.when(F.array_contains("reasons", "invalid_utf8"), F.filter(others, _is_ascii)).otherwise(others)
+    has_several = F.arrays_overlap("reasons", F.array(F.lit("invalid_utf8"), F.lit("record_too_large")))
+    is_one = F.exists("_people", lambda person: ~_is_ascii(person) & F.array_contains("away", keyed_hash(person)))
+    others = F.when(has_several & is_one, F.filter(others, _is_ascii)).otherwise(others)
     emptied = {
         "raw": F.lit(b""),
         "_people": F.col("others"),
@@ -94,7 +98,10 @@ def quarantined_of_erased(quarantined: DataFrame, source: Source, pads: DataFram
 
 
 def _with_erased(quarantined: DataFrame, source: Source, pads: DataFrame, erased: DataFrame) -> DataFrame:
-    """Add the hashes on the list that each record may concern: `gone`. One that may be anybody's concerns all."""
+    """Add the hashes on the list that each record may concern: `gone`. One that may be anybody's concerns all.
+
+    `away` are those against whom it need not count. Without a date, it counts against whoever is back.
+    """
     # A broken reading has no instant that could be trusted.
     instant = F.col("_updated") if source.name == "customer" else F.lit(None).cast("bigint")
     listed = erased.agg(F.collect_list(F.struct("hash", "back_since")).alias("listed"))
@@ -106,7 +113,9 @@ def _with_erased(quarantined: DataFrame, source: Source, pads: DataFrame, erased
     found = quarantined.crossJoin(F.broadcast(pads)).crossJoin(F.broadcast(listed)).withColumn("hashes", hashes)
     before = F.filter("listed", lambda entry: _before(instant, entry["back_since"]))
     theirs = F.filter(before, lambda entry: anybody | F.array_contains("hashes", entry["hash"]))
-    return found.withColumn("gone", F.transform(theirs, lambda entry: entry["hash"]))
+    away = F.filter(theirs, lambda entry: entry["back_since"].isNull() | instant.isNotNull())
+    gone, of_away = (F.transform(entries, lambda entry: entry["hash"]) for entries in (theirs, away))
+    return found.withColumn("gone", gone).withColumn("away", of_away)
 
 
 def came_back(customers: DataFrame, pads: DataFrame, erased: DataFrame, as_of: int) -> DataFrame:

@@ -130,11 +130,19 @@ def test_a_quarantined_record_stays_until_its_person_can_be_read_in_its_file(
     assert (people(lake), quarantined(lake)) == (["ada", "ben"], [])
 
 
+def quarantine(spark: SparkSession, records: Mapping[bytes, list[str]], *reasons: str) -> DataFrame:
+    """Return a quarantine: by its bytes, whom a record names. A record behind a # has lost its bytes."""
+    schema = "_source_file string, raw binary, _digest string, _people array<string>, _devices array<string>, "
+    schema += "_mentions array<string>, _superseded boolean, reasons array<string>, _offset bigint, _length bigint"
+    rows: list[tuple[Any, ...]] = [
+        ("f", b"" if raw.startswith(b"#") else raw, None, who, [], who, False, [*reasons], place, len(raw.lstrip(b"#")))
+        for place, (raw, who) in enumerate(records.items())
+    ]
+    return spark.createDataFrame(rows, schema)
+
+
 def test_of_several_people_in_a_quarantined_record_each_must_be_read(spark: SparkSession) -> None:
-    schema = "_source_file string, raw binary, _digest string, _people array<string>, _superseded boolean, "
-    schema += "reasons array<string>"
-    names = {"both": ["ada", "ben"], "one": ["ada"], "nobody": []}
-    before = spark.createDataFrame([("f", name.encode(), None, who, False, []) for name, who in names.items()], schema)
+    before = quarantine(spark, {b"both": ["ada", "ben"], b"one": ["ada"], b"nobody": []})
     accepted = spark.createDataFrame([("f", "ada"), ("g", "ben")], "_source_file string, _person string")
     kept = kept_quarantined(before, None, accepted, {"f"}, set())
     assert sorted(bytes(row["raw"]) for row in kept.collect()) == [b"both", b"nobody"]
@@ -154,9 +162,7 @@ def test_records_that_outlive_their_file_get_the_keys_of_the_code_that_is_new(sp
 
 
 def test_quarantined_records_get_the_evidence_of_the_code_that_is_new(spark: SparkSession) -> None:
-    schema = "_source_file STRING, raw BINARY, _digest STRING, _people ARRAY<STRING>, _devices ARRAY<STRING>, "
-    schema += "_mentions ARRAY<STRING>, _superseded BOOLEAN, reasons ARRAY<STRING>"
-    before = spark.createDataFrame([("f", BROKEN_RAW, None, ["old"], [], ["old"], False, [])], schema)
+    before = quarantine(spark, {BROKEN_RAW: ["old"]})
     (kept,) = kept_quarantined(before, None, None, {"f"}, set(), has_old_keys=True).collect()
     assert (kept["_people"], kept["_devices"]) == (["old", "ben@example.com"], ["5"])
     assert {"old", "ben@example.com"} <= {*kept["_mentions"]}
@@ -180,14 +186,20 @@ def test_another_version_of_the_code_makes_the_keys_again(
 
 
 def test_a_record_that_is_not_utf8_is_read_when_its_person_is_in_one_way(spark: SparkSession) -> None:
-    schema = "_source_file string, raw binary, _digest string, _people array<string>, _superseded boolean, "
-    schema += "reasons array<string>"
     ways = ["jürgen", "j³rgen", "j¸rgen"]
-    names = {"read": ways, "with another": [*ways, "ada"], "unread": ["bjørn", "bj°rn"], "others": ["ben"]}
-    rows = [("f", name.encode(), None, who, False, ["invalid_utf8"]) for name, who in names.items()]
+    names = {b"read": ways, b"with another": [*ways, "ada"], b"unread": ["bjørn", "bj°rn"], b"others": ["ben"]}
     accepted = spark.createDataFrame([("f", "jürgen"), ("f", "ben")], "_source_file string, _person string")
-    kept = kept_quarantined(spark.createDataFrame(rows, schema), None, accepted, {"f"}, set())
+    kept = kept_quarantined(quarantine(spark, names, "invalid_utf8"), None, accepted, {"f"}, set())
     assert sorted(bytes(row["raw"]) for row in kept.collect()) == [b"unread", b"with another"]
+
+
+def test_records_that_have_lost_their_content_are_told_apart(spark: SparkSession) -> None:
+    before = quarantine(spark, {b"#a record": ["ben"], b"#another": ["carl"]})
+    accepted = spark.createDataFrame([("f", "ben")], "_source_file string, _person string")
+    assert [row["_people"] for row in kept_quarantined(before, None, accepted, {"f"}, set()).collect()] == [["carl"]]
+    # As the file is read again, it holds one of them whole, which names somebody who was erased, too.
+    live = quarantine(spark, {b"a record": ["ada", "ben"], b"no other": ["carl", "dan"]})
+    assert [row["_people"] for row in kept_quarantined(before, live, None, {"f"}, set()).collect()] == [["carl"]]
 
 
 @pytest.mark.parametrize("source", ["accelerometer", "step_trainer"])

@@ -8,12 +8,12 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import dagster as dg
 import pytest
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from stedi_assets.cli.main import main
 from stedi_assets.contracts import SOURCES, TABLES, Purpose
@@ -351,6 +351,51 @@ def test_a_record_that_names_others_too_goes_on_counting_against_them(
     assert current_dataset(built, "customer_trusted").count_rows() == 0
     failed = {name for _, name in failed_checks(check(built, spark_resource))}
     assert not failed & {"rows_accounted_for", "as_published"}
+
+
+def customers_quarantine(spark: SparkSession, *records: Mapping[str, object]) -> DataFrame:
+    """Return a quarantine of customers' records."""
+    unsaid = {"reasons": ["malformed_json"], "raw": b"raw", "_people": [], "_devices": [], "_mentions": []}
+    columns = ", ".join(f"`{c.name}` {c.type.value}" for c in SOURCES["customer"].quarantine.columns)
+    names = SOURCES["customer"].quarantine.column_names
+    return spark.createDataFrame([[{**unsaid, **record}.get(name) for name in names] for record in records], columns)
+
+
+def test_who_is_back_can_withdraw_in_a_record_without_a_date(spark: SparkSession) -> None:
+    """In doubt, it counts against them, as against anybody; and against nobody who is not back."""
+    record = {"_people": [ADAS], "_mentions": [ADAS]}
+    old = {"_people": [ADAS], "_mentions": [ADAS], "_updated": _ERASED_AT - 1}
+    quarantined = customers_quarantine(spark, record, old)
+    columns = "_person STRING, lastUpdateDate BIGINT, shareWithResearchAsOfDate BIGINT"
+    accepted = spark.createDataFrame([(ADAS, None, None), (ADAS, _ERASED_AT - 1, None)], columns)
+    for back_since, kept in ((None, []), (_ERASED_AT + 1, [None])):
+        listed = SuppressionList({ADA: Erased(_ERASED_AT, back_since)}, KEY)
+        rows = listed.quarantined(quarantined, SOURCES["customer"]).collect()
+        assert [(row["_updated"], row["_people"], bytes(row["raw"])) for row in rows] == [
+            (d, [ADAS], b"") for d in kept
+        ]
+        assert [row[1] for row in listed.accepted(accepted, SOURCES["customer"]).collect()] == kept
+
+
+@pytest.mark.parametrize(
+    ("reason", "people", "mentions", "kept"),
+    [
+        pytest.param(
+            "invalid_utf8", ["jürgen@x.de", "j³rgen@x.de"], None, ["jürgen@x.de", "j³rgen@x.de"], id="anybody's"
+        ),
+        pytest.param("invalid_utf8", [ADAS, "jürgen@x.de"], [], ["jürgen@x.de"], id="with another"),
+        pytest.param("invalid_utf8", ["\u00e5da@x.de", "\u03c3da@x.de", BENS], [], [BENS], id="in several ways"),
+        pytest.param("record_too_large", ["\u00e5da@x.de", "\u03c3da@x.de"], [], None, id="very large"),
+        pytest.param("malformed_json", ["\u00e5da@x.de", "jürgen@x.de"], [], ["jürgen@x.de"], id="UTF-8"),
+    ],
+)
+def test_of_a_record_that_names_somebody_erased_the_others_stay(
+    reason: str, people: list[str], mentions: list[str] | None, kept: list[str] | None, spark: SparkSession
+) -> None:
+    erased = {person_hash(email, KEY): Erased(_ERASED_AT) for email in (ADAS, "\u00e5da@x.de")}
+    quarantined = customers_quarantine(spark, {"reasons": [reason], "_people": people, "_mentions": mentions})
+    rows = SuppressionList(erased, KEY).quarantined(quarantined, SOURCES["customer"]).collect()
+    assert [row["_people"] for row in rows] == ([] if kept is None else [kept])
 
 
 def test_readings_that_arrive_when_the_owner_has_cleaned_the_files_stay_out(erased: Lake, spark: SparkSession) -> None:
