@@ -17,7 +17,7 @@ from stedi_assets.ingest.identity import device_of, person_of
 _COLUMNS = [column.name for column in SOURCES["customer"].record_columns]
 _SAME_RECORD = ("_source_file", "raw", "_digest")
 # Also of one that has lost its content, as it named somebody who was erased.
-_SAME_ROW = (*_SAME_RECORD, "_offset", "_length", "_people")
+_SAME_ROW = (*_SAME_RECORD, "_offset", "_length", "_people", "_devices", "_updated")
 
 
 def kept_accepted(
@@ -64,21 +64,27 @@ def kept_quarantined(
     if has_old_keys:
         old = old.mapInArrow(_with_evidence, old.schema)
     if live is not None:
-        old = old.join(live, on=[old[name].eqNullSafe(live[name]) for name in _SAME_RECORD], how="left_anti")
+        same = [old[name].eqNullSafe(live[name]) for name in _SAME_RECORD]
+        # Records without their content look all the same by it.
+        old = old.join(live, on=[F.length(old["raw"]) > 0, *same], how="left_anti")
         emptied = [
             F.length(old["raw"]) == 0,
             *(old[name] == live[name] for name in ("_source_file", "_length")),
-            F.size(F.array_except(old["_people"], live["_people"])) == 0,
+            old["_updated"].eqNullSafe(live["_updated"]),
+            *(F.size(F.array_except(old[name], live[name])) == 0 for name in ("_people", "_devices")),
         ]
         old = old.join(live, on=emptied, how="left_anti")
     if accepted is not None:
         named = old.select(*_SAME_ROW, "reasons", F.explode_outer("_people").alias("_person"))
         one_way_of_many = F.array_contains("reasons", "invalid_utf8") & ~F.col("_person").rlike("^[\\x00-\\x7f]*$")
         named = named.withColumn("in_other_ways", F.coalesce(one_way_of_many, F.lit(False)))
+        # All ways of reading one address leave its ASCII characters alone.
+        named = named.withColumn("ascii", F.regexp_replace("_person", "[^\\x00-\\x7f]", ""))
         unread = named.join(accepted, on=["_source_file", "_person"], how="left_anti")
         read = named.where("in_other_ways").join(accepted, on=["_source_file", "_person"], how="left_semi")
-        read = read.select(*(F.col(name).alias(f"read {name}") for name in _SAME_ROW))
-        is_read = [F.col(name).eqNullSafe(F.col(f"`read {name}`")) for name in _SAME_ROW]
+        one_person = (*_SAME_ROW, "ascii")
+        read = read.select(*(F.col(name).alias(f"read {name}") for name in one_person))
+        is_read = [F.col(name).eqNullSafe(F.col(f"`read {name}`")) for name in one_person]
         unread = unread.join(read, on=[*is_read, F.col("in_other_ways")], how="left_anti")
         # Rename the columns: both sides come from the same rows.
         unread = unread.select(*(F.col(name).alias(f"unread {name}") for name in _SAME_ROW))

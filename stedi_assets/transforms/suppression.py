@@ -72,10 +72,12 @@ def unsuppressed_quarantine(quarantined: DataFrame, source: Source, pads: DataFr
     if source.name != "customer":
         return found.where("cardinality(gone) = 0").select(*quarantined.columns)
     others = F.filter("_people", lambda person: ~F.array_contains("away", keyed_hash(person)))
-    # Bytes that are not UTF-8 name one person in several ways; an address without such bytes is another person's.
+    # Bytes that are not UTF-8 name one person in several ways, all with the same ASCII characters.
     has_several = F.arrays_overlap("reasons", F.array(F.lit("invalid_utf8"), F.lit("record_too_large")))
-    is_one = F.exists("_people", lambda person: ~_is_ascii(person) & F.array_contains("away", keyed_hash(person)))
-    others = F.when(has_several & is_one, F.filter(others, _is_ascii)).otherwise(others)
+    of_away = F.filter("_people", lambda person: ~_is_ascii(person) & F.array_contains("away", keyed_hash(person)))
+    found = found.withColumn("ways", F.transform(of_away, _ascii_of))
+    is_other = F.filter(others, lambda person: _is_ascii(person) | ~F.array_contains("ways", _ascii_of(person)))
+    others = F.when(has_several, is_other).otherwise(others)
     emptied = {
         "raw": F.lit(b""),
         "_people": F.col("others"),
@@ -209,6 +211,10 @@ def _reading(serial: Column, instant: Column) -> Column:
 
 def _is_ascii(text: Column) -> Column:
     return text.rlike("^[\\x00-\\x7f]*$")
+
+
+def _ascii_of(text: Column) -> Column:
+    return F.regexp_replace(text, "[^\\x00-\\x7f]", "")
 
 
 def _recorded() -> Column:

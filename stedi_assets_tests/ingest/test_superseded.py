@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from stedi_assets.contracts import SOURCES, Purpose
 from stedi_assets.ingest import landing
@@ -133,9 +134,22 @@ def test_a_quarantined_record_stays_until_its_person_can_be_read_in_its_file(
 def quarantine(spark: SparkSession, records: Mapping[bytes, list[str]], *reasons: str) -> DataFrame:
     """Return a quarantine: by its bytes, whom a record names. A record behind a # has lost its bytes."""
     schema = "_source_file string, raw binary, _digest string, _people array<string>, _devices array<string>, "
-    schema += "_mentions array<string>, _superseded boolean, reasons array<string>, _offset bigint, _length bigint"
+    schema += "_mentions array<string>, _superseded boolean, reasons array<string>, _offset bigint, _length bigint, "
+    schema += "_updated bigint"
     rows: list[tuple[Any, ...]] = [
-        ("f", b"" if raw.startswith(b"#") else raw, None, who, [], who, False, [*reasons], place, len(raw.lstrip(b"#")))
+        (
+            "f",
+            b"" if raw.startswith(b"#") else raw,
+            None,
+            who,
+            [],
+            who,
+            False,
+            [*reasons],
+            place,
+            len(raw.lstrip(b"#")),
+            None,
+        )
         for place, (raw, who) in enumerate(records.items())
     ]
     return spark.createDataFrame(rows, schema)
@@ -188,9 +202,10 @@ def test_another_version_of_the_code_makes_the_keys_again(
 def test_a_record_that_is_not_utf8_is_read_when_its_person_is_in_one_way(spark: SparkSession) -> None:
     ways = ["jürgen", "j³rgen", "j¸rgen"]
     names = {b"read": ways, b"with another": [*ways, "ada"], b"unread": ["bjørn", "bj°rn"], b"others": ["ben"]}
+    names[b"with one like it"] = [*ways, "bjørn"]
     accepted = spark.createDataFrame([("f", "jürgen"), ("f", "ben")], "_source_file string, _person string")
     kept = kept_quarantined(quarantine(spark, names, "invalid_utf8"), None, accepted, {"f"}, set())
-    assert sorted(bytes(row["raw"]) for row in kept.collect()) == [b"unread", b"with another"]
+    assert sorted(bytes(row["raw"]) for row in kept.collect()) == [b"unread", b"with another", b"with one like it"]
 
 
 def test_records_that_have_lost_their_content_are_told_apart(spark: SparkSession) -> None:
@@ -200,6 +215,12 @@ def test_records_that_have_lost_their_content_are_told_apart(spark: SparkSession
     # As the file is read again, it holds one of them whole, which names somebody who was erased, too.
     live = quarantine(spark, {b"a record": ["ada", "ben"], b"no other": ["carl", "dan"]})
     assert [row["_people"] for row in kept_quarantined(before, live, None, {"f"}, set()).collect()] == [["carl"]]
+    # The file has another one without its content, and the record with another date.
+    live = quarantine(spark, {b"#other": ["dan"]}).unionByName(
+        quarantine(spark, {b"a record": ["ada", "ben"]}).withColumn("_updated", F.lit(LATER).cast("bigint"))
+    )
+    kept = kept_quarantined(before, live, None, {"f"}, set()).collect()
+    assert sorted(row["_people"] for row in kept) == [["ben"], ["carl"]]
 
 
 @pytest.mark.parametrize("source", ["accelerometer", "step_trainer"])

@@ -385,6 +385,7 @@ def test_who_is_back_can_withdraw_in_a_record_without_a_date(spark: SparkSession
         ),
         pytest.param("invalid_utf8", [ADAS, "jürgen@x.de"], [], ["jürgen@x.de"], id="with another"),
         pytest.param("invalid_utf8", ["\u00e5da@x.de", "\u03c3da@x.de", BENS], [], [BENS], id="in several ways"),
+        pytest.param("invalid_utf8", ["\u00e5da@x.de", "jürgen@x.de"], [], ["jürgen@x.de"], id="two in no UTF-8"),
         pytest.param("record_too_large", ["\u00e5da@x.de", "\u03c3da@x.de"], [], None, id="very large"),
         pytest.param("malformed_json", ["\u00e5da@x.de", "jürgen@x.de"], [], ["jürgen@x.de"], id="UTF-8"),
     ],
