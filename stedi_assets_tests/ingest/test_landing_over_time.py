@@ -222,9 +222,9 @@ def test_files_are_held_against_manifests_whenever_these_change_and_only_then_re
 # --- A backlog --------------------------------------------------------------------------------------------------------
 
 
-def land_a_bite(lake: Lake, spark: SparkSession, most_bytes: int, **options: Any) -> Landing:
+def land_a_bite(lake: Lake, spark: SparkSession, most_bytes: int, *, full: bool = False, **options: Any) -> Landing:
     """Land phone readings of so many bytes at the most, and publish them."""
-    landing = land(lambda: spark, lake, PHONES, LandingOptions(most_bytes=most_bytes, **options))
+    landing = land(lambda: spark, lake, PHONES, LandingOptions(most_bytes=most_bytes, full=full), **options)
     try:
         publish_landing(lambda: spark, lake, PHONES, landing, RUN, Retention())
     finally:

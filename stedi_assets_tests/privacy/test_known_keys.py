@@ -216,7 +216,7 @@ def test_a_rotation_is_a_command_of_its_own(
 
     same = rotate(KEY)
     assert same.returncode == 1
-    assert "is the one of" in same.stderr
+    assert "is already that of" in same.stderr
     assert subjects(built) == subjects_under(KEY)
 
     done = rotate(ANOTHER)

@@ -520,7 +520,7 @@ def test_what_s3_denies_is_said_without_its_words(
         ("GetObject", lambda: s3.read("t/a")),
         ("PutObject", lambda: s3.write("t/a", b"2")),
         ("ListObjectsV2", lambda: list(s3.entries("t"))),
-        ("ListObjectVersions", lambda: s3.delete_permanently("t")),
+        ("ListMultipartUploads", lambda: s3.delete_permanently("t")),
         ("DeleteObject", lambda: s3.delete("t/a")),
     ]
     for operation, call in calls:
