@@ -46,6 +46,7 @@ Notifier(sns_topic=read_settings().alerts_sns_topic).tell("a subject", "a messag
 EXCEPTIONS = {
     ("GlueJobRole", "s3:AbortMultipartUpload"): "an upload of much data that breaks off",
     ("ErasureRole", "s3:AbortMultipartUpload"): "as above",
+    ("GlueJobRole", "s3:DeleteObject"): "Iceberg in Spark cleans up after a commit that fails",
     ("ErasureRole", "s3:DeleteObject"): "Iceberg in Spark cleans up after a commit that fails",
     ("DagsterRole", "secretsmanager:GetSecretValue"): "a raw file's name that could be somebody's is hidden by the key",
     ("GlueJobRole", "s3:GetObject", "deployed"): "Glue itself reads the script and the wheel",
