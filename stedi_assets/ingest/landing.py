@@ -134,8 +134,8 @@ def land(
     """Read a source's new and changed raw files and validate every record. The caller discards the result's stage.
 
     `session` is called if there is anything to read or to remove. Files that have not changed are read if `read_again`
-    says so. What `look_again` returns of the rows that stay is part of the delivery, too.
-    `name_key` returns the secret that hides file names which could hold personal data.
+    says so. What `look_again` returns of the rows that stay is part of the delivery, too. `name_key` returns the secret
+    that hides file names which could hold personal data.
 
     Raises `LakeError` if there are no landing files, and `ContractBroken` if not every byte is accounted for.
     """

@@ -15,16 +15,17 @@ from typing import Any
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
-from stedi_assets.contracts import Source
+from stedi_assets.contracts import Source, Type
 from stedi_assets.ingest.identity import person_of
 from stedi_assets.privacy.keys import hmac_pads
 from stedi_assets.privacy.known_keys import keep_suppression_key, require_suppression_check, suppression_check
 from stedi_assets.storage.errors import LakeError
 from stedi_assets.storage.interface import Small
 from stedi_assets.storage.lake import RECEIPTS, SUPPRESSED, Lake
+from stedi_assets.tables.arrow_types import ARROW_TYPES
 from stedi_assets.transforms import suppression as theirs
 
-_HASH = {"hash": pa.string()}
+_HASH = {"hash": Type.STRING}
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class SuppressionList:
             for erased in self.people.values()
             for device, since in erased.shared.items()
         ]
-        return _frame(spark, {"hash": pa.string(), "back_since": pa.int64()}, [*rows, *(until if of_dated else ())])
+        return _frame(spark, {"hash": Type.STRING, "back_since": Type.BIGINT}, [*rows, *(until if of_dated else ())])
 
     def accepted(self, rows: DataFrame, source: Source) -> DataFrame:
         """Return the accepted records without those of erased people."""
@@ -102,7 +103,7 @@ class SuppressionList:
     def with_those_back(self, customers: DataFrame, as_of: int) -> "SuppressionList":
         """Return the list, with the erased people marked who have consented again in these customers' records."""
         spark = customers.sparkSession
-        columns = {"hash": pa.string(), "erased_at": pa.int64(), "known_consent": pa.int64()}
+        columns = {"hash": Type.STRING, "erased_at": Type.BIGINT, "known_consent": Type.BIGINT}
         known = [(person, found.erased_at, found.known_consent) for person, found in self.people.items()]
         erased = _frame(spark, columns, known)
         back = theirs.came_back(customers, self.pads(spark), erased, as_of).collect()
@@ -146,7 +147,7 @@ class SuppressionList:
         """Return the list with what shared devices may have taken while erased people's phones took these readings."""
         spark = phone_readings.sparkSession
         devices = [(person, device) for person, found in self.people.items() for device in found.shared]
-        shared = _frame(spark, {"person": pa.string(), "device": pa.string()}, devices)
+        shared = _frame(spark, {"person": Type.STRING, "device": Type.STRING}, devices)
         readings: dict[str, set[str]] = {}
         found = theirs.hashes_while_active(phone_readings, customers, quarantined, self.pads(spark), shared)
         for person, reading in found.collect():
@@ -271,6 +272,8 @@ def person_hash(email: str, key: bytes) -> str:
     return hmac.new(key, person.encode(), hashlib.sha256).hexdigest()
 
 
-def _frame(spark: SparkSession, columns: Mapping[str, pa.DataType], rows: Sequence[tuple[object, ...]]) -> DataFrame:
-    found = [pa.array([row[place] for row in rows], kind) for place, kind in enumerate(columns.values())]
-    return spark.createDataFrame(pa.table(found, names=list(columns)))
+def _frame(spark: SparkSession, columns: Mapping[str, Type], rows: Sequence[tuple[object, ...]]) -> DataFrame:
+    found = [pa.array([row[place] for row in rows], ARROW_TYPES[kind]) for place, kind in enumerate(columns.values())]
+    # Without rows, Spark Connect cannot tell the types from the table.
+    types = ", ".join(f"{name} {kind.value}" for name, kind in columns.items())
+    return spark.createDataFrame(pa.table(found, names=list(columns)), types)

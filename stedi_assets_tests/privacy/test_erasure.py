@@ -442,6 +442,37 @@ def test_a_quarantined_record_of_an_erased_person_makes_nobody_else_a_holder(spa
     assert (len(listed.people[ADA].devices), listed.people[ADA].shared) == (1, {})
 
 
+# An erasure in the UI runs on Spark Connect, which refuses some of what a session of one's own takes.
+_ON_CONNECT = """
+from pyspark.sql import SparkSession
+from stedi_assets.contracts import SOURCES
+from stedi_assets.privacy.suppression import Erased, SuppressionList, person_hash
+spark, key = SparkSession.builder.remote("local[1]").getOrCreate(), b"k" * 32
+ada, ben = "ada@example.com", "ben@example.com"
+columns = "_person STRING, _device STRING, registrationDate BIGINT, lastUpdateDate BIGINT, "
+columns += "shareWithResearchAsOfDate BIGINT"
+people = spark.createDataFrame([(ada, "d", None, 1, 5), (ben, "d", 2, 3, 5)], columns)
+phones = spark.createDataFrame([(ada, 7), (ben, 8)], "_person STRING, timestamp BIGINT")
+devices = spark.createDataFrame([("d", 7), ("d", 8)], "_device STRING, sensorReadingTime BIGINT")
+table = SOURCES["customer"].quarantine
+both = {"reasons": [], "raw": b"raw", "_people": [ada, ben], "_devices": ["d"], "_mentions": None}
+columns = ", ".join(f"`{column.name}` {column.type.value}" for column in table.columns)
+unread = spark.createDataFrame([[both.get(name) for name in table.column_names]], columns)
+listed = SuppressionList({person_hash(ada, key): Erased(10)}, key).with_those_back(people, 100)
+listed = listed.with_devices(people, unread).with_readings(phones, people, unread)
+print([row["timestamp"] for row in listed.accepted(phones, SOURCES["accelerometer"]).collect()])
+print([row["sensorReadingTime"] for row in listed.accepted(devices, SOURCES["step_trainer"]).collect()])
+print([row["_people"] for row in listed.quarantined(unread, SOURCES["customer"]).collect()])
+print(listed.quarantined_of_erased(unread, SOURCES["customer"]).isEmpty())
+print([row["instant"] for row in listed.instants(devices, SOURCES["step_trainer"]).collect()])
+"""
+
+
+def test_an_erasure_needs_nothing_that_spark_connect_lacks() -> None:
+    done = subprocess.run([sys.executable, "-c", _ON_CONNECT], capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == ["[8]", "[8]", "[['ben@example.com']]", "False", "[7]"], done.stderr[-2000:]
+
+
 def test_a_first_publication_does_not_overtake_an_erasure(
     lake: Lake, spark_resource: SparkResource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
