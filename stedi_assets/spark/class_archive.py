@@ -10,10 +10,12 @@ import contextlib
 import hashlib
 import os
 import subprocess
+import threading
 import time
 from pathlib import Path
 
 import pyspark
+from py4j.clientserver import SHUTDOWN_FINALIZER_WORKER, FinalizerWorker
 from pyspark import SparkContext
 
 from stedi_assets.spark.java import NO_SETTINGS, Java, kept_cache
@@ -98,6 +100,11 @@ def _java_has_ended() -> bool:
     process = getattr(gateway, "proc", None)
     if process is None:
         return False
+    # py4j tells Java of each object that Python no longer needs, and would log a stack if Java had ended first.
+    for worker in threading.enumerate():
+        if isinstance(worker, FinalizerWorker):
+            worker.deque.appendleft(SHUTDOWN_FINALIZER_WORKER)
+            worker.join(_SECONDS_TO_END)
     try:
         process.stdin.close()
         return bool(process.wait(_SECONDS_TO_END) == 0)
