@@ -3,6 +3,7 @@
 The text around the records is no record, and each element of the array is a record of its own.
 """
 
+import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,12 +13,20 @@ from stedi_assets.ingest.content import FileError
 
 # Where the records begin in an envelope that is too large to be held.
 _NAME = rb'"[^"\\]{0,200}"\s*:\s*'
-_SCALAR = rb'(?:"[^"\\]{0,1000}"|[\w.+-]{1,40})\s*,\s*'
-_BEGINS = re.compile(rb"\{\s*(?:" + _NAME + _SCALAR + rb"){0,50}" + _NAME + rb"\[\s*\{")
+_SMALL = rb'(?:"[^"\\]{0,1000}"|[\w.+-]{1,40}|\{[^{}]{0,1000}\}|\[[^\[\]{}]{0,1000}\])\s*,\s*'
+_BEGINS = re.compile(rb"\{\s*(?:" + _NAME + _SMALL + rb"){0,50}" + _NAME + rb"(?:\[\s*\{|\{)")
 _SPACE = re.compile(r"[ \t\n\r]*")
 _TWO_PARTS = "its records stand in an envelope of several parts; have them delivered one per line"
 _TOO_LARGE = "its records stand in an envelope of more than 16 MB; have them delivered one per line"
-_PARSER = json.JSONDecoder(parse_int=str, parse_float=str)
+
+
+class _Object(tuple[tuple[str, Any], ...]):
+    """The names and values of an object: a name may stand there twice."""
+
+    __slots__ = ()
+
+
+_PARSER = json.JSONDecoder(object_pairs_hook=_Object, parse_int=str, parse_float=str)
 
 
 def elements_within(raw: bytes, names: Iterable[str]) -> Sequence[tuple[int, int]]:
@@ -25,9 +34,11 @@ def elements_within(raw: bytes, names: Iterable[str]) -> Sequence[tuple[int, int
 
     `raw` is a whole JSON object, `names` are the names of a record's fields, in lower case.
 
-    Raises `FileError` if more than one part of it holds records.
+    Raises `FileError` if anything outside one array could be a record, or could tell of a customer.
     """
-    known, found = frozenset(names), []
+    known = frozenset(names)
+    found: list[list[tuple[int, int]]] = []
+    parts: list[Any] = []
     text = raw.decode("latin-1")  # one character per byte, so that positions are the same
     position = 1
     while text[position := _end_of_space(text, position)] != "}":
@@ -38,12 +49,12 @@ def elements_within(raw: bytes, names: Iterable[str]) -> Sequence[tuple[int, int
         value, position = _PARSER.raw_decode(text, start)
         if isinstance(value, list) and any(_is_record(element, known) for element in value):
             found.append(list(_elements(text, start + 1)))
-        elif _is_record(value, known) or (isinstance(value, dict) and any(map(_holds(known), value.values()))):
-            raise FileError(_TWO_PARTS)
+        else:
+            parts.extend(_parts(_Object([(name, value)])))
         position = _end_of_space(text, position)
         if text[position] == ",":
             position += 1
-    if len(found) > 1:
+    if len(found) > 1 or any(_is_record(part, known) or (found and _is_doubtful(part, known)) for part in parts):
         raise FileError(_TWO_PARTS)
     return found[0] if found else []
 
@@ -66,12 +77,24 @@ def require_no_envelope(head: bytes, names: Iterable[str]) -> None:
         raise FileError(_TOO_LARGE)
 
 
-def _holds(known: frozenset[str]) -> Any:
-    return lambda value: isinstance(value, list) and any(_is_record(element, known) for element in value)
+def _parts(value: Any) -> Iterator[Any]:
+    """Yield a value, and all values and names in it."""
+    waiting = [value]
+    while waiting:
+        yield (part := waiting.pop())
+        if isinstance(part, _Object):
+            waiting.extend(itertools.chain(*part))
+        elif isinstance(part, list):
+            waiting.extend(part)
+
+
+def _is_doubtful(part: Any, known: frozenset[str]) -> bool:
+    """Whether what stands beside an array of records could be more of them: an address could be a withdrawal."""
+    return bool(part) and (isinstance(part, list) or ("email" in known and isinstance(part, str) and "@" in part))
 
 
 def _is_record(value: Any, known: frozenset[str]) -> bool:
-    return isinstance(value, dict) and any(name.lower() in known for name in value)
+    return isinstance(value, _Object) and any(name.lower() in known for name, _ in value)
 
 
 def _end_of_space(text: str, position: int) -> int:

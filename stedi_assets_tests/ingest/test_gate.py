@@ -340,6 +340,8 @@ def test_an_envelope_that_cannot_be_opened_is_an_error_of_the_file(content: byte
 @pytest.mark.usefixtures("small_records")
 def test_an_envelope_that_is_too_large_is_an_error_of_the_file() -> None:
     assert judged("customer", b'{"customers":[{"email":"' + b"x" * 1_000).report.error == TOO_LARGE
+    for around in (b'"more":[],"meta":{"a":{}},"customers":[{"a":1,', b'"customers":{"1":{'):
+        assert judged("customer", b"{" + around + b'"email":"' + b"x" * 1_000).report.error == TOO_LARGE
     assert judged("customer", b'{"others":[{"a":1,' + b'"b":1,' * 300).report.error is None
 
 

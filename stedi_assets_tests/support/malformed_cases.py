@@ -203,6 +203,34 @@ _ENVELOPES = [
     MalformedCase("an envelope with two arrays", "accelerometer", b'{"readings":[' + _READING + b'],"more":[]}', 1),
     MalformedCase("an envelope with an object", "accelerometer", b'{"meta":{},"readings":[' + _READING + b"]}", 1),
     _file_error("an envelope of two parts", "accelerometer", b'{"a":[' + _READING + b'],"b":[' + _READING + b"]}"),
+    *(
+        _file_error(
+            f"an envelope with {what} beside its records", "customer", b'{"customers":[' + _CUSTOMER + b"]," + beside
+        )
+        for what, beside in {
+            "records in objects": b'"more":[{"record":' + _CUSTOMER + b"}]}",
+            "records by name": b'"more":{"1":' + _CUSTOMER + b',"2":' + _CUSTOMER + b"}}",
+            "an envelope": b'"more":{"page":{"items":[' + _CUSTOMER + b"]}}}",
+            "an array of arrays": b'"more":[[' + _CUSTOMER + b"]]}",
+            "records that repeat its name": b'"meta":{"a":[' + _CUSTOMER + b'],"a":1}}',
+            "withdrawals of other names": b'"optedOut":[{"mail":"ann@example.com"}]}',
+            "a list of people": b'"optedOut":["ann"]}',
+            "a person": b'"optedOut":"ann@example.com"}',
+            "people by name": b'"optedOut":{"ann\\u0040example.com":true}}',
+            "the same name twice": b'"customers":[{"mail":"ann@example.com"}]}',
+        }.items()
+    ),
+    _file_error("records by name", "customer", b'{"customers":{"1":' + _CUSTOMER + b',"2":' + _CUSTOMER + b"}}"),
+    _file_error("records in objects", "customer", b'{"customers":[{"record":' + _CUSTOMER + b"}]}"),
+    _file_error(
+        "envelopes beside readings",
+        "accelerometer",
+        b'{"now":[' + _READING + b'],"late":[{"readings":[' + _READING + b"]}]}",
+    ),
+    MalformedCase("an envelope with a sender", "accelerometer", b'{"by":"a@b","readings":[' + _READING + b"]}", 1),
+    MalformedCase(
+        "an envelope in an envelope", "accelerometer", b'{"a":[' + _READING + b',{"b":[' + _READING + b"]}]}", 2
+    ),
     MalformedCase(
         "a record with records in it", "customer", _with("customer", children="[" + _CUSTOMER.decode() + "]"), 1
     ),

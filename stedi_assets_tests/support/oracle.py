@@ -23,6 +23,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -171,7 +172,7 @@ def _records(content: bytes, source: Source | None) -> Iterator[_Record]:
         elif content.startswith(b"{", position):
             if found := _scan_object(content, position):
                 end, members = found
-                if source and (enveloped := _enveloped(content, members, source)):
+                if source and (enveloped := _enveloped(content, _Record(position, end, members), source)):
                     yield from enveloped
                     position = end
                     continue
@@ -242,21 +243,31 @@ def _scan_object(content: bytes, start: int) -> tuple[int, Members] | None:
     return None
 
 
-def _enveloped(content: bytes, members: Members, source: Source) -> list[_Record]:
+def _enveloped(content: bytes, record: _Record, source: Source) -> list[_Record]:
     """The records that an object is only an envelope of, none where it is a record itself.
 
     An envelope has no key of the contract, and one value that is an array which holds an object with such a key. Each
-    element of that is a record. Raises FileError where there are several such arrays.
+    element of that is a record, or an envelope. Raises FileError where anything else in it could be a record.
     """
+    members = record.members or []
     if _has_column(members, source):
         return []
-    found = [_elements(content, member.end) for member in members if member.value == b"["]
-    with_records = [
-        elements for elements in found if any(_has_column(element.members or [], source) for element in elements)
-    ]
-    if len(with_records) > 1:
+    arrays = [_elements(content, member.end) for member in members if member.value == b"["]
+    holding = [array for array in arrays if any(_has_column(element.members or [], source) for element in array)]
+    chosen = holding[0] if holding else []
+    inside = range(chosen[0].start, chosen[-1].end) if chosen else range(0)
+    outside = [t for t in _TOKEN.finditer(content, record.start, record.end) if t.end() - 1 not in inside]
+    doubtful = (_is_doubtful(t, after, source, has_records=bool(chosen)) for t, after in pairwise(outside))
+    if len(holding) > 1 or any(doubtful):
         raise FileError("an envelope of several parts")
-    return with_records[0] if with_records else []
+    return [inner for element in chosen for inner in _enveloped(content, element, source) or [element]]
+
+
+def _is_doubtful(token: re.Match[bytes], after: re.Match[bytes], source: Source, *, has_records: bool) -> bool:
+    text = _text(token[2].decode("utf-8", "replace")[1:-1]) if token[2] else ""
+    is_column = after[1] == b":" and text.lower() in {column.lower() for column in FIELDS[source]}
+    is_array = token[1] == b"[" and after[1] != b"]"
+    return is_column or (has_records and (is_array or (source == "customer" and "@" in text)))
 
 
 def _elements(content: bytes, position: int) -> list[_Record]:
