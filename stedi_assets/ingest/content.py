@@ -38,8 +38,8 @@ class Content:
     `packed`: the file is gzip. `bytes_read` is how many bytes of it have been read, and `digest` is their hash.
     """
 
-    def __init__(self, raw: BinaryIO, limit: int | None = None) -> None:
-        """Read a raw stream; if it is not packed, `limit` bytes at most.
+    def __init__(self, raw: BinaryIO, limit: int | None = None, *, is_beginning: bool = True) -> None:
+        """Read a raw stream, from the beginning of its file or not; if it is not packed, `limit` bytes at most.
 
         Raises `FileError` if its format cannot be read here.
         """
@@ -47,14 +47,15 @@ class Content:
         self._digest = hashlib.sha256()
         self.bytes_read = 0
         first = self._next_block()
-        self.packed = first.startswith(_GZIP)
+        self.packed = is_beginning and first.startswith(_GZIP)
         if self.packed:
             self._limit = None
         self._pieces = self._unpacked(first) if self.packed else self._plain(first)
         self._left = b"".join(_at_least(self._pieces, 16))
-        _require_text(self._left)
+        if is_beginning:
+            _require_text(self._left)
 
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size: int) -> bytes:
         """Return at most `size` bytes; none at the end. Raises `FileError` if gzip data are cut off or damaged."""
         if not self._left:
             self._left = next(self._pieces, b"")

@@ -25,6 +25,7 @@ Opener = Callable[[str, int], BinaryIO]
 # Takes rows of one table.
 Sink = Callable[[pa.RecordBatch], None]
 
+_NO_PERMISSION, _REFUSED = "no permission to read it", "it cannot be read: "
 # A name of this form is hardly a person's name. It is shown if enough records have it.
 _LIKE_AN_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
 _MOST_NAMES = 1_000
@@ -77,6 +78,11 @@ def schema_of(table: Table) -> pa.Schema:
     return pa.schema([(c.name, ARROW_TYPES[c.type]) for c in table.columns if c.name != "_superseded"])
 
 
+def may_pass(error: str) -> bool:
+    """Whether an error is of the place where a file lies, not of its content."""
+    return error.startswith((_NO_PERMISSION, _REFUSED))
+
+
 def read_piece(opened: Opener, source: Source, piece: Piece, accepted: Sink, quarantined: Sink) -> Report:
     """Validate a piece's records, hand the rows of both kinds over in batches, and return the report."""
     reading = _Reading(source, piece, accepted, quarantined)
@@ -85,9 +91,9 @@ def read_piece(opened: Opener, source: Source, piece: Piece, accepted: Sink, qua
     except FileError as error:
         reading.report.error = str(error)
     except PermissionError:
-        reading.report.error = "no permission to read it"
+        reading.report.error = _NO_PERMISSION
     except OSError as error:
-        reading.report.error = f"it cannot be read: {error.strerror or type(error).__name__}"
+        reading.report.error = f"{_REFUSED}{error.strerror or type(error).__name__}"
     return reading.report
 
 
@@ -145,7 +151,7 @@ class _Reading:
                 if is_packed(beginning):
                     return  # the piece at the beginning reads the whole file
         with opened(piece.path, piece.start) as raw:
-            content = Content(raw, piece.end - piece.start)
+            content = Content(raw, piece.end - piece.start, is_beginning=not piece.start)
             self.report.packed = content.packed
             self._validate(content, piece.start)
             self.report.digest = content.digest

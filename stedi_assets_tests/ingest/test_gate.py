@@ -364,6 +364,14 @@ def test_pieces_that_are_cut_where_lines_begin_give_what_the_whole_file_gives() 
         assert [part.report.start for part in parts] == edges[:-1]
 
 
+@pytest.mark.parametrize("begins", [b"ORC", b"BZh", b"PAR1", b"\xff\xfe", b"\x1f\x8b"])
+def test_the_beginning_of_a_file_alone_tells_its_format(begins: bytes) -> None:
+    content, cut = GOOD * 2 + begins + b"\n" + GOOD, len(GOOD * 2)
+    assert judged("accelerometer", content[cut:]).report.error
+    parts = [judged("accelerometer", content, *edge).report for edge in ((0, cut), (cut, len(content)))]
+    assert [(part.error, part.accepted, part.quarantined) for part in parts] == [(None, 2, 0), (None, 1, 1)]
+
+
 @pytest.mark.parametrize(
     ("content", "cut_off", "ends_within"),
     [
