@@ -15,6 +15,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from stedi_assets.contracts import Source, Table
+from stedi_assets.ingest.gate import may_pass
 from stedi_assets.ingest.landing_files import LandingFile, Listing, is_manifest, list_landing_files
 from stedi_assets.ingest.manifests import compare_with_manifests
 from stedi_assets.ingest.reading import read_files
@@ -46,6 +47,7 @@ class Landing:
     that may be forgotten: if there are any, the table must not be published. `new_files` is how many files, as they are
     now, that table was not made from. `began` is the start by the monotonic clock. `is_unchanged`: the table was made
     from just these files, as they are now. `has_new_hashes`: a manifest asks for hashes of files that have not changed.
+    `has_old_rows`: rows of files that are still being written stay, as another version of the code made them.
     `manifests` is how the files compare with the source's manifests, `remembered` what the snapshot records besides.
     """
 
@@ -65,6 +67,7 @@ class Landing:
     adds_quarantined: bool = False
     is_unchanged: bool = False
     has_new_hashes: bool = False
+    has_old_rows: bool = False
     manifests: ManifestReport = field(default_factory=ManifestReport)
     remembered: Mapping[str, str] = field(default_factory=dict)
 
@@ -144,7 +147,7 @@ def land(
     forget = frozenset(alias(path, name_key) for path in options.forget) | options.forget
     plan = _plan(lake, source, options, name_key, read_again, look_again)
     if options.most_bytes is not None:
-        plan = plan.in_a_bite(source, options.most_bytes)
+        plan = plan.in_a_bite(source, options.most_bytes, forget)
     stage = Stage.begin(lake, source.landing)
     options.log(
         f"{source.name}: reading {len(plan.reading):,} of {len(plan.listing.files):,} files, "
@@ -180,20 +183,23 @@ class _Plan:
     full: bool
     has_old_keys: bool
 
-    def in_a_bite(self, source: Source, most_bytes: int) -> "_Plan":
+    def in_a_bite(self, source: Source, most_bytes: int, forget: frozenset[str]) -> "_Plan":
         """Return the plan to read at most so many bytes of files, or one file; the rest is left for a later run.
 
-        Everything is read at once in a full run, if files are gone, which may have other names now, and for
-        customers: any of their files may hold a withdrawal. Files that have not changed and are read again do not wait:
-        the next run would not know that it has to read them.
+        Everything is read at once in a full run, if a file may have another name now, and for customers: any of their
+        files may hold a withdrawal. Files that have not changed and are read again do not wait: the next run would not
+        know that it has to read them. Those that could not be read come last, so that they hold nothing up.
         """
-        there = {file.name for file in self.listing.files}
-        if self.full or not source.landing.instant or any(file.path not in there for file in self.removed):
+        there, known = {file.name for file in self.listing.files}, {file.path for file in self.previous}
+        sizes = {file.size for file in self.reading if file.name not in known}
+        gone = [f for f in self.removed if f.path not in there and f.path not in forget and not f.error]
+        if self.full or not source.landing.instant or any(file.size in sizes for file in gone):
             return self
-        landed = {(file.path, file.fingerprint) for file in self.previous if not file.error}
-        may_wait = [file for file in self.reading if (file.name, file.fingerprint) not in landed]
-        sizes = accumulate(file.size for file in may_wait)
-        taken = [file for file, so_far in zip(may_wait, sizes, strict=True) if so_far <= most_bytes]
+        tried = {(file.path, file.fingerprint): bool(file.error) for file in self.previous}
+        may_wait = [file for file in self.reading if tried.get((file.name, file.fingerprint)) is not False]
+        may_wait.sort(key=lambda file: (file.name, file.fingerprint) in tried)
+        totals = accumulate(file.size for file in may_wait)
+        taken = [file for file, total in zip(may_wait, totals, strict=True) if total <= most_bytes]
         left = {file.name for file in may_wait[max(1, len(taken)) :]}
         listing = replace(
             self.listing,
@@ -228,13 +234,15 @@ def _plan(
         full = full or before.code != options.code or not _is_whole(lake, source, before)
     if before is not None and not full:
         again = look_again(before)
-        listed = {(file.name, file.fingerprint): file.error for file in listing.files}
-        same = [file for file in previous if (file.path, file.fingerprint) in listed]
-        stay |= {
-            file.path
-            for file in same
-            if file.forgotten or not (file.error or listed[file.path, file.fingerprint] or read_again(before, file))
-        }
+        listed = {(file.name, file.fingerprint): file for file in listing.files}
+
+        def stays(file: FileReport) -> bool:
+            now = listed[file.path, file.fingerprint]
+            if file.forgotten:
+                return not (may_pass(file.error or "") and _opens(lake, source, now))
+            return not (file.error or now.error or read_again(before, file))
+
+        stay |= {file.path for file in previous if (file.path, file.fingerprint) in listed and stays(file)}
     return _Plan(
         before,
         previous,
@@ -246,6 +254,15 @@ def _plan(
         full=full,
         has_old_keys=before is not None and before.code != options.code,
     )
+
+
+def _opens(lake: Lake, source: Source, file: LandingFile) -> bool:
+    try:
+        with lake.raw.open(f"{source.raw_path}/{file.path}") as content:
+            content.read(1)
+    except OSError:
+        return False
+    return True
 
 
 def _read(
@@ -291,6 +308,7 @@ def _read(
         days=replaced,
         touched=frozenset(touched),
         adds_quarantined=adds_quarantined,
+        has_old_rows=plan.has_old_keys and bool(plan.kept),
     )
 
 

@@ -45,7 +45,7 @@ from stedi_assets.privacy.consent_dates import next_date
 from stedi_assets.privacy.deliveries import LISTED
 from stedi_assets.privacy.suppression import digest_for
 from stedi_assets.storage.errors import LakeError
-from stedi_assets.storage.lake import Lake, is_on_s3
+from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.snapshots import Snapshot
 
 NAME = "new_landing_files"
@@ -161,7 +161,7 @@ def _look(
         arrivals = find_arrivals(lake.lake, settled_before, seen.listed, key=lake.suppression_key)
     runs = instance.get_run_records(dg.RunsFilter(tags={SENSOR_NAME_TAG: NAME}), limit=_RUNS_LOOKED_AT)
     needs = [
-        _need(name, [found.source.landing.name], found.content, found, runs)
+        _need(name, [found.source.landing.name], _to_land(found), found, runs)
         for name, found in arrivals.items()
         if found.changed or found.manifests_changed
     ]
@@ -182,8 +182,7 @@ def _look(
     left = {need.name: need.seconds_left(watch, now) for need in needs}
     if due := _together([need for need in needs if left[need.name] == 0]):
         tables = tables_to_make([name for need in due for name in need.moved], published)
-        # On S3 a file has settled when it appears.
-        return _request(due, tables, None if is_on_s3(lake.location) else settled_before), ""
+        return _request(due, tables, settled_before), ""
     return None, seen.why_not if not left and seen.why_not else _why_not(left, arrivals.values())
 
 
@@ -197,13 +196,18 @@ def _consents_due(lake: Lake, published: Mapping[str, Snapshot], now: float) -> 
 
 
 def _listed_since(lake: Lake, published: Mapping[str, Snapshot]) -> dict[str, str]:
-    """Return the landing tables of readings made with another list of erased people, each with that of now."""
-    readings = [source for source in SOURCES.values() if source.landing.instant and source.landing.name in published]
+    """Return the landing tables made with another list of erased people, each with the digest of that of now."""
+    sources = [source for source in SOURCES.values() if source.landing.name in published]
     try:
-        now = {source.landing.name: digest_for(lake, source) for source in readings}
+        now = {source.landing.name: digest_for(lake, source) for source in sources}
     except LakeError:
         return {}  # whatever lands says what is wrong with the list
     return {name: digest for name, digest in now.items() if published[name].delivery.get(LISTED, digest) != digest}
+
+
+def _to_land(found: Arrivals) -> str:
+    """Return what identifies a source's files and which of them are to be landed: a run may have landed some."""
+    return digest_of(found.content, *(entry.path for entry in found.changed))
 
 
 def _under_way(instance: dg.DagsterInstance) -> dg.RunRecord | None:
@@ -266,7 +270,7 @@ def _notify_of_failures(need: _Need, watch: WatchResource, notified: Notified) -
         notified.once(f"failures {need.name}", str(times), f"Runs for {need.name} keep failing", message)
 
 
-def _request(due: Sequence[_Need], tables: Sequence[str], settled_before: int | None) -> dg.RunRequest:
+def _request(due: Sequence[_Need], tables: Sequence[str], settled_before: int) -> dg.RunRequest:
     # Inputs that are not made again are checked before anything is made from them.
     leant_on = {name for table in tables for name in TABLES[table].inputs} - {*tables}
     checks = [
@@ -282,7 +286,7 @@ def _request(due: Sequence[_Need], tables: Sequence[str], settled_before: int | 
         run_key="-".join([*(f"{need.name}:{need.content}" for need in due), attempt, after]),
         asset_selection=[dg.AssetKey(name) for name in tables],
         asset_check_keys=checks,
-        run_config={"ops": dict.fromkeys(landing if settled_before is not None else (), settled)},
+        run_config={"ops": dict.fromkeys(landing, settled)},
         tags={
             **{_TAG(need.name): need.content for need in due},
             _TAG("because"): "; ".join(filter(None, words)),

@@ -161,6 +161,9 @@ def publish_landing(
     withdrawn = withdraw_first(session, lake, landing, run) if source is _CUSTOMERS else Withdrawn()
     require_all_files(source, landing)
     _require_unmoved(lake, source, landing)
+    if landing.has_old_rows and landing.previous:
+        # So the next run reads everything, too.
+        run = replace(run, code=landing.previous.code)
     try:
         published, quarantine = _publish(session, lake, source, landing, run, retention, withdrawn)
     except CorruptTableError:

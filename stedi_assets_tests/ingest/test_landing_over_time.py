@@ -4,8 +4,9 @@ import gzip
 import hashlib
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 import dagster as dg
 import pytest
@@ -19,8 +20,9 @@ from stedi_assets.ingest.landing import Landing, LandingOptions, land
 from stedi_assets.ingest.landing_files import list_landing_files
 from stedi_assets.orchestration.spark_resource import SparkResource
 from stedi_assets.privacy.deliveries import publish_landing
-from stedi_assets.storage.errors import CommitConflictError, CorruptTableError
+from stedi_assets.storage.errors import CommitConflictError, CorruptTableError, VanishedFiles
 from stedi_assets.storage.lake import Lake
+from stedi_assets.storage.local import LocalFolder
 from stedi_assets.storage.names import no_key
 from stedi_assets.tables.file_reports import read_file_reports
 from stedi_assets.tables.retention import Retention
@@ -219,12 +221,45 @@ def test_files_are_held_against_manifests_whenever_these_change_and_only_then_re
     assert (land_again().passed, findings(lake, PHONES).looked_at) == (True, 0)
 
 
+def test_a_file_that_is_being_written_is_read_by_the_code_of_now_once_it_is_whole(
+    lake: Lake, folder: Path, spark: SparkSession
+) -> None:
+    """Until then its rows stay as another version of the code made them, and the table says so."""
+
+    def land_with(code: str, settled_before: int | None = None) -> Landing:
+        options = LandingOptions(code=code, settled_before=settled_before)
+        landing = land(lambda: spark, lake, CUSTOMER, options)
+        publish_landing(lambda: spark, lake, CUSTOMER, landing, replace(RUN, code=code), Retention())
+        landing.stage.discard()
+        return landing
+
+    land_with("old")
+    touched = folder / "one.json"
+    settled_before = touched.stat().st_ctime_ns // 1_000_000 + 1_000
+    while touched.stat().st_ctime_ns // 1_000_000 <= settled_before:
+        touched.write_bytes(touched.read_bytes())
+    assert land_with("new", settled_before).read == {"2022/two.json"}
+    assert current(lake, CUSTOMER.landing).code == "old"
+    assert land_with("new").read == {"2022/two.json", "one.json"}
+    assert current(lake, CUSTOMER.landing).code == "new"
+    assert land_with("new").read == frozenset()
+
+
 # --- A backlog --------------------------------------------------------------------------------------------------------
 
 
-def land_a_bite(lake: Lake, spark: SparkSession, most_bytes: int, *, full: bool = False, **options: Any) -> Landing:
+def land_a_bite(
+    lake: Lake,
+    spark: SparkSession,
+    most_bytes: int,
+    *,
+    forget: frozenset[str] = frozenset(),
+    full: bool = False,
+    **how: Any,
+) -> Landing:
     """Land phone readings of so many bytes at the most, and publish them."""
-    landing = land(lambda: spark, lake, PHONES, LandingOptions(most_bytes=most_bytes, full=full), **options)
+    options = LandingOptions(forget=forget, most_bytes=most_bytes, full=full)
+    landing = land(lambda: spark, lake, PHONES, options, **how)
     try:
         publish_landing(lambda: spark, lake, PHONES, landing, RUN, Retention())
     finally:
@@ -258,12 +293,66 @@ def test_a_backlog_of_readings_is_landed_in_bites(lake: Lake, spark: SparkSessio
     land_a_bite(lake, spark, 1)
     assert readings_of(lake) == [INSTANTS[0] + number for number in (0, 2, 4, 5, 6)]
 
+    # A file that is gone, and may be, changes nothing in that.
+    (folder / "2.json").unlink()
+    for number in range(5, 8):
+        (folder / f"{number}.json").write_bytes(reading[2] * (number - 3))
+    assert len(land_a_bite(lake, spark, 1, forget=frozenset({"2.json"})).read) == 1
+    assert land_a_bite(lake, spark, 2 * size + 1).listing.unsettled
+    for number in range(5, 8):
+        (folder / f"{number}.json").unlink()
+    with pytest.raises(VanishedFiles):
+        land_a_bite(lake, spark, 1)
+    (folder / "2.json").write_bytes(reading[2])
+    land_a_bite(lake, spark, 1_000_000, forget=frozenset({"5.json", "6.json", "7.json"}))
+    assert readings_of(lake) == [INSTANTS[0] + number for number in (0, 2, 4, 5, 6)]
+
     # A renamed file is not taken for a lost one, and what is made from scratch is made whole.
     (folder / "0.json").rename(folder / "9.json")
     (folder / "4.json").rename(folder / "8.json")
     assert land_a_bite(lake, spark, 1).gone == ()
     assert land_a_bite(lake, spark, 1, full=True).listing.unsettled == ()
     assert readings_of(lake) == [INSTANTS[0] + number for number in (0, 2, 4, 5, 6)]
+
+
+def test_files_that_cannot_be_read_hold_up_no_backlog(lake: Lake, spark: SparkSession) -> None:
+    folder = root_of(lake) / PHONES.raw_path
+    folder.mkdir(parents=True)
+    (folder / "0.json.gz").write_bytes(gzip.compress(b"{}" * 100)[:-4])
+    for number in range(1, 4):
+        (folder / f"{number}.json").write_bytes(lines(phone_reading("ada", INSTANTS[0] + number)))
+    for landed in (0, 1, 2, 3):
+        land_a_bite(lake, spark, 1)
+        assert len(readings_of(lake)) == landed
+    assert land_a_bite(lake, spark, 1).read == {"0.json.gz"}
+
+
+def test_a_file_that_was_refused_and_forgotten_lands_once_it_can_be_read(
+    lake: Lake, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its content has not changed, and a rebuild would land it too. One whose content is at fault stays forgotten."""
+    folder = root_of(lake) / PHONES.raw_path
+    folder.mkdir(parents=True)
+    for name in ("good", "refused"):
+        (folder / f"{name}.json").write_bytes(lines(phone_reading(name, INSTANTS[0])))
+    (folder / "cut.json.gz").write_bytes(gzip.compress(b"{}" * 100)[:-4])
+    forget = frozenset({"refused.json", "cut.json.gz"})
+    opened = LocalFolder.open
+
+    def refuse(folder: LocalFolder, path: str, start: int = 0) -> BinaryIO:
+        if path.endswith("refused.json"):
+            raise OSError(5, "Input/output error")
+        return opened(folder, path, start)
+
+    with monkeypatch.context() as refusing:
+        refusing.setattr(LocalFolder, "open", refuse)
+        for _ in range(2):
+            assert len(land_a_bite(lake, spark, 1_000_000, forget=forget).listing.files) == 3
+            assert len(readings_of(lake)) == 1
+        assert land_a_bite(lake, spark, 1_000_000).is_unchanged
+    assert land_a_bite(lake, spark, 1_000_000).read == {"refused.json"}
+    assert len(readings_of(lake)) == 2
+    assert land_a_bite(lake, spark, 1_000_000).is_unchanged
 
 
 def test_what_is_read_again_although_it_has_not_changed_does_not_wait(lake: Lake, spark: SparkSession) -> None:

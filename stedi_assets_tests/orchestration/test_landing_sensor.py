@@ -20,9 +20,11 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyspark.sql import SparkSession
 
-from stedi_assets.contracts import SOURCES, TABLES
+from stedi_assets.contracts import SOURCES, TABLES, Purpose, Source
 from stedi_assets.ingest.arrivals import tables_to_make
+from stedi_assets.ingest.landing import LandingOptions, land
 from stedi_assets.ingest.landing_files import find_landing_files
 from stedi_assets.orchestration import looks, notices
 from stedi_assets.orchestration.assets import ASSETS
@@ -32,12 +34,16 @@ from stedi_assets.orchestration.jobs import check_lakehouse, rebuild_lakehouse
 from stedi_assets.orchestration.landing_sensor import WatchResource, new_landing_files_sensor
 from stedi_assets.orchestration.maintenance_job import maintain_lakehouse
 from stedi_assets.orchestration.spark_resource import SparkResource
+from stedi_assets.privacy.deliveries import publish_landing
 from stedi_assets.privacy.suppression import Erased, change_suppressed
 from stedi_assets.storage.lake import Lake
-from stedi_assets.tables.snapshots import current, data_paths
+from stedi_assets.tables.retention import Retention
+from stedi_assets.tables.snapshots import current, current_dataset, data_paths
+from stedi_assets.tables.staging import RunContext
 from stedi_assets_tests.support.kept_lakes import KeptLake
 from stedi_assets_tests.support.lakes import (
     CONSENTED,
+    INSTANTS,
     TRACES_OF_ADA,
     Recorder,
     customer,
@@ -54,6 +60,7 @@ from stedi_assets_tests.support.lakes import (
 from stedi_assets_tests.support.s3_server import REGION, S3Server
 
 AN_INSTANT = 1_655_564_376_999
+RUN = RunContext("a run", Purpose.PRODUCTION, CONSENTED + 1)
 SENSOR = new_landing_files_sensor(1)
 ENDLESS = 1_000_000
 BELOW = {
@@ -149,6 +156,15 @@ class Watched:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
         return path
+
+
+def land_one_file(lake: Lake, spark: SparkSession, source: Source) -> None:
+    """Land one file of a source's backlog."""
+    landing = land(lambda: spark, lake, source, LandingOptions(most_bytes=1))
+    try:
+        publish_landing(lambda: spark, lake, source, landing, RUN, Retention())
+    finally:
+        landing.stage.discard()
 
 
 def job_of(lake: Lake, spark: SparkResource, name: str = "rebuild_lakehouse") -> dg.JobDefinition:
@@ -532,6 +548,26 @@ def test_a_failed_run_is_asked_for_again_a_bounded_number_of_times(watched: Watc
     assert message.startswith("3 runs for step_trainer failed in a row. They are not tried again until som")
 
 
+def test_runs_that_fail_but_land_some_of_a_backlog_are_not_counted(watched: Watched, spark: SparkSession) -> None:
+    """One file cannot be read, and every run lands another one."""
+    watched.put("step_trainer", "0.json.gz", gzip.compress(b"{}" * 100)[:-4])
+    land_one_file(watched.lake, spark, SOURCES["step_trainer"])
+    waiting = watched.attempts + 1
+    for number in range(waiting):
+        watched.put("step_trainer", f"{number}.json", lines(device_reading("device-of-ada", INSTANTS[0] + number)))
+    for _ in range(waiting):
+        request = watched.request()
+        assert request.tags["stedi/attempt"] == "1"
+        watched.fails(request)
+        land_one_file(watched.lake, spark, SOURCES["step_trainer"])
+    assert len(current_dataset(watched.lake, "step_trainer_landing").to_table()) == 4 + waiting
+    for attempt in range(1, watched.attempts + 1):
+        request = watched.request()
+        assert request.tags["stedi/attempt"] == str(attempt)
+        watched.fails(request)
+    assert watched.why_not() == "step_trainer: out of attempts; not tried again until something changes."
+
+
 def test_what_changes_is_tried_at_once_however_often_it_failed(watched: Watched) -> None:
     """Whoever mends a file need not wait for it. People are told all the same if every run fails."""
     watched.pause_seconds = ENDLESS
@@ -689,7 +725,7 @@ def test_another_list_of_erased_people_is_a_reason_for_a_run(
     monkeypatch.setenv("STEDI_SUPPRESSION_KEY", key.decode())
     change_suppressed(watched.lake, lambda: key, lambda listed: replace(listed, people={"0" * 64: Erased(CONSENTED)}))
     request = watched.request()
-    assert tables_of(request) >= {"accelerometer_landing", "step_trainer_landing", "step_trainer_trusted"}
+    assert tables_of(request) == {*TABLES}
     assert watched.run(request, spark_resource).success
     assert watched.why_not() == "Every table is up to date."
 
