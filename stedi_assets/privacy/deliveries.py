@@ -62,8 +62,10 @@ def land_without_erased(
 
     def read_again(before: Snapshot, file: FileReport) -> bool:
         # What was left out of it may belong there now: its person is back.
-        is_listed_as_before = source is not _CUSTOMERS and before.delivery.get(_LETS_IN) == remembered[_LETS_IN]
-        return file.suppressed > 0 and not is_listed_as_before
+        if source is _CUSTOMERS:
+            # A quarantined record may have been emptied, and no longer name its person.
+            return file.suppressed > 0 or (erased is not None and file.quarantined > 0)
+        return file.suppressed > 0 and before.delivery.get(_LETS_IN) != remembered[_LETS_IN]
 
     def look_again(before: Snapshot) -> Again:
         # The table may hold what the list suppresses by now: readings that came before what tells whose they are.
@@ -87,8 +89,9 @@ def land_without_erased(
         return landing
     try:
         accepted, quarantined = landing.accepted, landing.quarantined
-        if accepted is not None:
-            erased = _with_what_is_told(session, lake, source, erased, accepted, quarantined, suppression_key)
+        # Without a file that is gone, the delivery says less than is known; it is not published.
+        if accepted is not None and not (source is _CUSTOMERS and landing.gone):
+            erased = _with_what_is_told(lake, source, erased, accepted, quarantined, suppression_key)
             if source is _CUSTOMERS:
                 # All its rows are looked at below; the files of the others were chosen by the list as it was.
                 landing = replace(landing, remembered=_digests(source, erased))
@@ -115,7 +118,6 @@ def _digests(source: Source, erased: SuppressionList | None) -> dict[str, str]:
 
 
 def _with_what_is_told(
-    session: Callable[[], SparkSession],
     lake: Lake,
     source: Source,
     erased: SuppressionList,
@@ -132,13 +134,9 @@ def _with_what_is_told(
         return change_suppressed(
             lake, key, lambda listed: listed.with_those_back(accepted, now).with_devices(accepted, quarantined)
         )
-    customers = read_snapshot_of(lake, _CUSTOMERS.landing)
-    if source is not SOURCES["accelerometer"] or not customers or not erased.has_shared_devices:
+    if source is not SOURCES["accelerometer"] or not erased.has_shared_devices:
         return erased
-    spark = session()
-    people = read_snapshot(spark, lake, _CUSTOMERS.landing, customers.id)
-    unread = read_quarantine(spark, lake, _CUSTOMERS.landing, customers)
-    return change_suppressed(lake, key, lambda listed: listed.with_readings(accepted, people, unread))
+    return change_suppressed(lake, key, lambda listed: listed.with_readings(accepted))
 
 
 def _superseded(rows: DataFrame | None) -> int:

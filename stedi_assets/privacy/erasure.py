@@ -30,7 +30,7 @@ from stedi_assets.tables.publishing import drop_old
 from stedi_assets.tables.retention import left_behind, snapshot_rows
 from stedi_assets.tables.snapshots import Snapshot, read_quarantine, read_snapshot, read_snapshot_of
 from stedi_assets.tables.staging import RunContext
-from stedi_assets.transforms.suppression import latest_consent
+from stedi_assets.transforms.suppression import last_active, latest_consent
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,10 @@ def erase(
         raise NobodyFound(msg)
     now = datetime.now(timezone.utc)
     listed = change_suppressed(lake, key, lambda found: _with_person(spark, lake, found, person, now))
-    removed = _leave_trusted_and_curated(spark, lake, listed, run)
+    removed = _leave_trusted_and_curated(spark, lake, listed, key, run)
     raw_files: set[str] = set()
     for source in SOURCES.values():
-        removed |= _leave_landing(spark, lake, source, listed, run, raw_files)
+        removed |= _leave_landing(spark, lake, source, listed, key, run, raw_files)
     for table in TABLES.values():
         drop_old(lake, table)
     path = f"{RECEIPTS}/{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}.json"
@@ -145,30 +145,35 @@ def _is_there(spark: SparkSession, lake: Lake, erased: SuppressionList) -> bool:
 def _with_person(
     spark: SparkSession, lake: Lake, listed: SuppressionList, person: str, now: datetime
 ) -> SuppressionList:
-    """Put a person on the list, with the devices and readings that are the person's alone."""
-    known = listed.people.get(person, Erased(0))
+    """Put a person on the list, with what the lake knows of the person's devices, phone readings and consents."""
+    known, pads = listed.people.get(person, Erased(0)), listed.pads(spark)
     entry = replace(known, erased_at=int(now.timestamp() * 1000), back_since=None)
-    landed = {source.name: read_snapshot_of(lake, source.landing) for source in SOURCES.values()}
-    if snapshot := landed["customer"]:
-        pads = listed.pads(spark)
-        customers = _landing_rows(spark, lake, SOURCES["customer"], snapshot)
-        quarantined = read_quarantine(spark, lake, SOURCES["customer"].landing, snapshot)
-        latest = (latest_consent(customers, pads, person).first() or {"consent": None})["consent"]
-        if latest and latest > entry.erased_at:
-            entry = replace(entry, known_consent=max(latest, entry.known_consent))
-        listed = replace(listed, people={**listed.people, person: entry}).with_devices(customers, quarantined)
-        if phones := landed["accelerometer"]:
-            phone_readings = _landing_rows(spark, lake, SOURCES["accelerometer"], phones)
-            return listed.with_readings(phone_readings, customers, quarantined)
-        return listed
-    return replace(listed, people={**listed.people, person: entry})
+    customers, phones = SOURCES["customer"], SOURCES["accelerometer"]
+    people, phones_landed = read_snapshot_of(lake, customers.landing), read_snapshot_of(lake, phones.landing)
+    if phones_landed:
+        phone_readings = _landing_rows(spark, lake, phones, phones_landed)
+        active = (last_active(phone_readings, pads, person).first() or {"instant": None})["instant"]
+        entry = replace(entry, active_until=max(active or 0, known.active_until))
+    if people is None:
+        return replace(listed, people={**listed.people, person: entry})
+    records, quarantined = (
+        _landing_rows(spark, lake, customers, people),
+        read_quarantine(spark, lake, customers.landing, people),
+    )
+    latest = (latest_consent(records, pads, person).first() or {"consent": None})["consent"]
+    ahead = [consent for consent in (latest, known.seen_consent) if consent and consent > entry.erased_at]
+    entry = replace(entry, known_consent=max([known.known_consent, *ahead]))
+    listed = replace(listed, people={**listed.people, person: entry}).with_devices(records, quarantined)
+    return listed.with_readings(phone_readings) if phones_landed else listed
 
 
 def _leave_trusted_and_curated(
-    spark: SparkSession, lake: Lake, listed: SuppressionList, run: RunContext
+    spark: SparkSession, lake: Lake, listed: SuppressionList, key: Callable[[], bytes], run: RunContext
 ) -> dict[str, int]:
     people = TABLES["customer_trusted"]
     before = read_snapshot_of(lake, people)
+    # Later than the table, so that nobody leaves who has come back meanwhile.
+    listed = read_suppressed(lake, key) or listed
     if before is None:
         # Nobody knows which people these were made from, so they have to be made again.
         for table in TABLES.values():
@@ -183,12 +188,20 @@ def _leave_trusted_and_curated(
 
 
 def _leave_landing(
-    spark: SparkSession, lake: Lake, source: Source, listed: SuppressionList, run: RunContext, raw_files: set[str]
+    spark: SparkSession,
+    lake: Lake,
+    source: Source,
+    listed: SuppressionList,
+    key: Callable[[], bytes],
+    run: RunContext,
+    raw_files: set[str],
 ) -> dict[str, int]:
     """Publish a landing table and its quarantine without the records of erased people; return how many were removed."""
     before = read_snapshot_of(lake, source.landing)
     if before is None:
         return {}
+    # Later than the table, so that nobody leaves who has come back meanwhile.
+    listed = read_suppressed(lake, key) or listed
     accepted = listed.accepted(_landing_rows(spark, lake, source, before), source)
     quarantined = read_quarantine(spark, lake, source.landing, before)
     named: set[str] = set()

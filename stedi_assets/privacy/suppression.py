@@ -34,8 +34,10 @@ class Erased:
 
     `devices` are those that nobody else holds. `shared` are the other devices, each with the instant from which others
     have it, 0 if they always had; `readings` are what these may have taken while the person's phone was active.
-    `back_since` is when a consent from after the erasure was recorded.
-    `known_consent` is one that was known at the erasure and lay ahead: it brings nobody back.
+    `active_until` is when the person's phone was last active before the erasure. `back_since` is when a consent from
+    after it was recorded.
+    `known_consent` is one that was known at the erasure and lay ahead: it brings nobody back. `seen_consent` is the
+    latest in a record that has come since.
     """
 
     erased_at: int
@@ -44,6 +46,8 @@ class Erased:
     readings: tuple[str, ...] = ()
     shared: dict[str, int] = field(default_factory=dict)
     known_consent: int = 0
+    active_until: int = 0
+    seen_consent: int = 0
 
     @property
     def all_devices(self) -> tuple[str, ...]:
@@ -106,10 +110,15 @@ class SuppressionList:
         columns = {"hash": Type.STRING, "erased_at": Type.BIGINT, "known_consent": Type.BIGINT}
         known = [(person, found.erased_at, found.known_consent) for person, found in self.people.items()]
         erased = _frame(spark, columns, known)
-        back = theirs.came_back(customers, self.pads(spark), erased, as_of).collect()
-        since = {row["hash"]: row["back_since"] for row in back}
-        people = {person: replace(found, back_since=since.get(person)) for person, found in self.people.items()}
-        return replace(self, people=people)
+        # A row for each erased person who is in these records.
+        found = {row["hash"]: row for row in theirs.came_back(customers, self.pads(spark), erased, as_of).collect()}
+
+        def with_theirs(person: str, erased: Erased) -> Erased:
+            row = found.get(person) or {"back_since": None, "latest_consent": None}
+            seen = max(erased.seen_consent, row["latest_consent"] or 0)
+            return replace(erased, back_since=row["back_since"], seen_consent=seen)
+
+        return replace(self, people={person: with_theirs(person, erased) for person, erased in self.people.items()})
 
     def with_devices(self, customers: DataFrame, quarantined: DataFrame | None) -> "SuppressionList":
         """Return the list with the devices that these customers' records give erased people, and who else holds them.
@@ -133,24 +142,22 @@ class SuppressionList:
             for device in devices:
                 others = [since for other, since in holders.get(device, {}).items() if other not in {*gone, person}]
                 if others:
-                    # Of a device that was the person's alone, all readings until somebody else has it.
-                    first = min(others) if device in found.all_devices else 0
+                    # Of a device that was the person's alone, all readings until somebody else has it. When the phone
+                    # was active before the erasure, no file may tell any more.
+                    first = max(min(others), found.active_until + 1) if device in found.all_devices else 0
                     shared[device] = min(first, found.shared.get(device, first))
             alone = tuple(sorted(devices - shared.keys()))
             return replace(found, devices=alone, shared=dict(sorted(shared.items())))
 
         return replace(self, people={person: with_theirs(person, found) for person, found in self.people.items()})
 
-    def with_readings(
-        self, phone_readings: DataFrame, customers: DataFrame, quarantined: DataFrame | None
-    ) -> "SuppressionList":
+    def with_readings(self, phone_readings: DataFrame) -> "SuppressionList":
         """Return the list with what shared devices may have taken while erased people's phones took these readings."""
         spark = phone_readings.sparkSession
         devices = [(person, device) for person, found in self.people.items() for device in found.shared]
         shared = _frame(spark, {"person": Type.STRING, "device": Type.STRING}, devices)
         readings: dict[str, set[str]] = {}
-        found = theirs.hashes_while_active(phone_readings, customers, quarantined, self.pads(spark), shared)
-        for person, reading in found.collect():
+        for person, reading in theirs.hashes_while_active(phone_readings, self.pads(spark), shared).collect():
             readings.setdefault(person, set()).add(reading)
         more = {
             person: replace(self.people[person], readings=tuple(sorted(hashes | {*self.people[person].readings})))
@@ -184,9 +191,8 @@ def digest_of(people: Mapping[str, Erased], *, with_readings: bool) -> str:
 
     `with_readings` changes with the readings of shared devices, too: more of those suppress more, and let nothing in.
     """
-    listed = {
-        person: asdict(erased if with_readings else replace(erased, readings=())) for person, erased in people.items()
-    }
+    unsaid: dict[str, Any] = {"seen_consent": 0} | ({} if with_readings else {"readings": ()})
+    listed = {person: asdict(replace(erased, **unsaid)) for person, erased in people.items()}
     return hashlib.sha256(json.dumps(listed, sort_keys=True).encode()).hexdigest()
 
 

@@ -14,7 +14,6 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from stedi_assets.contracts import Source
-from stedi_assets.transforms.people import holders
 from stedi_assets.transforms.pseudonyms import keyed_hash
 
 _CONSENT = "shareWithResearchAsOfDate"
@@ -121,8 +120,9 @@ def _with_erased(quarantined: DataFrame, source: Source, pads: DataFrame, erased
 
 
 def came_back(customers: DataFrame, pads: DataFrame, erased: DataFrame, as_of: int) -> DataFrame:
-    """Return the erased people who have consented since: `hash`, and `back_since`, when that was first recorded.
+    """Return the erased people in customer records, each with `back_since`, when a consent since was first recorded.
 
+    Out: `hash`, `back_since`, null for those who are not back, and `latest_consent`, null if there is none.
     `customers`: customer records. `erased`: `hash`, `erased_at`, and `known_consent`, the latest consent that was known
     then, in epoch milliseconds. What was recorded before the erasure brings nobody back, however far ahead its consent
     is dated. A consent from after `as_of` does not count yet.
@@ -130,12 +130,15 @@ def came_back(customers: DataFrame, pads: DataFrame, erased: DataFrame, as_of: i
     consents = customers.crossJoin(F.broadcast(pads)).select(
         keyed_hash(F.col("_person")).alias("hash"), F.col(_CONSENT).alias("consent"), _recorded().alias("recorded")
     )
-    since = consents.join(F.broadcast(erased), on="hash", how="inner").where(
+    is_since = (
         (F.least("consent", "recorded") > F.col("erased_at"))
         & (F.col("consent") > F.col("known_consent"))
         & (F.greatest("consent", "recorded") <= as_of)
     )
-    return since.groupBy("hash").agg(F.min("recorded").alias("back_since"))
+    theirs = consents.join(F.broadcast(erased), on="hash", how="inner").groupBy("hash")
+    return theirs.agg(
+        F.min(F.when(is_since, F.col("recorded"))).alias("back_since"), F.max("consent").alias("latest_consent")
+    )
 
 
 def latest_consent(customers: DataFrame, pads: DataFrame, person: str) -> DataFrame:
@@ -177,27 +180,28 @@ def holders_of_devices(
     return held.join(F.broadcast(concerned), on=held["device"] == concerned["hash"], how="left_semi")
 
 
-def hashes_while_active(
-    phone_readings: DataFrame, customers: DataFrame, quarantined: DataFrame | None, pads: DataFrame, shared: DataFrame
-) -> DataFrame:
+def hashes_while_active(phone_readings: DataFrame, pads: DataFrame, shared: DataFrame) -> DataFrame:
     """Return the readings that shared devices may have taken while an erased person's phone was active.
 
-    In: phone readings as delivered; customer_landing and its quarantine (None if empty), which have the others who hold
-    the devices; `shared`, the hashes of erased people and of the devices: `person`, `device`. Out: `person`, and `hash`
-    of the reading.
+    In: phone readings as delivered, and the hashes of erased people and of their devices: `person`, `device`. Out:
+    `person`, and `hash` of the reading.
     """
-    serials = holders(customers, quarantined).select("serial").dropDuplicates(["serial"]).crossJoin(F.broadcast(pads))
-    hashed = serials.select("serial", keyed_hash(_device(F.col("serial"))).alias("device"))
-    theirs = hashed.join(F.broadcast(shared), on="device", how="inner").select("person", "serial")
     active = phone_readings.crossJoin(F.broadcast(pads)).withColumn("person", keyed_hash(F.col("_person")))
-    readings = active.join(F.broadcast(theirs), on="person", how="inner")
-    return readings.select("person", keyed_hash(_reading(F.col("serial"), F.col("timestamp"))).alias("hash"))
+    readings = active.join(F.broadcast(shared), on="person", how="inner")
+    return readings.select("person", keyed_hash(_reading(F.col("device"), F.col("timestamp"))).alias("hash"))
+
+
+def last_active(phone_readings: DataFrame, pads: DataFrame, person: str) -> DataFrame:
+    """Return when the phone of the person with this hash took its last reading, in one row: `instant`."""
+    theirs = phone_readings.crossJoin(F.broadcast(pads)).where(keyed_hash(F.col("_person")) == person)
+    return theirs.agg(F.max("timestamp").alias("instant"))
 
 
 def _texts(source: Source) -> list[Column]:
     """Return the texts of a source's record whose hashes tell whose it is."""
     if source.name == "step_trainer":
-        return [_device(F.col("_device")), _reading(F.col("_device"), F.col("sensorReadingTime"))]
+        device = _device(F.col("_device"))
+        return [device, _reading(keyed_hash(device), F.col("sensorReadingTime"))]
     return [F.col("_person")]
 
 
@@ -205,8 +209,9 @@ def _device(serial: Column) -> Column:
     return F.concat(F.lit("device "), serial)
 
 
-def _reading(serial: Column, instant: Column) -> Column:
-    return F.concat(F.lit("reading "), serial, F.lit(" "), instant.cast("string"))
+def _reading(device: Column, instant: Column) -> Column:
+    """Return the text of a reading. The device is a hash, so that nobody need know its serial number."""
+    return F.concat(F.lit("reading "), device, F.lit(" "), instant.cast("string"))
 
 
 def _is_ascii(text: Column) -> Column:

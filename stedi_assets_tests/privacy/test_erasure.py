@@ -8,15 +8,17 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from stedi_assets.cli.main import main
-from stedi_assets.contracts import SOURCES, TABLES, Purpose
+from stedi_assets.contracts import SOURCES, TABLES, Purpose, Source
 from stedi_assets.orchestration.erasure_job import erase_person
 from stedi_assets.orchestration.spark_resource import SparkResource
 from stedi_assets.privacy import deliveries, erasure
@@ -24,7 +26,7 @@ from stedi_assets.privacy.deliveries import land_without_erased, publish_landing
 from stedi_assets.privacy.erasure import Receipt
 from stedi_assets.privacy.known_keys import suppression_check
 from stedi_assets.privacy.suppression import Erased, SuppressionList, change_suppressed, person_hash, read_suppressed
-from stedi_assets.storage.errors import CommitConflictError, LakeError
+from stedi_assets.storage.errors import CommitConflictError, LakeError, VanishedFiles
 from stedi_assets.storage.lake import CHECKS, Lake
 from stedi_assets.tables.catalog import forget
 from stedi_assets.tables.file_reports import read_file_reports
@@ -261,6 +263,17 @@ def test_a_consent_that_lies_ahead_at_the_erasure_is_remembered(built: Lake, spa
     assert json.loads((root_of(built) / "_suppressed.json").read_text())["people"][ADA]["known_consent"] == ahead
 
 
+def test_a_consent_that_the_list_itself_kept_out_is_remembered(erased: Lake, spark: SparkSession) -> None:
+    """It lies ahead. The landing table does not have it, and another erasure means it too."""
+    ahead = 4_000_000_000_000
+    (root_of(erased) / "customer" / "landing" / "ahead.json").write_bytes(lines(customer("ada", None, ahead)))
+    land_customers(erased, spark, RUN, KEY)
+    erase_directly(erased, spark)
+    listed = read_suppressed(erased, lambda: KEY)
+    assert listed
+    assert listed.people[ADA].known_consent == ahead
+
+
 def test_what_arrives_after_an_erasure_is_nobody_elses(erased: Lake, spark_resource: SparkResource) -> None:
     """A device that ada and ben share, one that she gets later, and one of hers that carl buys."""
     first, another_day = INSTANTS[1], 172_800_000
@@ -406,6 +419,8 @@ def test_readings_that_arrive_when_the_owner_has_cleaned_the_files_stay_out(eras
     # As many as she had phone readings, for the device that she shares.
     assert len(listed.people[ADA].readings) == 2
     assert {*listed.people[ADA].shared.values()} == {0}
+    # For the device that was hers alone, until when.
+    assert listed.people[ADA].active_until == max(INSTANTS)
 
 
 @pytest.mark.parametrize(
@@ -429,6 +444,99 @@ def test_a_device_is_somebody_elses_from_the_date_of_the_record_that_says_so(
     for _ in range(2):
         before = before.with_devices(customers, None)
         assert (before.people[ADA].devices, [*before.people[ADA].shared.values()]) == ((), [since])
+
+
+def test_a_device_is_nobody_elses_while_an_erased_persons_phone_was_active(spark: SparkSession) -> None:
+    """A record that says otherwise comes late, when no file tells of the phone any more."""
+    schema = "_person STRING, _device STRING, registrationDate BIGINT, lastUpdateDate BIGINT"
+    listed = SuppressionList({ADA: Erased(_ERASED_AT, active_until=50)}, KEY)
+    for rows, shared in (([(ADAS, "d", None, 1)], []), ([(BENS, "d", None, 10)], [51])):
+        listed = listed.with_devices(spark.createDataFrame(rows, schema), None)
+        assert [*listed.people[ADA].shared.values()] == shared
+
+
+def test_what_an_erasure_emptied_counts_against_whoever_is_back(erased: Lake, spark: SparkSession) -> None:
+    """As after a rebuild: ada is back, and records that name her with ben came in between."""
+    landing, now = root_of(erased) / "customer" / "landing", int(time.time() * 1000)
+    both = b'{"email": "ada@example.com", "serialNumber": 5, "lastUpdateDate": %d, "a": {"email": "ben@example.com"}}\n'
+    (landing / "dated.json").write_bytes(both % (now - 1))
+    (landing / "undated.json").write_bytes(b'{"email": "ada@example.com", "email": "ben@example.com"}\n')
+
+    def quarantined(code: str = "") -> dict[str, tuple[bytes, list[str]]]:
+        land_customers(erased, spark, RUN, KEY, code)
+        rows = current_dataset(erased, "customer_quarantine").to_table().to_pylist()
+        return {
+            row["_source_file"]: (row["raw"], sorted(row["_people"])) for row in rows if "dated" in row["_source_file"]
+        }
+
+    assert quarantined() == {"dated.json": (b"", [BENS]), "undated.json": (b"", [BENS])}
+    (landing / "back.json").write_bytes(lines(customer("ada", now - 2, now - 2)))
+    updated = quarantined()
+    assert [people for _, people in updated.values()] == [[ADAS, BENS], [ADAS, BENS]]
+    assert quarantined("of another version of the code") == updated
+
+
+def test_a_customers_file_that_is_gone_for_a_while_changes_nothing_on_the_list(
+    erased: Lake, spark: SparkSession
+) -> None:
+    """Without it, the device that both have is ada's alone."""
+    file = root_of(erased) / "customer" / "landing" / "more.json"
+
+    def shared() -> dict[str, int]:
+        listed = read_suppressed(erased, lambda: KEY)
+        assert listed
+        return listed.people[ADA].shared
+
+    before, content = shared(), file.read_bytes()
+    assert before
+    file.unlink()
+    with pytest.raises(VanishedFiles):
+        land_customers(erased, spark, RUN, KEY)
+    assert shared() == before
+    file.write_bytes(content)
+    land_customers(erased, spark, RUN, KEY)
+    assert shared() == before
+
+
+def test_an_erasure_removes_nobody_who_comes_back_meanwhile(
+    erased: Lake, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ben's takes minutes. Ada consents again, and her readings land, before it reaches the landing tables."""
+    listed = read_suppressed(erased, lambda: KEY)
+    assert listed
+    back = listed.people[ADA].erased_at + 1
+    adas = [phone_reading("ada", back + 1), phone_reading("ada", back + 2)]
+    (root_of(erased) / "accelerometer" / "landing" / "back.json").write_bytes(lines(*adas))
+    leave, phones = erasure._leave_trusted_and_curated, SOURCES["accelerometer"]
+
+    def while_she_comes_back(*given: Any) -> dict[str, int]:
+        (root_of(erased) / "customer" / "landing" / "back.json").write_bytes(lines(customer("ada", back, back)))
+        land_customers(erased, spark, RUN, KEY)
+        land_source(erased, spark, phones)
+        return leave(*given)
+
+    monkeypatch.setattr(erasure, "_leave_trusted_and_curated", while_she_comes_back)
+    erasure.erase(spark, erased, person_hash(BENS, KEY), key=lambda: KEY, run=RUN)
+    land_source(erased, spark, phones)
+    rows = current_dataset(erased, phones.landing.name).to_table().to_pylist()
+    assert [(row["user"], row["timestamp"]) for row in rows] == [(ADAS, back + 1), (ADAS, back + 2)]
+
+
+def test_when_a_phone_was_active_is_learned_although_the_customers_cannot_be_published(
+    erased: Lake, spark: SparkSession
+) -> None:
+    """Carl has a device that was ada's alone; the list knows, the table does not yet."""
+    start, device = INSTANTS[1] + 1_000, "device-of-ada"
+    carls = lines(customer("carl", start, CONSENTED, device))
+    (root_of(erased) / "customer" / "landing" / "carl.json").write_bytes(carls)
+    land_without_erased(lambda: spark, erased, SOURCES["customer"], suppression_key=lambda: KEY).stage.discard()
+    (root_of(erased) / "accelerometer" / "landing" / "late.json").write_bytes(lines(phone_reading("ada", start + 1)))
+    readings = lines(device_reading(device, start + 1), device_reading(device, start + 2))
+    (root_of(erased) / "step_trainer" / "landing" / "late.json").write_bytes(readings)
+    for source in ("accelerometer", "step_trainer"):
+        land_source(erased, spark, SOURCES[source])
+    rows = current_dataset(erased, "step_trainer_landing").to_table().to_pylist()
+    assert [row["sensorReadingTime"] for row in rows if row["serialNumber"] == device] == [start + 2]
 
 
 def test_a_quarantined_record_of_an_erased_person_makes_nobody_else_a_holder(spark: SparkSession) -> None:
@@ -459,7 +567,7 @@ both = {"reasons": [], "raw": b"raw", "_people": [ada, ben], "_devices": ["d"], 
 columns = ", ".join(f"`{column.name}` {column.type.value}" for column in table.columns)
 unread = spark.createDataFrame([[both.get(name) for name in table.column_names]], columns)
 listed = SuppressionList({person_hash(ada, key): Erased(10)}, key).with_those_back(people, 100)
-listed = listed.with_devices(people, unread).with_readings(phones, people, unread)
+listed = listed.with_devices(people, unread).with_readings(phones)
 print([row["timestamp"] for row in listed.accepted(phones, SOURCES["accelerometer"]).collect()])
 print([row["sensorReadingTime"] for row in listed.accepted(devices, SOURCES["step_trainer"]).collect()])
 print([row["_people"] for row in listed.quarantined(unread, SOURCES["customer"]).collect()])
@@ -495,9 +603,7 @@ def test_a_first_publication_does_not_overtake_an_erasure(
     publish_landing(lambda: spark, lake, source, landing, RUN, Retention())
     landing.stage.discard()
     assert {row["user"] for row in current_dataset(lake, source.landing.name).to_table().to_pylist()} > {ADAS}
-    again = land_without_erased(lambda: spark, lake, source, suppression_key=lambda: KEY)
-    publish_landing(lambda: spark, lake, source, again, RUN, Retention())
-    again.stage.discard()
+    land_source(lake, spark, source)
     assert {row["user"] for row in current_dataset(lake, source.landing.name).to_table().to_pylist()} == {BENS}
 
 
@@ -615,6 +721,15 @@ def test_a_delivery_between_an_erasure_that_died_and_the_next_is_accounted_for(
     assert places_of_ada(root_of(built)) == []
     assert materialise(built, spark_resource).success
     assert {name for _, name in failed_checks(check(built, spark_resource))} <= of_this_lake
+
+
+def land_source(lake: Lake, spark: SparkSession, source: Source) -> None:
+    """Land a source's files, without Dagster."""
+    landing = land_without_erased(lambda: spark, lake, source, suppression_key=lambda: KEY)
+    try:
+        publish_landing(lambda: spark, lake, source, landing, RUN, Retention())
+    finally:
+        landing.stage.discard()
 
 
 def erase_directly(lake: Lake, spark: SparkSession) -> Receipt:

@@ -52,9 +52,9 @@ def lines(*records: dict[str, object]) -> bytes:
     return "".join(json.dumps(record) + "\n" for record in records).encode()
 
 
-def customer(person: str, updated: int, consent: int | None, device: str | None = None) -> dict[str, object]:
+def customer(person: str, updated: int | None, consent: int | None, device: str | None = None) -> dict[str, object]:
     """Return a customer record; each person has a device unless it names another."""
-    record = {
+    record: dict[str, object] = {
         "customerName": f"{person} lovelace",
         "email": f"{person}@example.com",
         "phone": f"555-{person}",
