@@ -420,12 +420,15 @@ def test_a_fault_in_who_is_who_differs_from_the_oracle(mutant: Mutant, monkeypat
 ADA = person_hash("ada@example.com", SUPPRESSION_KEY)
 
 SUPPRESSION_MUTANTS = [
-    Mutant(
-        "nobody suppressed", suppression, 'kept = kept.join(F.broadcast(listed), on=theirs, how="left_anti")', "pass"
-    ),
-    Mutant("nobody suppressed in quarantine", suppression, "(listed)).where(~theirs)", "(listed))"),
+    Mutant("nobody suppressed", suppression, 'kept = _of_erased(kept, source, text, erased, how="left_anti")', "pass"),
+    Mutant("nobody suppressed in quarantine", suppression, 'F.col("cardinality") > 0', "F.lit(False)"),
     Mutant("nobody suppressed before the way back", suppression, "F.lit(False))", "F.lit(True))"),
-    Mutant("a way back by an old consent", suppression, '.where("consent > erased_at")', ""),
+    Mutant(
+        "a way back by an old consent",
+        suppression,
+        'F.least("consent", "recorded") > F.col("erased_at")',
+        'F.col("consent").isNotNull()',
+    ),
     Mutant(
         "records of other spellings stay",
         suppression,
@@ -433,7 +436,7 @@ SUPPRESSION_MUTANTS = [
         'return [F.col("email" if source.name == "customer" else "user")]',
     ),
     Mutant(
-        "devices stay", suppression, 'how="left_anti")\n    return sole', 'how="left_anti").limit(0)\n    return sole'
+        "devices stay", suppression, 'people["hash"], how="left_semi")', 'people["hash"], how="left_semi").limit(0)'
     ),
     Mutant("e-mails without a name stay", suppression, 'F.concat("_people", "_mentions")', '(F.col("_people"))'),
     Mutant("what may concern anybody stays", suppression, "anybody | F.array_contains", "F.array_contains"),
@@ -498,7 +501,8 @@ def test_an_erasure_with_a_fault_leaves_traces(
     _killed[mutant.what] = f"left in {', '.join(left)}"
 
 
-def test_there_are_mutants_enough() -> None:
+def test_there_are_mutants_enough_and_each_finds_its_place() -> None:
     mutants = [*MUTANTS, *GATE_MUTANTS, *SUPPRESSION_MUTANTS]
+    assert all(map(mutated, mutants))
     assert len({mutant.what for mutant in mutants}) == len(mutants)
     assert len(MUTANTS) >= 24
