@@ -6,15 +6,16 @@ The text around the records is no record, and each element of the array is a rec
 import itertools
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from stedi_assets.contracts import Source
 from stedi_assets.ingest.content import FileError
 
-# Where the records begin in an envelope that is too large to be held.
-_NAME = rb'"[^"\\]{0,200}"\s*:\s*'
+# The members before the records in an envelope that is too large to be held, and where the records begin.
+_NAME = rb'"([^"\\]{0,200})"\s*:\s*'
 _SMALL = rb'(?:"[^"\\]{0,1000}"|[\w.+-]{1,40}|\{[^{}]{0,1000}\}|\[[^\[\]{}]{0,1000}\])\s*,\s*'
-_BEGINS = re.compile(rb"\{\s*(?:" + _NAME + _SMALL + rb"){0,50}" + _NAME + rb"(?:\[\s*\{|\{)")
+_OPENS, _MEMBER, _BEGINS = re.compile(rb"\{\s*"), re.compile(_NAME + _SMALL), re.compile(_NAME + rb"(?:\[\s*\{|\{)")
 _SPACE = re.compile(r"[ \t\n\r]*")
 _TWO_PARTS = "its records stand in an envelope of several parts; have them delivered one per line"
 _TOO_LARGE = "its records stand in an envelope of more than 16 MB; have them delivered one per line"
@@ -29,34 +30,40 @@ class _Object(tuple[tuple[str, Any], ...]):
 _PARSER = json.JSONDecoder(object_pairs_hook=_Object, parse_int=str, parse_float=str)
 
 
-def elements_within(raw: bytes, names: Iterable[str]) -> Sequence[tuple[int, int]]:
+def elements_within(raw: bytes, source: Source) -> Sequence[tuple[int, int]]:
     """Return where each record within an object begins and ends; nothing if the object is no envelope.
 
-    `raw` is a whole JSON object, `names` are the names of a record's fields, in lower case.
+    `raw` is a whole JSON object.
 
-    Raises `FileError` if anything outside one array could be a record, or could tell of a customer.
+    Raises `FileError` if the object has records elsewhere than in one array, or anything that could be one.
     """
-    known = frozenset(names)
+    names = frozenset(column.name.lower() for column in source.record_columns)
+    required = frozenset(column.name.lower() for column in source.record_columns if column.required)
     found: list[list[tuple[int, int]]] = []
     parts: list[Any] = []
     text = raw.decode("latin-1")  # one character per byte, so that positions are the same
     position = 1
     while text[position := _end_of_space(text, position)] != "}":
         name, position = _PARSER.raw_decode(text, position)
-        if name.lower() in known:
+        if name.lower() in names:
             return []
         start = _end_of_space(text, _end_of_space(text, position) + 1)
         value, position = _PARSER.raw_decode(text, start)
-        if isinstance(value, list) and any(_is_record(element, known) for element in value):
+        if isinstance(value, list) and any(_names_in(element) & names for element in value):
             found.append(list(_elements(text, start + 1)))
         else:
             parts.extend(_parts(_Object([(name, value)])))
         position = _end_of_space(text, position)
         if text[position] == ",":
             position += 1
-    if len(found) > 1 or any(_is_record(part, known) or (found and _is_doubtful(part, known)) for part in parts):
+    if not found:
+        # The object becomes one record, in quarantine: nothing is lost, but of whole records each has its own fate.
+        if any(required <= _names_in(part) for part in parts):
+            raise FileError(_TWO_PARTS)
+        return []
+    if len(found) > 1 or any(_names_in(part) & names or _is_doubtful(part, source) for part in parts):
         raise FileError(_TWO_PARTS)
-    return found[0] if found else []
+    return found[0]
 
 
 def _elements(text: str, position: int) -> Iterator[tuple[int, int]]:
@@ -69,11 +76,19 @@ def _elements(text: str, position: int) -> Iterator[tuple[int, int]]:
             position = _end_of_space(text, position + 1)
 
 
-def require_no_envelope(head: bytes, names: Iterable[str]) -> None:
+def require_no_envelope(head: bytes, source: Source) -> None:
     """Raise `FileError` if a record that is too large begins like an envelope around records."""
-    begins = _BEGINS.match(head)
-    known = "|".join(re.escape(name) for name in names).encode()
-    if begins and re.compile(rb'"(?:' + known + rb')"\s*:', re.IGNORECASE).search(head, begins.end()):
+    names = {column.name.lower().encode() for column in source.record_columns}
+    opens = _OPENS.match(head)
+    position = opens.end() if opens else len(head)
+    while member := _MEMBER.match(head, position):
+        if member[1].lower() in names:
+            return
+        position = member.end()
+    begins = _BEGINS.match(head, position)
+    if begins is None or begins[1].lower() in names:
+        return
+    if re.compile(rb'"(?:' + b"|".join(map(re.escape, names)) + rb')"\s*:', re.IGNORECASE).search(head, begins.end()):
         raise FileError(_TOO_LARGE)
 
 
@@ -88,13 +103,16 @@ def _parts(value: Any) -> Iterator[Any]:
             waiting.extend(part)
 
 
-def _is_doubtful(part: Any, known: frozenset[str]) -> bool:
+def _is_doubtful(part: Any, source: Source) -> bool:
     """Whether what stands beside an array of records could be more of them: an address could be a withdrawal."""
-    return bool(part) and (isinstance(part, list) or ("email" in known and isinstance(part, str) and "@" in part))
+    if isinstance(part, list):
+        return any(isinstance(element, list | _Object) for element in part)
+    return source.name == "customer" and isinstance(part, str) and "@" in part
 
 
-def _is_record(value: Any, known: frozenset[str]) -> bool:
-    return isinstance(value, _Object) and any(name.lower() in known for name, _ in value)
+def _names_in(value: Any) -> frozenset[str]:
+    """Return the names in an object, in lower case; none if the value is no object."""
+    return frozenset(name.lower() for name, _ in value) if isinstance(value, _Object) else frozenset()
 
 
 def _end_of_space(text: str, position: int) -> int:

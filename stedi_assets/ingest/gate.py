@@ -135,6 +135,7 @@ class _Reading:
         self.piece = piece
         self.report = Report(piece.name, piece.start)
         self._validator = RecordValidator(source)
+        self._source = source
         self._names = {column.name.lower() for column in source.record_columns}
         self._accepted = _Rows(source.landing, piece.name, accepted)
         self._quarantined = _Rows(source.quarantine, piece.name, quarantined)
@@ -195,7 +196,7 @@ class _Reading:
             self._take_elements(record, elements, offset)
             return
         if record.larger_object:
-            require_no_envelope(record.larger_object, self._names)
+            require_no_envelope(record.larger_object, self._source)
         self._last = record
         report = self.report
         report.records += 1
@@ -243,7 +244,7 @@ class _Reading:
             if is_record or not any(isinstance(found, (list, dict)) for found in value.values()):
                 return []
         try:
-            return with_all_the_stack(lambda: elements_within(record.raw, self._names))
+            return with_all_the_stack(lambda: elements_within(record.raw, self._source))
         except (ValueError, RecursionError):
             return []
 

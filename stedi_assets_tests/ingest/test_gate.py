@@ -342,7 +342,11 @@ def test_an_envelope_that_is_too_large_is_an_error_of_the_file() -> None:
     assert judged("customer", b'{"customers":[{"email":"' + b"x" * 1_000).report.error == TOO_LARGE
     for around in (b'"more":[],"meta":{"a":{}},"customers":[{"a":1,', b'"customers":{"1":{'):
         assert judged("customer", b"{" + around + b'"email":"' + b"x" * 1_000).report.error == TOO_LARGE
-    assert judged("customer", b'{"others":[{"a":1,' + b'"b":1,' * 300).report.error is None
+    for around in (b'"others":[{"a":1,' + b'"b":1,' * 300, b'"email":"a@b","a":{"b":1},"serialNumber":"s","photo":"'):
+        record = b"{" + around + b"x" * 1_000
+        assert judged("customer", record).report.error is None, record
+    for around in (b'"email":[{"email":"', b'"meta":{"v":1},"email":{"a":1},"c":"'):
+        assert judged("customer", b"{" + around + b"x" * 1_000).report.error is None
 
 
 # --- Pieces -----------------------------------------------------------------------------------------------------------

@@ -257,17 +257,30 @@ def _enveloped(content: bytes, record: _Record, source: Source) -> list[_Record]
     chosen = holding[0] if holding else []
     inside = range(chosen[0].start, chosen[-1].end) if chosen else range(0)
     outside = [t for t in _TOKEN.finditer(content, record.start, record.end) if t.end() - 1 not in inside]
-    doubtful = (_is_doubtful(t, after, source, has_records=bool(chosen)) for t, after in pairwise(outside))
-    if len(holding) > 1 or any(doubtful):
+    if len(holding) > 1 or _has_another_record(outside, source, has_records=bool(chosen)):
         raise FileError("an envelope of several parts")
     return [inner for element in chosen for inner in _enveloped(content, element, source) or [element]]
 
 
-def _is_doubtful(token: re.Match[bytes], after: re.Match[bytes], source: Source, *, has_records: bool) -> bool:
-    text = _text(token[2].decode("utf-8", "replace")[1:-1]) if token[2] else ""
-    is_column = after[1] == b":" and text.lower() in {column.lower() for column in FIELDS[source]}
-    is_array = token[1] == b"[" and after[1] != b"]"
-    return is_column or (has_records and (is_array or (source == "customer" and "@" in text)))
+def _has_another_record(tokens: list[re.Match[bytes]], source: Source, *, has_records: bool) -> bool:
+    """Whether an envelope, without its array of records, holds a whole record, or anything that could be one."""
+    columns, required = ({column.lower() for column in names} for names in (FIELDS[source], REQUIRED[source]))
+    opened: list[tuple[bytes, set[str]]] = []
+    doubtful = False
+    for token, after in pairwise(tokens):
+        text = _text(token[2].decode("utf-8", "replace")[1:-1]) if token[2] else ""
+        if token[1] in (b"{", b"["):
+            doubtful |= bool(opened) and opened[-1][0] == b"["
+            opened.append((token[1], set()))
+        elif token[1] in _OPENING:
+            opened.pop()
+        elif token[2] and after[1] == b":":
+            opened[-1][1].add(text.lower())
+            doubtful |= text.lower() in columns
+            if required <= opened[-1][1]:
+                return True
+        doubtful |= source == "customer" and "@" in text
+    return has_records and doubtful
 
 
 def _elements(content: bytes, position: int) -> list[_Record]:
