@@ -154,7 +154,9 @@ def land(
         f"{_size(plan.reading) / 1e6:,.1f} MB"
     )
     try:
-        if plan.before is not None and not (plan.reading or plan.removed or forget or plan.again.is_anything):
+        if plan.before is not None and not (
+            plan.full or plan.reading or plan.removed or forget or plan.again.is_anything
+        ):
             landing = _unchanged(plan, plan.before, stage, began)
         else:
             landing = _read(session_of(session(), lake), lake, source, plan, forget, stage, began)

@@ -50,8 +50,8 @@ from stedi_assets.tables.snapshots import Snapshot
 
 NAME = "new_landing_files"
 _TAG = "stedi/{}".format
-# Takes the place of a source's name: tables that are behind their inputs, although all files have landed.
-_TABLES = "tables"
+# They take the place of a source's name: tables that are behind their inputs, although all files have landed.
+_TABLES, _CUSTOMERS = "tables", SOURCES["customer"].landing.name
 _RUNS_LOOKED_AT = 200
 _UNFINISHED = [status for status in dg.DagsterRunStatus if status not in FINISHED_STATUSES]
 _JOBS_THAT_WRITE = {rebuild_lakehouse.name, update_lakehouse.name, maintain_lakehouse.name, erase_person.name}
@@ -168,8 +168,12 @@ def _look(
     # Tables downstream of files to land are made again with those.
     with_files = tables_to_make([name for need in needs for name in need.moved], published)
     late = tables_behind(published) | _consents_due(lake.lake, published, now) | _listed_since(lake.lake, published)
-    if behind := {name: inputs for name, inputs in late.items() if name not in with_files}:
-        needs.append(_need(_TABLES, [*behind], digest_of(*behind.values()), None, runs))
+    behind = {name: inputs for name, inputs in late.items() if name not in with_files}
+    # While customers cannot be landed, the other tables do not wait for them.
+    customers = {name: behind.pop(name) for name in [*behind] if name == _CUSTOMERS}
+    for name, moved in ((_TABLES, behind), (_CUSTOMERS, customers)):
+        if moved:
+            needs.append(_need(name, [*moved], digest_of(*moved.values()), None, runs))
     for found in arrivals.values():
         notified.observe(found)
         notify_of_gone_files(found, notified)

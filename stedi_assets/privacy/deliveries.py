@@ -23,7 +23,7 @@ from stedi_assets.ingest.landing import (
 )
 from stedi_assets.ingest.landing_files import list_landing_files
 from stedi_assets.privacy.suppression import SuppressionList, change_suppressed, digest_for, digest_of, read_suppressed
-from stedi_assets.privacy.withdrawal import Withdrawn, withdraw_first
+from stedi_assets.privacy.withdrawal import Withdrawn, all_delivered, withdraw_first
 from stedi_assets.storage.errors import CommitConflictError, CorruptTableError, LakeError
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.days import Days, day_of, new_versions
@@ -89,9 +89,9 @@ def land_without_erased(
         return landing
     try:
         accepted, quarantined = landing.accepted, landing.quarantined
-        # Without a file that is gone, the delivery says less than is known; it is not published.
-        if accepted is not None and not (source is _CUSTOMERS and landing.gone):
-            erased = _with_what_is_told(lake, source, erased, accepted, quarantined, suppression_key)
+        told, told_unread = all_delivered(session, lake, landing) if source is _CUSTOMERS else (accepted, quarantined)
+        if told is not None:
+            erased = _with_what_is_told(lake, source, erased, told, told_unread, suppression_key)
             if source is _CUSTOMERS:
                 # All its rows are looked at below; the files of the others were chosen by the list as it was.
                 landing = replace(landing, remembered=_digests(source, erased))
@@ -134,7 +134,7 @@ def _with_what_is_told(
         return change_suppressed(
             lake, key, lambda listed: listed.with_those_back(accepted, now).with_devices(accepted, quarantined)
         )
-    if source is not SOURCES["accelerometer"] or not erased.has_shared_devices:
+    if source is not SOURCES["accelerometer"] or not erased.has_devices:
         return erased
     return change_suppressed(lake, key, lambda listed: listed.with_readings(accepted))
 

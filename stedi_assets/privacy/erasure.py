@@ -152,7 +152,7 @@ def _with_person(
     people, phones_landed = read_snapshot_of(lake, customers.landing), read_snapshot_of(lake, phones.landing)
     if phones_landed:
         phone_readings = _landing_rows(spark, lake, phones, phones_landed)
-        active = (last_active(phone_readings, pads, person).first() or {"instant": None})["instant"]
+        active = (last_active(phone_readings, pads, person, entry.erased_at).first() or {"instant": None})["instant"]
         entry = replace(entry, active_until=max(active or 0, known.active_until))
     if people is None:
         return replace(listed, people={**listed.people, person: entry})

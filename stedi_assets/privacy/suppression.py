@@ -33,7 +33,7 @@ class Erased:
     """An erased person: since when, and whether they are back. Instants are epoch milliseconds; the rest, keyed hashes.
 
     `devices` are those that nobody else holds. `shared` are the other devices, each with the instant from which others
-    have it, 0 if they always had; `readings` are what these may have taken while the person's phone was active.
+    have it, 0 if they always had; `readings` are what devices may have taken while the person's phone was active.
     `active_until` is when the person's phone was last active before the erasure. `back_since` is when a consent from
     after it was recorded.
     `known_consent` is one that was known at the erasure and lay ahead: it brings nobody back. `seen_consent` is the
@@ -64,9 +64,9 @@ class SuppressionList:
     version: str | None = field(default=None, compare=False, repr=False)
 
     @property
-    def has_shared_devices(self) -> bool:
-        """Whether anybody on the list held a device that others hold too."""
-        return any(found.shared for found in self.people.values())
+    def has_devices(self) -> bool:
+        """Whether anybody on the list held a device."""
+        return any(found.all_devices for found in self.people.values())
 
     def pads(self, spark: SparkSession) -> DataFrame:
         """Return the key in the form that Spark gets."""
@@ -152,12 +152,19 @@ class SuppressionList:
         return replace(self, people={person: with_theirs(person, found) for person, found in self.people.items()})
 
     def with_readings(self, phone_readings: DataFrame) -> "SuppressionList":
-        """Return the list with what shared devices may have taken while erased people's phones took these readings."""
+        """Return the list with what their devices may have taken while erased people's phones took these readings.
+
+        Of a device that is nobody else's, all is suppressed until `active_until`.
+        """
         spark = phone_readings.sparkSession
-        devices = [(person, device) for person, found in self.people.items() for device in found.shared]
-        shared = _frame(spark, {"person": Type.STRING, "device": Type.STRING}, devices)
+        held = [(person, device, 0) for person, found in self.people.items() for device in found.shared]
+        alone = [
+            (person, device, found.active_until) for person, found in self.people.items() for device in found.devices
+        ]
+        columns = {"person": Type.STRING, "device": Type.STRING, "after": Type.BIGINT}
+        devices = _frame(spark, columns, [*held, *alone])
         readings: dict[str, set[str]] = {}
-        for person, reading in theirs.hashes_while_active(phone_readings, self.pads(spark), shared).collect():
+        for person, reading in theirs.hashes_while_active(phone_readings, self.pads(spark), devices).collect():
             readings.setdefault(person, set()).add(reading)
         more = {
             person: replace(self.people[person], readings=tuple(sorted(hashes | {*self.people[person].readings})))

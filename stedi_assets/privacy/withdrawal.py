@@ -90,7 +90,7 @@ def withdraw_first(session: Callable[[], SparkSession], lake: Lake, landing: Lan
     if before is None or run.as_of is None or not _has_changed(lake, landing):
         return Withdrawn(before.rows if before else 0)
     spark = session()
-    accepted, quarantined = _all_delivered(spark, lake, landing)
+    accepted, quarantined = all_delivered(session, lake, landing)
     if accepted is None:
         return Withdrawn(before.rows)
     policy = Policy.from_dict(before.policy) if before.policy else Policy()
@@ -280,11 +280,13 @@ def _has_changed(lake: Lake, landing: Landing) -> bool:
     return now != then
 
 
-def _all_delivered(spark: SparkSession, lake: Lake, landing: Landing) -> tuple[DataFrame | None, DataFrame | None]:
+def all_delivered(
+    session: Callable[[], SparkSession], lake: Lake, landing: Landing
+) -> tuple[DataFrame | None, DataFrame | None]:
     """Return all accepted and quarantined records: those landed now, and the last ones of files that are gone."""
     if landing.previous is None or not landing.gone:
         return landing.accepted, landing.quarantined
-    stayed, quarantined = landed_before(spark, lake, _CUSTOMERS, landing.previous, landing.gone)
+    stayed, quarantined = landed_before(session(), lake, _CUSTOMERS, landing.previous, landing.gone)
     return (
         union(_CUSTOMERS.landing, [landing.accepted, stayed]),
         union(_CUSTOMERS.quarantine, [landing.quarantined, quarantined]),

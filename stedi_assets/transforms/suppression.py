@@ -180,20 +180,21 @@ def holders_of_devices(
     return held.join(F.broadcast(concerned), on=held["device"] == concerned["hash"], how="left_semi")
 
 
-def hashes_while_active(phone_readings: DataFrame, pads: DataFrame, shared: DataFrame) -> DataFrame:
-    """Return the readings that shared devices may have taken while an erased person's phone was active.
+def hashes_while_active(phone_readings: DataFrame, pads: DataFrame, devices: DataFrame) -> DataFrame:
+    """Return the readings that erased people's devices may have taken while their phones were active.
 
-    In: phone readings as delivered, and the hashes of erased people and of their devices: `person`, `device`. Out:
-    `person`, and `hash` of the reading.
+    In: phone readings as delivered, and the hashes of the people and their devices, with the instant after which such
+    readings count: `person`, `device`, `after`. Out: `person`, and `hash` of the reading.
     """
     active = phone_readings.crossJoin(F.broadcast(pads)).withColumn("person", keyed_hash(F.col("_person")))
-    readings = active.join(F.broadcast(shared), on="person", how="inner")
+    readings = active.join(F.broadcast(devices), on="person", how="inner").where("timestamp > after")
     return readings.select("person", keyed_hash(_reading(F.col("device"), F.col("timestamp"))).alias("hash"))
 
 
-def last_active(phone_readings: DataFrame, pads: DataFrame, person: str) -> DataFrame:
-    """Return when the phone of the person with this hash took its last reading, in one row: `instant`."""
-    theirs = phone_readings.crossJoin(F.broadcast(pads)).where(keyed_hash(F.col("_person")) == person)
+def last_active(phone_readings: DataFrame, pads: DataFrame, person: str, as_of: int) -> DataFrame:
+    """Return when the phone of the person with this hash took its last reading until `as_of`, in one row: `instant`."""
+    known = phone_readings.where(F.col("timestamp") <= as_of)
+    theirs = known.crossJoin(F.broadcast(pads)).where(keyed_hash(F.col("_person")) == person)
     return theirs.agg(F.max("timestamp").alias("instant"))
 
 

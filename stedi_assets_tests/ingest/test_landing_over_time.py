@@ -240,6 +240,11 @@ def test_a_file_that_is_being_written_is_read_by_the_code_of_now_once_it_is_whol
         touched.write_bytes(touched.read_bytes())
     assert land_with("new", settled_before).read == {"2022/two.json"}
     assert current(lake, CUSTOMER.landing).code == "old"
+    # Even if none can be read yet, and nothing is unchanged by it.
+    (folder / "2022" / "two.json").write_bytes(record("two") + record("three"))
+    waiting = land_with("new", 1)
+    assert (waiting.read, waiting.is_unchanged, current(lake, CUSTOMER.landing).code) == (frozenset(), False, "old")
+    assert current(lake, CUSTOMER.landing).rows == 3
     assert land_with("new").read == {"2022/two.json", "one.json"}
     assert current(lake, CUSTOMER.landing).code == "new"
     assert land_with("new").read == frozenset()

@@ -730,6 +730,23 @@ def test_another_list_of_erased_people_is_a_reason_for_a_run(
     assert watched.why_not() == "Every table is up to date."
 
 
+def test_while_customers_cannot_be_landed_other_tables_do_not_wait(
+    watched: Watched, spark_resource: SparkResource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list of erased people is another one, and a customers' file is gone; a consent comes into force."""
+    assert materialise(watched.lake, spark_resource, as_of=CONSENTED - 1, full=True).success
+    key = b"a suppression key for tests, 32 bytes and more"
+    monkeypatch.setenv("STEDI_SUPPRESSION_KEY", key.decode())
+    change_suppressed(watched.lake, lambda: key, lambda listed: replace(listed, people={"0" * 64: Erased(CONSENTED)}))
+    (root_of(watched.lake) / "customer" / "landing" / "one.json").unlink()
+    watched.fails(watched.request())
+    asked_for = [tables_of(watched.request())]
+    watched.fails(watched.request())
+    asked_for.append(tables_of(watched.request()))
+    assert {"customer_landing" in tables for tables in asked_for} == {True, False}
+    assert all("customer_trusted" in tables for tables in asked_for)
+
+
 def test_a_consent_that_lies_ahead_is_none_yet(watched: Watched, spark_resource: SparkResource) -> None:
     watched.put("customer", "ahead.json", lines(customer("cleo", CONSENTED, 4_000_000_000_000)))
     assert watched.run(watched.request(), spark_resource).success

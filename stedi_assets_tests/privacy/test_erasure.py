@@ -227,6 +227,8 @@ def test_the_way_back_is_a_consent_from_after_the_erasure(
     assert landed == {"accelerometer_landing": 3, "machine_learning_curated": 3}
 
 
+_HOLDER = "_person STRING, _device STRING, registrationDate BIGINT, lastUpdateDate BIGINT"
+_DEVICE_READING = "_device STRING, sensorReadingTime BIGINT"
 _ERASED_AT, _KNOWN, _NOW = CONSENTED, CONSENTED + 100, CONSENTED + 1_000
 
 
@@ -435,12 +437,11 @@ def test_readings_that_arrive_when_the_owner_has_cleaned_the_files_stay_out(eras
 def test_a_device_is_somebody_elses_from_the_date_of_the_record_that_says_so(
     dates: dict[str, int], since: int, spark: SparkSession
 ) -> None:
-    schema = "_person STRING, _device STRING, registrationDate BIGINT, lastUpdateDate BIGINT"
     ada = (ADAS, "d", None, 1)
     ben = (BENS, "d", dates.get("registrationDate"), dates.get("lastUpdateDate"))
-    before = SuppressionList({ADA: Erased(_ERASED_AT)}, KEY).with_devices(spark.createDataFrame([ada], schema), None)
+    before = SuppressionList({ADA: Erased(_ERASED_AT)}, KEY).with_devices(spark.createDataFrame([ada], _HOLDER), None)
     assert len(before.people[ADA].devices) == 1
-    customers = spark.createDataFrame([ada, ben], schema)
+    customers = spark.createDataFrame([ada, ben], _HOLDER)
     for _ in range(2):
         before = before.with_devices(customers, None)
         assert (before.people[ADA].devices, [*before.people[ADA].shared.values()]) == ((), [since])
@@ -448,11 +449,25 @@ def test_a_device_is_somebody_elses_from_the_date_of_the_record_that_says_so(
 
 def test_a_device_is_nobody_elses_while_an_erased_persons_phone_was_active(spark: SparkSession) -> None:
     """A record that says otherwise comes late, when no file tells of the phone any more."""
-    schema = "_person STRING, _device STRING, registrationDate BIGINT, lastUpdateDate BIGINT"
     listed = SuppressionList({ADA: Erased(_ERASED_AT, active_until=50)}, KEY)
     for rows, shared in (([(ADAS, "d", None, 1)], []), ([(BENS, "d", None, 10)], [51])):
-        listed = listed.with_devices(spark.createDataFrame(rows, schema), None)
+        listed = listed.with_devices(spark.createDataFrame(rows, _HOLDER), None)
         assert [*listed.people[ADA].shared.values()] == shared
+
+
+def test_a_phone_reading_that_is_dated_ahead_closes_no_device(built: Lake, spark: SparkSession) -> None:
+    """A clock was wrong. The device is free once ada's real readings end; what it took at that instant stays hers."""
+    ahead = 4_000_000_000_000
+    (root_of(built) / "accelerometer" / "landing" / "ahead.json").write_bytes(lines(phone_reading("ada", ahead)))
+    land_source(built, spark, SOURCES["accelerometer"])
+    erase_directly(built, spark)
+    listed = read_suppressed(built, lambda: KEY)
+    assert listed
+    assert listed.people[ADA].active_until == max(INSTANTS)
+    readings = spark.createDataFrame([("device-of-ada", ahead), ("device-of-ada", ahead + 1)], _DEVICE_READING)
+    bens = spark.createDataFrame([(BENS, "device-of-ada", None, 10)], _HOLDER)
+    kept = listed.with_devices(bens, None).accepted(readings, SOURCES["step_trainer"]).collect()
+    assert [row["sensorReadingTime"] for row in kept] == [ahead + 1]
 
 
 def test_what_an_erasure_emptied_counts_against_whoever_is_back(erased: Lake, spark: SparkSession) -> None:
@@ -490,9 +505,17 @@ def test_a_customers_file_that_is_gone_for_a_while_changes_nothing_on_the_list(
     before, content = shared(), file.read_bytes()
     assert before
     file.unlink()
+    # What else the delivery tells is learned: a device that ada has got meanwhile.
+    new = lines(customer("ada", CONSENTED + 5, CONSENTED, "a-new-device"))
+    (file.parent / "new.json").write_bytes(new)
     with pytest.raises(VanishedFiles):
         land_customers(erased, spark, RUN, KEY)
     assert shared() == before
+    readings = lines(device_reading("a-new-device", INSTANTS[0]))
+    (root_of(erased) / "step_trainer" / "landing" / "new.json").write_bytes(readings)
+    land_source(erased, spark, SOURCES["step_trainer"])
+    landed = current_dataset(erased, "step_trainer_landing").to_table().to_pylist()
+    assert "a-new-device" not in {row["serialNumber"] for row in landed}
     file.write_bytes(content)
     land_customers(erased, spark, RUN, KEY)
     assert shared() == before
@@ -541,9 +564,7 @@ def test_when_a_phone_was_active_is_learned_although_the_customers_cannot_be_pub
 
 def test_a_quarantined_record_of_an_erased_person_makes_nobody_else_a_holder(spark: SparkSession) -> None:
     """One that is not UTF-8 names its person in several ways."""
-    customers = spark.createDataFrame(
-        [], "_person STRING, _device STRING, registrationDate BIGINT, lastUpdateDate BIGINT"
-    )
+    customers = spark.createDataFrame([], _HOLDER)
     schema = "_people ARRAY<STRING>, _devices ARRAY<STRING>, _updated BIGINT"
     quarantined = spark.createDataFrame([([ADAS, "\u00e5da@example.com"], ["d"], 1)], schema)
     listed = SuppressionList({ADA: Erased(_ERASED_AT)}, KEY).with_devices(customers, quarantined)
