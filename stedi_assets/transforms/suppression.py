@@ -186,8 +186,12 @@ def hashes_while_active(phone_readings: DataFrame, pads: DataFrame, devices: Dat
     In: phone readings as delivered, and the hashes of the people and their devices, with the instant after which such
     readings count: `person`, `device`, `after`. Out: `person`, and `hash` of the reading.
     """
-    active = phone_readings.crossJoin(F.broadcast(pads)).withColumn("person", keyed_hash(F.col("_person")))
-    readings = active.join(F.broadcast(devices), on="person", how="inner").where("timestamp > after")
+    # Few people have many readings.
+    people = phone_readings.select("_person").dropDuplicates(["_person"]).crossJoin(F.broadcast(pads))
+    named = people.select("_person", keyed_hash(F.col("_person")).alias("person"))
+    theirs = named.join(F.broadcast(devices), on="person", how="inner")
+    active = phone_readings.join(F.broadcast(theirs), on="_person", how="inner").where("timestamp > after")
+    readings = active.crossJoin(F.broadcast(pads))
     return readings.select("person", keyed_hash(_reading(F.col("device"), F.col("timestamp"))).alias("hash"))
 
 

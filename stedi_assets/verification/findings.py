@@ -180,6 +180,10 @@ class Audit:
         """How many records of each file are in quarantine, by reason."""
         return reasons_by_file(self.lake, self.source, self.quarantine)
 
+    def why(self, file: FileReport) -> str:
+        """Return in words why a file's records are in quarantine."""
+        return in_words(self.reasons[file.path]) if file.path in self.reasons else "not there any more"
+
 
 def _finding(rule: Rule, looked_at: int, failing: int, **details: str | int) -> Finding:
     return Finding(rule, looked_at, failing, failing == 0, rule.severity, details)
@@ -249,7 +253,7 @@ def _files_readable(audit: Audit, rule: Rule) -> Finding:
 
 def _every_file_gives_records(audit: Audit, rule: Rule) -> Finding:
     useless = [
-        f"{file.path}: {counted(file.quarantined, 'record')}, all in quarantine ({in_words(audit.reasons[file.path])})"
+        f"{file.path}: {counted(file.quarantined, 'record')}, all in quarantine ({audit.why(file)})"
         for file in audit.files
         if file.quarantined and not file.accepted and not file.suppressed
     ]
@@ -332,7 +336,7 @@ def _quarantine_rate(audit: Audit, rule: Rule) -> Finding:
     worst = sorted((file for file in audit.files if file.quarantined), key=lambda file: -file.quarantined_bytes)
     named = {
         f"{NAMED}{number}": f"{file.path}: {file.quarantined:,} of {counted(file.records, 'record')} "
-        f"({in_words(audit.reasons[file.path])})"
+        f"({audit.why(file)})"
         for number, file in enumerate(worst[:_NAMES_SHOWN], start=1)
     }
     details: dict[str, str | int] = {"bytes": f"{size:,}", "failing bytes": failing, **named}

@@ -195,7 +195,12 @@ MUTANTS = [
     ),
     Mutant("one phone reading at an instant", trusted, '["user", "timestamp", "x", "y", "z"]', '["user", "timestamp"]'),
     Mutant("device readings repeated", trusted, ".dropDuplicates(readings.columns)", ""),
-    Mutant("people joined for each reading", curated, 'on="email", how="left_semi"', 'on="email", how="inner"'),
+    Mutant(
+        "people joined for each reading",
+        curated,
+        '.dropDuplicates(["email"])\n    return customer_trusted.join(readers, on="email", how="left_semi")',
+        '\n    return customer_trusted.join(readers, on="email", how="inner")',
+    ),
     Mutant("people without readings", curated, '.join(readers, on="email", how="left_semi")', ""),
     Mutant("readings joined with people", trusted, 'on=theirs, how="left_semi"', 'on=theirs, how="inner"'),
     Mutant(

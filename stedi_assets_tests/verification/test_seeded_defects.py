@@ -797,7 +797,10 @@ STORED = [
     Defect("another quarantine is named", QUARANTINE, CANNOT_BE_READ, another_quarantine_named(CL)),
     Defect("ten times as many rows before", CT, "row_count_change", said(CT, previous_rows=130)),
     Defect(
-        "made of another table than is there now", AT, "agrees_with_second_engine", said(AT, inputs={AL: NO_SNAPSHOT})
+        "made of another table than is there now",
+        AT,
+        "agrees_with_second_engine",
+        said(AT, input_contents={AL: "other rows"}),
     ),
     Defect(
         "made under a policy for comparisons",
