@@ -11,11 +11,13 @@ from typing import Any
 
 from stedi_assets.contracts import Source
 from stedi_assets.ingest.content import FileError
+from stedi_assets.ingest.identity import plain_forms
 
 # The members before the records in an envelope that is too large to be held, and where the records begin.
 _NAME = rb'"([^"\\]{0,200})"\s*:\s*'
 _SMALL = rb'(?:"[^"\\]{0,1000}"|[\w.+-]{1,40}|\{[^{}]{0,1000}\}|\[[^\[\]{}]{0,1000}\])\s*,\s*'
-_OPENS, _MEMBER, _BEGINS = re.compile(rb"\{\s*"), re.compile(_NAME + _SMALL), re.compile(_NAME + rb"(?:\[\s*\{|\{)")
+_OPENS, _MEMBER = re.compile(rb"\{\s*"), re.compile(_NAME + _SMALL)
+_BEGINS, _BEGINS_ARRAY = re.compile(_NAME + rb"(?:\[\s*\{|\{)"), re.compile(_NAME + rb"\[\s*\{")
 _SPACE = re.compile(r"[ \t\n\r]*")
 _TWO_PARTS = "its records stand in an envelope of several parts; have them delivered one per line"
 _TOO_LARGE = "its records stand in an envelope of more than 16 MB; have them delivered one per line"
@@ -40,6 +42,7 @@ def elements_within(raw: bytes, source: Source) -> Sequence[tuple[int, int]]:
     names = frozenset(column.name.lower() for column in source.record_columns)
     required = frozenset(column.name.lower() for column in source.record_columns if column.required)
     found: list[list[tuple[int, int]]] = []
+    arrays: list[Any] = []
     parts: list[Any] = []
     text = raw.decode("latin-1")  # one character per byte, so that positions are the same
     position = 1
@@ -51,19 +54,22 @@ def elements_within(raw: bytes, source: Source) -> Sequence[tuple[int, int]]:
         value, position = _PARSER.raw_decode(text, start)
         if isinstance(value, list) and any(_names_in(element) & names for element in value):
             found.append(list(_elements(text, start + 1)))
+            arrays.append(value)
         else:
             parts.extend(_parts(_Object([(name, value)])))
         position = _end_of_space(text, position)
         if text[position] == ",":
             position += 1
-    if not found:
-        # The object becomes one record, in quarantine: nothing is lost, but of whole records each has its own fate.
-        if any(required <= _names_in(part) for part in parts):
-            raise FileError(_TWO_PARTS)
-        return []
-    if len(found) > 1 or any(_names_in(part) & names or _is_doubtful(part, source) for part in parts):
+    if len(found) == 1 and not any(_names_in(part) & names or _is_doubtful(part, source) for part in parts):
+        return found[0]
+    objects = [*map(_names_in, parts), *(_names_in(part) for array in arrays for part in _parts(array))]
+    has_records = required <= frozenset().union(*objects)
+    # Several of customers can be several withdrawals.
+    has_people = source.name == "customer" and (bool(found) or sum(bool(named & names) for named in objects) > 1)
+    if has_records or has_people:
         raise FileError(_TWO_PARTS)
-    return found[0]
+    # Something else, which becomes one record in quarantine.
+    return []
 
 
 def _elements(text: str, position: int) -> Iterator[tuple[int, int]]:
@@ -81,11 +87,11 @@ def require_no_envelope(head: bytes, source: Source) -> None:
     names = {column.name.lower().encode() for column in source.record_columns}
     opens = _OPENS.match(head)
     position = opens.end() if opens else len(head)
+    is_record = False
     while member := _MEMBER.match(head, position):
-        if member[1].lower() in names:
-            return
+        is_record |= member[1].lower() in names
         position = member.end()
-    begins = _BEGINS.match(head, position)
+    begins = (_BEGINS_ARRAY if is_record else _BEGINS).match(head, position)
     if begins is None or begins[1].lower() in names:
         return
     if re.compile(rb'"(?:' + b"|".join(map(re.escape, names)) + rb')"\s*:', re.IGNORECASE).search(head, begins.end()):
@@ -107,7 +113,10 @@ def _is_doubtful(part: Any, source: Source) -> bool:
     """Whether what stands beside an array of records could be more of them: an address could be a withdrawal."""
     if isinstance(part, list):
         return any(isinstance(element, list | _Object) for element in part)
-    return source.name == "customer" and isinstance(part, str) and "@" in part
+    if source.name != "customer" or not isinstance(part, str):
+        return False
+    # As it was written, or escaped: the text was decoded byte by byte.
+    return any("@" in plain_forms(text) for text in (part, part.encode("latin-1", "replace").decode(errors="replace")))
 
 
 def _names_in(value: Any) -> frozenset[str]:

@@ -241,7 +241,8 @@ class _Reading:
         value = record.value
         if value is not None:
             is_record = any(name.lower() in self._names for name in value)
-            if is_record or not any(isinstance(found, (list, dict)) for found in value.values()):
+            # The raw text has values that `value` lacks where a name is repeated.
+            if is_record or not (b"[" in record.raw or b"{" in record.raw[1:]):
                 return []
         try:
             return with_all_the_stack(lambda: elements_within(record.raw, self._source))

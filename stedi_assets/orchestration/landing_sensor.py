@@ -171,6 +171,8 @@ def _look(
     behind = {name: inputs for name, inputs in late.items() if name not in with_files}
     # While customers cannot be landed, the other tables do not wait for them.
     customers = {name: behind.pop(name) for name in [*behind] if name == _CUSTOMERS}
+    if customers and "customer" in arrivals:
+        customers[_CUSTOMERS] = digest_of(customers[_CUSTOMERS], *arrivals["customer"].gone)
     for name, moved in ((_TABLES, behind), (_CUSTOMERS, customers)):
         if moved:
             needs.append(_need(name, [*moved], digest_of(*moved.values()), None, runs))

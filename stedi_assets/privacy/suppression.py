@@ -75,7 +75,7 @@ class SuppressionList:
     def hashes(self, spark: SparkSession, *, of_dated: bool = True) -> DataFrame:
         """Return every hash that is suppressed, and until when: `hash`, `back_since`.
 
-        Shared devices, and their readings, are among them for records with a date that can be trusted.
+        Shared devices, and single readings, are among them for records with a date that can be trusted.
         """
         rows = [
             (hashed, erased.back_since)
@@ -154,15 +154,16 @@ class SuppressionList:
     def with_readings(self, phone_readings: DataFrame) -> "SuppressionList":
         """Return the list with what their devices may have taken while erased people's phones took these readings.
 
-        Of a device that is nobody else's, all is suppressed until `active_until`.
+        Of a device that is nobody else's, all is suppressed until `active_until`; of whoever is back, nothing since.
         """
         spark = phone_readings.sparkSession
-        held = [(person, device, 0) for person, found in self.people.items() for device in found.shared]
-        alone = [
-            (person, device, found.active_until) for person, found in self.people.items() for device in found.devices
+        held = [
+            (person, device, found.active_until if device in found.devices else 0, found.back_since)
+            for person, found in self.people.items()
+            for device in found.all_devices
         ]
-        columns = {"person": Type.STRING, "device": Type.STRING, "after": Type.BIGINT}
-        devices = _frame(spark, columns, [*held, *alone])
+        columns = {"person": Type.STRING, "device": Type.STRING, "after": Type.BIGINT, "until": Type.BIGINT}
+        devices = _frame(spark, columns, held)
         readings: dict[str, set[str]] = {}
         for person, reading in theirs.hashes_while_active(phone_readings, self.pads(spark), devices).collect():
             readings.setdefault(person, set()).add(reading)
@@ -196,7 +197,7 @@ def read_suppressed(lake: Lake, key: Callable[[], bytes]) -> SuppressionList | N
 def digest_of(people: Mapping[str, Erased], *, with_readings: bool) -> str:
     """Return a digest of the list of erased people. It is made of keyed hashes, and tells nothing of anybody.
 
-    `with_readings` changes with the readings of shared devices, too: more of those suppress more, and let nothing in.
+    `with_readings` changes with single readings, too: more of those suppress more, and let nothing in.
     """
     unsaid: dict[str, Any] = {"seen_consent": 0} | ({} if with_readings else {"readings": ()})
     listed = {person: asdict(replace(erased, **unsaid)) for person, erased in people.items()}

@@ -183,14 +183,15 @@ def holders_of_devices(
 def hashes_while_active(phone_readings: DataFrame, pads: DataFrame, devices: DataFrame) -> DataFrame:
     """Return the readings that erased people's devices may have taken while their phones were active.
 
-    In: phone readings as delivered, and the hashes of the people and their devices, with the instant after which such
-    readings count: `person`, `device`, `after`. Out: `person`, and `hash` of the reading.
+    In: phone readings as delivered, and the hashes of the people and their devices, with the instants between which
+    readings count: `person`, `device`, `after`, `until` (null: for ever). Out: `person`, and `hash` of the reading.
     """
     # Few people have many readings.
     people = phone_readings.select("_person").dropDuplicates(["_person"]).crossJoin(F.broadcast(pads))
     named = people.select("_person", keyed_hash(F.col("_person")).alias("person"))
     theirs = named.join(F.broadcast(devices), on="person", how="inner")
-    active = phone_readings.join(F.broadcast(theirs), on="_person", how="inner").where("timestamp > after")
+    active = phone_readings.join(F.broadcast(theirs), on="_person", how="inner")
+    active = active.where("timestamp > after AND (until IS NULL OR timestamp < until)")
     readings = active.crossJoin(F.broadcast(pads))
     return readings.select("person", keyed_hash(_reading(F.col("device"), F.col("timestamp"))).alias("hash"))
 

@@ -337,11 +337,51 @@ def test_an_envelope_that_cannot_be_opened_is_an_error_of_the_file(content: byte
     assert judged("customer", CUSTOMER + content).report.error == TWO_PARTS
 
 
+def _something(rng: random.Random, depth: int, record: str) -> str:
+    """Return random JSON that can hold records, whole ones and others."""
+    some = (
+        record,
+        '{"email":"b@x.de"}',
+        '{"mail":"c@x.de"}',
+        '{"serialNumber":"s"}',
+        "[]",
+        "{}",
+        "1",
+        '"a"',
+        '"d@x.de"',
+        "null",
+    )
+    if not depth or rng.random() < 0.4:
+        return rng.choice(some)
+    parts = [_something(rng, depth - 1, record) for _ in range(rng.randint(0, 3))]
+    if rng.random() < 0.5:
+        return f"[{','.join(parts)}]"
+    return "{" + ",".join(f'"{rng.choice(("a", "b", "c", "email", "items"))}":{part}' for part in parts) + "}"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_record_is_lost_wherever_it_stands(seed: int) -> None:
+    rng = random.Random(seed)
+    for number in range(1_000):
+        record = f'{{"email":"ada{number}@example.com","serialNumber":"s"}}'
+        content = "\n".join(_something(rng, 4, record) for _ in range(2)).encode()
+        assert_as_the_reference("customer", content)
+        found = judged("customer", content)
+        rows = repr([found.accepted, found.quarantined])
+        unknown = found.report.unknown_fields
+        assert found.report.error or unknown or rows.count(f"ada{number}") >= content.count(b"ada"), content
+
+
 @pytest.mark.usefixtures("small_records")
 def test_an_envelope_that_is_too_large_is_an_error_of_the_file() -> None:
     assert judged("customer", b'{"customers":[{"email":"' + b"x" * 1_000).report.error == TOO_LARGE
     for around in (b'"more":[],"meta":{"a":{}},"customers":[{"a":1,', b'"customers":{"1":{'):
         assert judged("customer", b"{" + around + b'"email":"' + b"x" * 1_000).report.error == TOO_LARGE
+    for source, around in (
+        ("customer", b'"phone":"1","customers":[{"email":"'),
+        ("accelerometer", b'"timestamp":1,"readings":[{"x":1,"user":"'),
+    ):
+        assert judged(source, b"{" + around + b"x" * 1_000).report.error == TOO_LARGE
     for around in (b'"others":[{"a":1,' + b'"b":1,' * 300, b'"email":"a@b","a":{"b":1},"serialNumber":"s","photo":"'):
         record = b"{" + around + b"x" * 1_000
         assert judged("customer", record).report.error is None, record

@@ -738,13 +738,22 @@ def test_while_customers_cannot_be_landed_other_tables_do_not_wait(
     key = b"a suppression key for tests, 32 bytes and more"
     monkeypatch.setenv("STEDI_SUPPRESSION_KEY", key.decode())
     change_suppressed(watched.lake, lambda: key, lambda listed: replace(listed, people={"0" * 64: Erased(CONSENTED)}))
-    (root_of(watched.lake) / "customer" / "landing" / "one.json").unlink()
+    gone = root_of(watched.lake) / "customer" / "landing" / "one.json"
+    content = gone.read_bytes()
+    gone.unlink()
     watched.fails(watched.request())
     asked_for = [tables_of(watched.request())]
     watched.fails(watched.request())
     asked_for.append(tables_of(watched.request()))
     assert {"customer_landing" in tables for tables in asked_for} == {True, False}
     assert all("customer_trusted" in tables for tables in asked_for)
+    # Once it is back, they are tried again at once.
+    for _ in range(2 * watched.attempts):
+        if request := watched.tick().run_requests:
+            watched.fails(request[0])
+    assert "customer_landing: out of attempts" in watched.why_not()
+    watched.put("customer", "one.json", content)
+    assert "customer_landing" in tables_of(watched.request())
 
 
 def test_a_consent_that_lies_ahead_is_none_yet(watched: Watched, spark_resource: SparkResource) -> None:

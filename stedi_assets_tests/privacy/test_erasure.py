@@ -455,6 +455,13 @@ def test_a_device_is_nobody_elses_while_an_erased_persons_phone_was_active(spark
         assert [*listed.people[ADA].shared.values()] == shared
 
 
+def test_what_a_phone_takes_once_its_person_is_back_is_not_listed(spark: SparkSession) -> None:
+    erased = Erased(_ERASED_AT, back_since=_ERASED_AT + 10, devices=("d",), active_until=_ERASED_AT - 1)
+    readings = [(ADAS, _ERASED_AT + after) for after in (-1, 5, 10, 20)]
+    phones = spark.createDataFrame(readings, "_person STRING, timestamp BIGINT")
+    assert len(SuppressionList({ADA: erased}, KEY).with_readings(phones).people[ADA].readings) == 1
+
+
 def test_a_phone_reading_that_is_dated_ahead_closes_no_device(built: Lake, spark: SparkSession) -> None:
     """A clock was wrong. The device is free once ada's real readings end; what it took at that instant stays hers."""
     ahead = 4_000_000_000_000

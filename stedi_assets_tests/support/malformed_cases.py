@@ -216,6 +216,8 @@ _ENVELOPES = [
             "withdrawals of other names": b'"optedOut":[{"mail":"ann@example.com"}]}',
             "a list of people": b'"optedOut":["ann@example.com"]}',
             "a person": b'"optedOut":"ann@example.com"}',
+            "a person in other characters": '"optedOut":["ann＠example.com"]}'.encode(),
+            "a person in escaped characters": b'"optedOut":"ann\\uff20example.com"}',
             "people by name": b'"optedOut":{"ann\\u0040example.com":true}}',
             "the same name twice": b'"customers":[{"mail":"ann@example.com"}]}',
         }.items()
@@ -226,6 +228,28 @@ _ENVELOPES = [
         "envelopes beside readings",
         "accelerometer",
         b'{"now":[' + _READING + b'],"late":[{"readings":[' + _READING + b"]}]}",
+    ),
+    _file_error(
+        "readings by person",
+        "accelerometer",
+        b'{"data":{"user":"a@b","readings":['
+        + b",".join([b'{"timestamp":1655564376361,"x":1,"y":2,"z":3}'] * 2)
+        + b"]}}",
+    ),
+    _file_error(
+        "customers without a device in an envelope in an object",
+        "customer",
+        b'{"data":{"customers":[{"email":"ann@example.com"},{"email":"ben@example.com"}]}}',
+    ),
+    MalformedCase(
+        "records of another kind with two lists",
+        "accelerometer",
+        _READING
+        + b'\n{"event":"touch","touches":[{"x":1,"y":2}],"changedTouches":[{"x":1,"y":2}]}\n'
+        + b'{"event":"swipe","path":[{"x":1,"y":2}],"origin":{"x":0,"y":0}}\n'
+        + _READING,
+        2,
+        [_ALL_MISSING, _ALL_MISSING],
     ),
     MalformedCase("an envelope with a list", "customer", b'{"columns":["a"],"customers":[' + _CUSTOMER + b"]}", 1),
     MalformedCase(

@@ -249,38 +249,57 @@ def _enveloped(content: bytes, record: _Record, source: Source) -> list[_Record]
     An envelope has no key of the contract, and one value that is an array which holds an object with such a key. Each
     element of that is a record, or an envelope. Raises FileError where anything else in it could be a record.
     """
-    members = record.members or []
-    if _has_column(members, source):
+    if record.members is None or _has_column(record.members, source):
         return []
-    arrays = [_elements(content, member.end) for member in members if member.value == b"["]
+    arrays = [_elements(content, member.end) for member in record.members if member.value == b"["]
     holding = [array for array in arrays if any(_has_column(element.members or [], source) for element in array)]
     chosen = holding[0] if holding else []
     inside = range(chosen[0].start, chosen[-1].end) if chosen else range(0)
     outside = [t for t in _TOKEN.finditer(content, record.start, record.end) if t.end() - 1 not in inside]
-    if len(holding) > 1 or _has_another_record(outside, source, has_records=bool(chosen)):
-        raise FileError("an envelope of several parts")
-    return [inner for element in chosen for inner in _enveloped(content, element, source) or [element]]
-
-
-def _has_another_record(tokens: list[re.Match[bytes]], source: Source, *, has_records: bool) -> bool:
-    """Whether an envelope, without its array of records, holds a whole record, or anything that could be one."""
+    if len(holding) == 1 and not _is_doubtful(outside, source):
+        return [inner for element in chosen for inner in _enveloped(content, element, source) or [element]]
     columns, required = ({column.lower() for column in names} for names in (FIELDS[source], REQUIRED[source]))
-    opened: list[tuple[bytes, set[str]]] = []
-    doubtful = False
-    for token, after in pairwise(tokens):
-        text = _text(token[2].decode("utf-8", "replace")[1:-1]) if token[2] else ""
-        if token[1] in (b"{", b"["):
-            doubtful |= bool(opened) and opened[-1][0] == b"["
-            opened.append((token[1], set()))
-        elif token[1] in _OPENING:
+    objects = _names_by_object([*_TOKEN.finditer(content, record.start, record.end)])
+    people = source == "customer" and (bool(holding) or sum(bool(names & columns) for names in objects) > 1)
+    if people or required <= set().union(*objects):
+        raise FileError("an envelope of several parts")
+    return []
+
+
+def _is_doubtful(tokens: list[re.Match[bytes]], source: Source) -> bool:
+    """Whether an envelope, without its array of records, holds anything that could be one."""
+    texts = [unicodedata.normalize("NFKC", _string(token)) for token in tokens]
+    names = set().union(*_names_by_object(tokens))
+    opened: list[bytes] = []
+    for token in tokens:
+        if token[1] in _OPENING:
             opened.pop()
-        elif token[2] and after[1] == b":":
-            opened[-1][1].add(text.lower())
-            doubtful |= text.lower() in columns
-            if required <= opened[-1][1]:
+        elif token[1] in (b"{", b"["):
+            if opened and opened[-1] == b"[":
                 return True
-        doubtful |= source == "customer" and "@" in text
-    return has_records and doubtful
+            opened.append(token[1])
+    return bool(names & {column.lower() for column in FIELDS[source]}) or (
+        source == "customer" and any("@" in text for text in texts)
+    )
+
+
+def _names_by_object(tokens: list[re.Match[bytes]]) -> list[set[str]]:
+    """The names in each object, in lower case."""
+    found: list[set[str]] = []
+    opened: list[set[str]] = []
+    for token, after in pairwise(tokens):
+        if token[1] in _OPENING:
+            opened.pop()
+        elif token[1] in (b"{", b"["):
+            opened.append(set())
+            found.append(opened[-1])
+        elif token[2] and after[1] == b":":
+            opened[-1].add(_string(token).lower())
+    return found
+
+
+def _string(token: re.Match[bytes]) -> str:
+    return _text(token[2].decode("utf-8", "replace")[1:-1]) if token[2] else ""
 
 
 def _elements(content: bytes, position: int) -> list[_Record]:
