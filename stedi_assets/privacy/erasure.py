@@ -156,10 +156,8 @@ def _with_person(
         entry = replace(entry, active_until=max(active or 0, known.active_until))
     if people is None:
         return replace(listed, people={**listed.people, person: entry})
-    records, quarantined = (
-        _landing_rows(spark, lake, customers, people),
-        read_quarantine(spark, lake, customers.landing, people),
-    )
+    records = _landing_rows(spark, lake, customers, people)
+    quarantined = read_quarantine(spark, lake, customers.landing, people)
     latest = (latest_consent(records, pads, person).first() or {"consent": None})["consent"]
     ahead = [consent for consent in (latest, known.seen_consent) if consent and consent > entry.erased_at]
     entry = replace(entry, known_consent=max([known.known_consent, *ahead]))

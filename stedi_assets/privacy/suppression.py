@@ -142,8 +142,8 @@ class SuppressionList:
             for device in devices:
                 others = [since for other, since in holders.get(device, {}).items() if other not in {*gone, person}]
                 if others:
-                    # Of a device that was the person's alone, all readings until somebody else has it. When the phone
-                    # was active before the erasure, no file may tell any more.
+                    # Of a device that was the person's alone, all readings until somebody else has it. Until
+                    # `active_until` they are the person's whatever others say: the phone's files may be gone by now.
                     first = max(min(others), found.active_until + 1) if device in found.all_devices else 0
                     shared[device] = min(first, found.shared.get(device, first))
             alone = tuple(sorted(devices - shared.keys()))

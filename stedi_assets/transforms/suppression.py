@@ -122,10 +122,10 @@ def _with_erased(quarantined: DataFrame, source: Source, pads: DataFrame, erased
 def came_back(customers: DataFrame, pads: DataFrame, erased: DataFrame, as_of: int) -> DataFrame:
     """Return the erased people in customer records, each with `back_since`, when a consent since was first recorded.
 
-    Out: `hash`, `back_since`, null for those who are not back, and `latest_consent`, null if there is none.
     `customers`: customer records. `erased`: `hash`, `erased_at`, and `known_consent`, the latest consent that was known
     then, in epoch milliseconds. What was recorded before the erasure brings nobody back, however far ahead its consent
-    is dated. A consent from after `as_of` does not count yet.
+    is dated. A consent from after `as_of` does not count yet. Out: `hash`, `back_since`, null for those who are not
+    back, and `latest_consent`, null if there is none.
     """
     consents = customers.crossJoin(F.broadcast(pads)).select(
         keyed_hash(F.col("_person")).alias("hash"), F.col(_CONSENT).alias("consent"), _recorded().alias("recorded")
