@@ -50,8 +50,8 @@ from stedi_assets.tables.snapshots import Snapshot
 
 NAME = "new_landing_files"
 _TAG = "stedi/{}".format
-# They take the place of a source's name: tables that are behind their inputs, although all files have landed.
-_TABLES, _CUSTOMERS = "tables", SOURCES["customer"].landing.name
+# It takes the place of a source's name: tables that are behind their inputs, although all files have landed.
+_TABLES = "tables"
 _RUNS_LOOKED_AT = 200
 _UNFINISHED = [status for status in dg.DagsterRunStatus if status not in FINISHED_STATUSES]
 _JOBS_THAT_WRITE = {rebuild_lakehouse.name, update_lakehouse.name, maintain_lakehouse.name, erase_person.name}
@@ -165,17 +165,15 @@ def _look(
         for name, found in arrivals.items()
         if found.changed or found.manifests_changed
     ]
-    # Tables downstream of files to land are made again with those.
-    with_files = tables_to_make([name for need in needs for name in need.moved], published)
-    late = tables_behind(published) | _consents_due(lake.lake, published, now) | _listed_since(lake.lake, published)
-    behind = {name: inputs for name, inputs in late.items() if name not in with_files}
-    # While customers cannot be landed, the other tables do not wait for them.
-    customers = {name: behind.pop(name) for name in [*behind] if name == _CUSTOMERS}
-    if customers and "customer" in arrivals:
-        customers[_CUSTOMERS] = digest_of(customers[_CUSTOMERS], *arrivals["customer"].gone)
-    for name, moved in ((_TABLES, behind), (_CUSTOMERS, customers)):
-        if moved:
-            needs.append(_need(name, [*moved], digest_of(*moved.values()), None, runs))
+    landed = {name for need in needs for name in need.moved}
+    # Tables downstream of files to land are made again with those, unless the files cannot be landed.
+    with_files = tables_to_make([name for need in needs if not need.failed for name in need.moved], published)
+    late = tables_behind(published) | _consents_due(lake.lake, published, now)
+    if behind := {name: inputs for name, inputs in late.items() if name not in with_files}:
+        needs.append(_need(_TABLES, [*behind], digest_of(*behind.values()), None, runs))
+    # Each in a need of its own: while one of them cannot be landed, nothing else waits for it.
+    listed = _listed_since(lake.lake, published, arrivals)
+    needs += [_need(name, [name], content, None, runs) for name, content in listed.items() if name not in landed]
     for found in arrivals.values():
         notified.observe(found)
         notify_of_gone_files(found, notified)
@@ -201,14 +199,22 @@ def _consents_due(lake: Lake, published: Mapping[str, Snapshot], now: float) -> 
     return {"customer_trusted": f"{landed.content} {people.as_of}"} if due is not None and due <= now * 1000 else {}
 
 
-def _listed_since(lake: Lake, published: Mapping[str, Snapshot]) -> dict[str, str]:
-    """Return the landing tables made with another list of erased people, each with the digest of that of now."""
-    sources = [source for source in SOURCES.values() if source.landing.name in published]
-    try:
-        now = {source.landing.name: digest_for(lake, source) for source in sources}
-    except LakeError:
-        return {}  # whatever lands says what is wrong with the list
-    return {name: digest for name, digest in now.items() if published[name].delivery.get(LISTED, digest) != digest}
+def _listed_since(lake: Lake, published: Mapping[str, Snapshot], arrivals: Mapping[str, Arrivals]) -> dict[str, str]:
+    """Return the landing tables made with another list of erased people, each with what it is to be made from.
+
+    A look that lists no files does not know which are gone, and leaves this to the next one that does.
+    """
+    since = {}
+    for found in arrivals.values():
+        name = found.source.landing.name
+        if name in published:
+            try:
+                digest = digest_for(lake, found.source)
+            except LakeError:
+                return {}  # whatever lands says what is wrong with the list
+            if published[name].delivery.get(LISTED, digest) != digest:
+                since[name] = digest_of(digest, *found.gone)
+    return since
 
 
 def _to_land(found: Arrivals) -> str:

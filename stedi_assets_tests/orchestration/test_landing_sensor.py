@@ -721,9 +721,7 @@ def test_another_list_of_erased_people_is_a_reason_for_a_run(
     watched: Watched, spark_resource: SparkResource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it tells of device readings can come with a file of another source, or with an erasure."""
-    key = b"a suppression key for tests, 32 bytes and more"
-    monkeypatch.setenv("STEDI_SUPPRESSION_KEY", key.decode())
-    change_suppressed(watched.lake, lambda: key, lambda listed: replace(listed, people={"0" * 64: Erased(CONSENTED)}))
+    erase_somebody(watched.lake, monkeypatch)
     request = watched.request()
     assert tables_of(request) == {*TABLES}
     assert watched.run(request, spark_resource).success
@@ -735,25 +733,68 @@ def test_while_customers_cannot_be_landed_other_tables_do_not_wait(
 ) -> None:
     """The list of erased people is another one, and a customers' file is gone; a consent comes into force."""
     assert materialise(watched.lake, spark_resource, as_of=CONSENTED - 1, full=True).success
-    key = b"a suppression key for tests, 32 bytes and more"
-    monkeypatch.setenv("STEDI_SUPPRESSION_KEY", key.decode())
-    change_suppressed(watched.lake, lambda: key, lambda listed: replace(listed, people={"0" * 64: Erased(CONSENTED)}))
-    gone = root_of(watched.lake) / "customer" / "landing" / "one.json"
-    content = gone.read_bytes()
-    gone.unlink()
-    watched.fails(watched.request())
-    asked_for = [tables_of(watched.request())]
-    watched.fails(watched.request())
-    asked_for.append(tables_of(watched.request()))
-    assert {"customer_landing" in tables for tables in asked_for} == {True, False}
-    assert all("customer_trusted" in tables for tables in asked_for)
-    # Once it is back, they are tried again at once.
-    for _ in range(2 * watched.attempts):
-        if request := watched.tick().run_requests:
-            watched.fails(request[0])
+    erase_somebody(watched.lake, monkeypatch)
+    content = taken_away(watched, "customer")
+    asked_for = fail_until_it_gives_up(watched)
+    assert any("customer_trusted" in tables and "customer_landing" not in tables for tables in asked_for)
     assert "customer_landing: out of attempts" in watched.why_not()
+    # Once it is back, they are tried again at once.
     watched.put("customer", "one.json", content)
     assert "customer_landing" in tables_of(watched.request())
+
+
+def test_nor_do_they_wait_where_a_new_file_of_customers_cannot_be_landed(
+    watched: Watched, spark_resource: SparkResource
+) -> None:
+    assert materialise(watched.lake, spark_resource, as_of=CONSENTED - 1, full=True).success
+    taken_away(watched, "customer")
+    watched.put("customer", "new.json", NEW["customer"])
+    asked_for = []
+    for _ in range(2):
+        request = watched.request()
+        asked_for.append(tables_of(request))
+        watched.fails(request)
+    assert asked_for == [BELOW["customer"], BELOW["customer"] - {"customer_landing"}]
+
+
+def test_a_file_that_is_back_is_a_reason_to_try_again(
+    watched: Watched, spark_resource: SparkResource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its size and its time may be what they were, as on a share that is there again."""
+    erase_somebody(watched.lake, monkeypatch)
+    path = root_of(watched.lake) / "accelerometer" / "landing"
+    path.rename(path.with_name("elsewhere"))
+    fail_until_it_gives_up(watched)
+    assert "accelerometer_landing: out of attempts" in watched.why_not()
+    path.with_name("elsewhere").rename(path)
+    request = watched.request()
+    assert tables_of(request) == BELOW["accelerometer"]
+    assert watched.run(request, spark_resource).success
+
+
+def erase_somebody(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put somebody on the list of erased people who is in no file."""
+    key = b"a suppression key for tests, 32 bytes and more"
+    monkeypatch.setenv("STEDI_SUPPRESSION_KEY", key.decode())
+    change_suppressed(lake, lambda: key, lambda listed: replace(listed, people={"0" * 64: Erased(CONSENTED)}))
+
+
+def taken_away(watched: Watched, source: str) -> bytes:
+    """Remove a source's first file, and return what was in it."""
+    path = root_of(watched.lake) / source / "landing" / "one.json"
+    content = path.read_bytes()
+    path.unlink()
+    return content
+
+
+def fail_until_it_gives_up(watched: Watched) -> list[set[str]]:
+    """Have each run fail that is asked for; return their tables."""
+    asked_for = []
+    for _ in range(5 * watched.attempts):
+        for request in watched.tick().run_requests or ():
+            asked_for.append(tables_of(request))
+            watched.fails(request)
+    return asked_for
 
 
 def test_a_consent_that_lies_ahead_is_none_yet(watched: Watched, spark_resource: SparkResource) -> None:
@@ -1016,6 +1057,19 @@ def test_while_it_is_silent_tables_that_are_behind_are_made_and_nothing_is_told_
     queue.ring()
     watched.tick()
     assert [subject for subject, _ in Recorder.told] == ["Landing files of customer are gone"]
+
+
+def test_what_only_a_listing_shows_is_tried_a_bounded_number_of_times(
+    watched: Watched, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched.doorbell = Doorbell(queue=queue.url)
+    erase_somebody(watched.lake, monkeypatch)
+    taken_away(watched, "customer")
+    asked_for = []
+    for _ in range(5):
+        queue.ring()
+        asked_for += fail_until_it_gives_up(watched)
+    assert len([tables for tables in asked_for if "customer_landing" in tables]) == watched.attempts
 
 
 def test_a_message_that_comes_during_a_long_listing_rings_for_the_next(
