@@ -17,7 +17,7 @@ from stedi_assets.ingest.evidence import Listener
 from stedi_assets.ingest.json_text import read_object, with_all_the_stack
 from stedi_assets.ingest.splitter import Block, End, Record, split
 from stedi_assets.ingest.validation import QuarantinedRecord, RecordValidator
-from stedi_assets.tables.arrow_types import ARROW_TYPES
+from stedi_assets.tables.arrow_types import arrow_schema
 from stedi_assets.tables.days import DAY, day_of
 
 # Opens a file of the landing folder by its path, from an offset on.
@@ -75,7 +75,7 @@ class Report:
 
 def schema_of(table: Table) -> pa.Schema:
     """Return the columns of a landing table or a quarantine that the gate fills."""
-    return pa.schema([(c.name, ARROW_TYPES[c.type]) for c in table.columns if c.name != "_superseded"])
+    return arrow_schema(column for column in table.columns if column.name != "_superseded")
 
 
 def may_pass(error: str) -> bool:

@@ -17,7 +17,7 @@ import pyarrow.dataset as ds
 from stedi_assets.contracts import ALL_TABLES, SOURCES, Purpose, Source, Table
 from stedi_assets.storage.errors import CorruptTableError
 from stedi_assets.storage.lake import PURPOSE, Lake
-from stedi_assets.tables.arrow_types import ARROW_TYPES
+from stedi_assets.tables.arrow_types import arrow_schema
 from stedi_assets.tables.catalog import load
 from stedi_assets.tables.file_reports import FileReport, as_rows
 from stedi_assets.tables.publishing import make_current
@@ -89,7 +89,7 @@ def _report(entry: Mapping[str, Any]) -> FileReport:
 
 
 def _rows(lake: Lake, table: Table, folder: str) -> pa.Table:
-    schema = pa.schema([(column.name, ARROW_TYPES[column.type]) for column in table.columns])
+    schema = arrow_schema(table.columns)
     paths = [
         lake.storage.arrow_path(f"{folder}/{name}") for name in lake.storage.files(folder) if name.endswith(".parquet")
     ]

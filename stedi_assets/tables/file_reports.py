@@ -9,7 +9,7 @@ import pyarrow as pa
 from stedi_assets.contracts import Source
 from stedi_assets.storage.lake import Lake
 from stedi_assets.storage.names import counted
-from stedi_assets.tables.arrow_types import ARROW_TYPES
+from stedi_assets.tables.arrow_types import arrow_schema
 from stedi_assets.tables.snapshots import Snapshot, dataset
 
 _SHA256_DIGITS = 64
@@ -65,8 +65,7 @@ def trouble_of(file: FileReport) -> str:
 
 def as_rows(source: Source, files: Sequence[FileReport]) -> pa.Table:
     """Return reports as rows of the source's table of files."""
-    schema = pa.schema([(column.name, ARROW_TYPES[column.type]) for column in source.files.columns])
-    return pa.Table.from_pylist([asdict(file) for file in files], schema=schema)
+    return pa.Table.from_pylist([asdict(file) for file in files], schema=arrow_schema(source.files.columns))
 
 
 def read_file_reports(lake: Lake, source: Source, snapshot: Snapshot) -> tuple[FileReport, ...]:

@@ -23,7 +23,7 @@ from pyspark.sql import DataFrame, DataFrameReader, SparkSession
 from stedi_assets.contracts import ALL_TABLES, LANDING_TABLES, Table
 from stedi_assets.storage.errors import CorruptTableError, LakeError
 from stedi_assets.storage.lake import Lake
-from stedi_assets.tables.arrow_types import ARROW_TYPES
+from stedi_assets.tables.arrow_types import arrow_schema
 from stedi_assets.tables.catalog import load, name_of, session_of
 from stedi_assets.tables.days import Days, day_of
 from stedi_assets.tables.file_io import cannot_be_reached, path_of
@@ -350,7 +350,7 @@ def data_files_in(lake: Lake, table: Table, listed: Iterable[ListedFile], days: 
 
 def read_footers(lake: Lake, table: Table, sizes: Mapping[str, int]) -> list[DataFile]:
     """Return data files from their footers, given their paths and sizes. Raises as `data_files`."""
-    wanted = [(column.name, ARROW_TYPES[column.type]) for column in table.columns]
+    wanted = [(column.name, column.type) for column in arrow_schema(table.columns)]
     arrow, found = lake.storage.arrow(), []
     for path, size in sorted(sizes.items()):
         try:
@@ -391,7 +391,7 @@ def rows_by_day(lake: Lake, table: Table, snapshot: int) -> dict[str, int]:
 def dataset_of(lake: Lake, table: Table, files: Iterable[DataFile]) -> ds.Dataset:
     """Return the rows of data files for engines other than Spark."""
     paths = [lake.storage.arrow_path(file.path) for file in files]
-    schema = pa.schema([(column.name, ARROW_TYPES[column.type]) for column in table.columns])
+    schema = arrow_schema(table.columns)
     if not paths:
         return ds.dataset(schema.empty_table())
     return ds.dataset(paths, schema=schema, filesystem=lake.storage.arrow(), format="parquet")

@@ -26,7 +26,7 @@ from stedi_assets.storage.errors import CommitConflictError, ContractBroken, Cor
 from stedi_assets.storage.interface import Storage
 from stedi_assets.storage.lake import Lake
 from stedi_assets.storage.names import no_key
-from stedi_assets.tables.arrow_types import ARROW_TYPES
+from stedi_assets.tables.arrow_types import arrow_schema
 from stedi_assets.tables.branches import MAIN, begin_branch, commit, descends, refs_of, require_descent, seal
 from stedi_assets.tables.catalog import load, load_or_create, name_of, require_session_of
 from stedi_assets.tables.days import Days, within
@@ -394,8 +394,7 @@ def _broken(table: Table, as_of: int | None) -> Iterator[Column]:
 
 def _write_arrow(lake: Lake, table: Table, rows: pa.Table | None, branch: str, days: Days | None) -> dict[str, int]:
     """Write a few rows, or none, without Spark. They replace all, or are added: never those of some days."""
-    schema = pa.schema([(column.name, ARROW_TYPES[column.type]) for column in table.columns])
-    rows = rows if rows is not None else schema.empty_table()
+    rows = rows if rows is not None else arrow_schema(table.columns).empty_table()
     counts = _no_rows(table) | {"rows": rows.num_rows}
     if days is not None and not rows.num_rows:
         return counts

@@ -41,7 +41,7 @@ from stedi_assets.storage.lake import DATABASE, KEYS, PURPOSE, Lake
 from stedi_assets.storage.local import LocalFolder
 from stedi_assets.storage.s3 import S3Bucket
 from stedi_assets.tables import publishing, retention, staging
-from stedi_assets.tables.arrow_types import ARROW_TYPES
+from stedi_assets.tables.arrow_types import arrow_schema
 from stedi_assets.tables.branches import MAIN
 from stedi_assets.tables.catalog import load
 from stedi_assets.tables.file_reports import FileReport, read_file_reports
@@ -147,8 +147,8 @@ def _row(table: Table, number: int, count: int, place: int) -> dict[str, object]
 
 
 def _table(table: Table, rows: list[dict[str, object]]) -> pa.Table:
-    names = [(column.name, ARROW_TYPES[column.type]) for column in table.columns]
-    return pa.Table.from_pylist([{name: row.get(name) for name, _ in names} for row in rows], pa.schema(names))
+    schema = arrow_schema(table.columns)
+    return pa.Table.from_pylist([{name: row.get(name) for name in schema.names} for row in rows], schema)
 
 
 def generation_of(rows: pa.Table) -> int:

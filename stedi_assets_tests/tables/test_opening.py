@@ -17,7 +17,7 @@ from stedi_assets.contracts import TABLES, Purpose
 from stedi_assets.storage.errors import CorruptTableError, LakeError
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables import opening, snapshots
-from stedi_assets.tables.arrow_types import ARROW_TYPES
+from stedi_assets.tables.arrow_types import arrow_schema
 from stedi_assets.tables.catalog import create
 from stedi_assets.tables.file_io import path_of
 from stedi_assets.tables.publishing import make_current
@@ -29,7 +29,7 @@ from stedi_assets_tests.support.s3_server import REGION, S3Server, bucket
 
 # Not divided by days, so that PyIceberg can write it by itself.
 TABLE = TABLES["customers_curated"]
-SCHEMA = pa.schema([(column.name, ARROW_TYPES[column.type]) for column in TABLE.columns])
+SCHEMA = arrow_schema(TABLE.columns)
 RUN = RunContext("a run", Purpose.PRODUCTION)
 BEFORE_ALL = datetime(2020, 1, 1, tzinfo=timezone.utc)
 

@@ -22,7 +22,7 @@ from stedi_assets.storage.errors import CatalogError, CommitConflictError, Contr
 from stedi_assets.storage.lake import Lake
 from stedi_assets.storage.local import LocalFolder
 from stedi_assets.tables import publishing, staging
-from stedi_assets.tables.arrow_types import ARROW_TYPES
+from stedi_assets.tables.arrow_types import arrow_schema
 from stedi_assets.tables.branches import MAIN, begin_branch
 from stedi_assets.tables.catalog import create, load, session_of
 from stedi_assets.tables.file_io import path_of
@@ -65,7 +65,7 @@ def readings(spark: SparkSession, lake: Lake, count: int, first: int = 0) -> Dat
 def few(count: int) -> pa.Table:
     """Return rows that are written without Spark."""
     rows = [{"user": f"p{i}@example.com", "timestamp": 1655564376361 + i, "x": 1, "y": 2, "z": 3} for i in range(count)]
-    return pa.Table.from_pylist(rows, pa.schema([(column.name, ARROW_TYPES[column.type]) for column in PHONE.columns]))
+    return pa.Table.from_pylist(rows, arrow_schema(PHONE.columns))
 
 
 def publish_readings(lake: Lake, rows: DataFrame | pa.Table | None, **options: Any) -> Staged:

@@ -42,7 +42,7 @@ from stedi_assets.sample_data import SampleOptions, write_sample
 from stedi_assets.settings import SettingsError
 from stedi_assets.storage.errors import CorruptTableError
 from stedi_assets.storage.lake import Lake
-from stedi_assets.tables.arrow_types import ARROW_TYPES
+from stedi_assets.tables.arrow_types import arrow_schema
 from stedi_assets.tables.catalog import load
 from stedi_assets.tables.snapshots import current, dataset
 from stedi_assets_tests.support.environments import settings_of
@@ -271,8 +271,7 @@ Tampering = Callable[[Stored], None]
 
 def rows(name: str, sql: str) -> Tampering:
     """Replace a table's rows by those of a query, in the contract's columns."""
-    columns = ALL_TABLES[name].columns
-    schema = pa.schema([(column.name, ARROW_TYPES[column.type]) for column in columns])
+    schema = arrow_schema(ALL_TABLES[name].columns)
     names = ", ".join(f'"{column}"' for column in ALL_TABLES[name].column_names)
     return lambda stored: stored.replace(name, stored.query(f"SELECT {names} FROM ({sql})", name).cast(schema))
 
