@@ -240,7 +240,7 @@ def _spark_files(lake: Lake) -> dict[str, str]:
 @lru_cache(maxsize=8)
 def _catalog(lake: Lake) -> Catalog:
     with catalog_errors(lake):
-        return _kind_of(lake).open_catalog(NAME, lake, LakeFileIO(lake, {}), {"warehouse": _warehouse(lake)})
+        return _kind_of(lake).open_catalog(NAME, lake, LakeFileIO(lake), {"warehouse": _warehouse(lake)})
 
 
 def _warehouse(lake: Lake) -> str:

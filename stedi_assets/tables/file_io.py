@@ -48,17 +48,17 @@ def cannot_be_reached(error: Exception) -> bool:
 class LakeFileIO(FileIO):
     """The files of a lake, by their locations in Iceberg's metadata."""
 
-    def __init__(self, lake: Lake, properties: dict[str, str]) -> None:
-        super().__init__(properties)
+    def __init__(self, lake: Lake) -> None:
+        super().__init__({})
         self._lake = lake
 
-    def new_input(self, location: str) -> "_Input":
+    def new_input(self, location: str) -> "_File":
         """Return a file to read."""
-        return _Input(self._lake, location)
+        return _File(self._lake, location)
 
-    def new_output(self, location: str) -> "_Output":
+    def new_output(self, location: str) -> "_File":
         """Return a file to write."""
-        return _Output(self._lake, location)
+        return _File(self._lake, location)
 
     def delete(self, location: str | InputFile | OutputFile) -> None:
         """Remove a file."""
@@ -66,7 +66,7 @@ class LakeFileIO(FileIO):
         self._lake.storage.delete(path_of(self._lake, place))
 
 
-class _Input(InputFile):
+class _File(InputFile, OutputFile):
     def __init__(self, lake: Lake, location: str) -> None:
         super().__init__(location)
         self._storage, self._path = lake.storage, path_of(lake, location)
@@ -86,22 +86,9 @@ class _Input(InputFile):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.location)
         return cast("InputStream", io.BytesIO(found.content))
 
-
-class _Output(OutputFile):
-    def __init__(self, lake: Lake, location: str) -> None:
-        super().__init__(location)
-        self._lake, self._storage, self._path = lake, lake.storage, path_of(lake, location)
-
-    def __len__(self) -> int:
-        return len(self.to_input_file())
-
-    def exists(self) -> bool:
-        """Whether the file is there."""
-        return self._storage.size(self._path) is not None
-
-    def to_input_file(self) -> _Input:
-        """Return the same file, to read."""
-        return _Input(self._lake, self.location)
+    def to_input_file(self) -> "_File":
+        """Return the file, to read."""
+        return self
 
     def create(self, overwrite: bool = False) -> OutputStream:  # noqa: ARG002, FBT001, FBT002  (as PyIceberg has it)
         """Open the file to write. Iceberg never uses a name twice."""

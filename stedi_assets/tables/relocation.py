@@ -100,7 +100,7 @@ class _Moved:
 
     def __init__(self, lake: Lake, table: Table, before: str) -> None:
         self._lake, self._table, self._before = lake, table, before
-        self._io = LakeFileIO(lake, {})
+        self._io = LakeFileIO(lake)
         self._manifests: dict[str, ManifestFile] = {}
 
     def metadata(self, metadata: TableMetadata) -> TableMetadata:
@@ -163,4 +163,4 @@ class _Moved:
 
 
 def _output(lake: Lake, path: str) -> OutputFile:
-    return LakeFileIO(lake, {}).new_output(lake.storage.shown(path))
+    return LakeFileIO(lake).new_output(lake.storage.shown(path))
