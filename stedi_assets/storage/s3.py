@@ -27,6 +27,7 @@ from botocore.exceptions import (
 from botocore.exceptions import ConnectionError as BotoConnectionError
 from pyarrow.fs import AwsStandardS3RetryStrategy, S3FileSystem
 
+from stedi_assets.storage.aws_errors import code_of
 from stedi_assets.storage.errors import LakeError
 from stedi_assets.storage.interface import ATTEMPTS, Entry, Small, is_hidden
 
@@ -140,13 +141,13 @@ class S3Bucket:
                 )
                 return str(answer["ETag"])
             except (ClientError, BotoCoreError) as error:
-                if _code(error) in _IN_CONFLICT:
+                if code_of(error) in _IN_CONFLICT:
                     continue
                 # If an answer is lost, the request is repeated, and then our own write has moved the version.
                 found = self.read(path)
                 if found is not None and found.content == content:
                     return found.version
-                if _code(error) in _MOVED:
+                if code_of(error) in _MOVED:
                     return None
                 with self._told(path):
                     raise
@@ -303,7 +304,7 @@ def _as_os_errors(where: str) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        raise _refused(_code(error), error.operation_name, where) from None
+        raise _refused(code_of(error), error.operation_name, where) from None
     except _NO_CREDENTIALS:
         raise _no_credentials(where) from None
     except _BROKEN_OFF as error:
@@ -324,7 +325,3 @@ def _refused(code: str, operation: str, where: str) -> OSError:
 
 def _no_credentials(where: str) -> OSError:
     return PermissionError(errno.EACCES, "no AWS credentials were found; set AWS_PROFILE or AWS_ACCESS_KEY_ID", where)
-
-
-def _code(error: Exception) -> str:
-    return str(error.response["Error"]["Code"]) if isinstance(error, ClientError) else ""
