@@ -6,8 +6,6 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 _PREFIX, _MARK = "stedi-", "_in_use"
@@ -67,17 +65,3 @@ def is_locked(file: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
-
-
-@contextmanager
-def locked(file: Path) -> Iterator[int]:
-    """Hold the lock of a file, once no other process does, and yield its descriptor.
-
-    A process that inherits the descriptor goes on holding the lock.
-    """
-    descriptor = os.open(file, os.O_CREAT | os.O_RDWR, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield descriptor
-    finally:
-        os.close(descriptor)

@@ -34,9 +34,10 @@ from pyspark.sql import SparkSession
 from stedi_assets.spark.jars import class_path
 from stedi_assets.spark.java import kept_cache
 from stedi_assets.spark.remote import connected
-from stedi_assets.spark.scratch import Scratch, is_locked, is_used, locked, sweep
+from stedi_assets.spark.scratch import Scratch, is_locked, is_used, sweep
 from stedi_assets.spark.session import SETTINGS, hide_quotes
 from stedi_assets.storage.errors import LakeError
+from stedi_assets.storage.local import locked
 
 SERVER, LOOKING, RUNNING, RUNS, SAID = "server.json", "looking", "running", "runs", "server.log"
 # In the place of a fingerprint: the server serves nobody else.

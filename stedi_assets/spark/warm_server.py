@@ -12,10 +12,11 @@ import sys
 import time
 from pathlib import Path
 
-from stedi_assets.spark.scratch import is_used, locked
+from stedi_assets.spark.scratch import is_used
 from stedi_assets.spark.session import serve
 from stedi_assets.spark.surroundings import java_runs
 from stedi_assets.spark.warm import LOOKING, RETIRED, RUNS, SERVER, write_private
+from stedi_assets.storage.local import locked
 
 _PAUSE_SECONDS = 1
 _CONNECT = {

@@ -85,7 +85,9 @@ class LocalFolder:
         _sync(file.parent)
 
     def replace(self, path: str, content: bytes, seen: str | None) -> str | None:
-        with _locked((self.root / path).with_name(_LOCK)):
+        lock = (self.root / path).with_name(_LOCK)
+        _make_private(lock.parent)
+        with locked(lock):
             found = self.read(path)
             if (found.version if found else None) != seen:
                 return None
@@ -279,13 +281,15 @@ def fingerprint_of(status: os.stat_result) -> str:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock between processes on a file. The file stays."""
-    _make_private(path.parent)
-    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+def locked(file: Path) -> Iterator[int]:
+    """Hold the lock of a file, once no other process does, and yield its descriptor. The file stays.
+
+    A process that inherits the descriptor goes on holding the lock.
+    """
+    descriptor = os.open(file, os.O_CREAT | os.O_RDWR, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 
