@@ -94,9 +94,8 @@ def fetch_jars(maven: str) -> Path:
         )
         raise LakeError(msg)
     folder = cache / "jars"
-    _fetch(
-        [jar for jar in _needed(on_s3=True, on_postgresql=True) if not _is_right(folder / jar.file, jar)], maven, folder
-    )
+    jars = _needed(on_s3=True, on_postgresql=True)
+    fetch([jar for jar in jars if not _is_right(folder / jar.file, jar)], maven, folder)
     return folder
 
 
@@ -138,13 +137,8 @@ def _folder_with(wanted: tuple[Artifact, ...], maven: str) -> Path:
     if named and not _missing(wanted, named / "jars"):
         return named / "jars"
     folder = user_cache() / "jars"
-    _fetch(_missing(wanted, folder), maven, folder)
+    fetch(_missing(wanted, folder), maven, folder)
     return folder
-
-
-def _fetch(missing: list[Artifact], maven: str, folder: Path) -> None:
-    if missing:
-        fetch(missing, maven, folder)
 
 
 def _missing(wanted: tuple[Artifact, ...], folder: Path) -> list[Artifact]:

@@ -76,11 +76,13 @@ def is_possible_repository(address: str) -> bool:
 
 
 def fetch(artifacts: Sequence[Artifact], repository: str, folder: Path) -> None:
-    """Fetch jars into a folder. Each appears there once it is whole and has the right digest.
+    """Fetch jars, if any, into a folder. Each appears there once it is whole and has the right digest.
 
     Several processes may do so at once. Progress goes to standard error. Raises `LakeError` with the reason in words. A
     user and a password in the address are not shown.
     """
+    if not artifacts:
+        return
     shown = _without_credential(repository)
     wanted = artifacts[0].file if len(artifacts) == 1 else f"{len(artifacts)} jars for Spark"
     _say(f"Fetching {wanted}, {sum(each.size for each in artifacts):,} bytes, once, from {shown} to {folder}")
