@@ -39,8 +39,9 @@ from stedi_assets.storage.lake import is_on_s3
 
 _LOG_SETTINGS = Path(__file__).with_name("log4j2.properties")
 
-# Results must not depend on the machine: these settings decide what a query means.
-_MEANING = {
+# What a session decides, wherever it is.
+SETTINGS = {
+    # Results must not depend on the machine: these settings decide what a query means.
     "spark.sql.ansi.enabled": "true",
     "spark.sql.caseSensitive": "true",
     "spark.sql.session.timeZone": "UTC",
@@ -51,15 +52,11 @@ _MEANING = {
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
     # Iceberg's branches, and its maintenance procedures.
     "spark.sql.extensions": ICEBERG,
-}
-# Iceberg's commits make publishing safe, so the committer of other files need not be.
-_WRITING = {
+    # Iceberg's commits make publishing safe, so the committer of other files need not be.
     "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": "2",
     "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
     "spark.hadoop.fs.permissions.umask-mode": "077",
 }
-# What a session decides, wherever it is.
-SETTINGS = _MEANING | _WRITING
 _LAPTOP = {
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
