@@ -258,7 +258,11 @@ def listed_in(lake: Lake, table: Table, iceberg: IcebergTable, snapshot: int) ->
     if found is None:
         raise _gone(lake, table)
     try:
-        files = list(files_of(iceberg, found))
+        files = [
+            entry.data_file
+            for manifest in found.manifests(iceberg.io)
+            for entry in manifest.fetch_manifest_entry(iceberg.io, discard_deleted=True)
+        ]
     except LakeError:
         raise
     except Exception as error:  # (PyIceberg has no error of its own for Avro that it cannot read)
@@ -276,13 +280,6 @@ def _day(file: IcebergFile) -> str | None:
     """Return the day of a file's rows; None if they have no instant, or the table is not partitioned."""
     start = file.partition[0] if len(file.partition) else None
     return None if start is None else day_of(start)
-
-
-def files_of(iceberg: IcebergTable, snapshot: IcebergSnapshot) -> Iterable[IcebergFile]:
-    """Yield the data files of a snapshot."""
-    for manifest in snapshot.manifests(iceberg.io):
-        for entry in manifest.fetch_manifest_entry(iceberg.io, discard_deleted=True):
-            yield entry.data_file
 
 
 def read_as_it_is_now(lake: Lake, table: Table, read: Callable[[int], _Rows]) -> tuple[Snapshot, _Rows]:
