@@ -5,7 +5,7 @@ The rows of a table, and what its snapshot says of them, stay the same. So nothi
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -135,8 +135,8 @@ def _compacting(
         give_up(lake, table, before, ours, error, lambda: discard(lake, table, branch, start, written))
 
 
-def _require_same_rows(lake: Lake, table: Table, sizes: Mapping[str, int], before: Snapshot) -> None:
-    files = read_footers(lake, table, sizes)
+def _require_same_rows(lake: Lake, table: Table, paths: Iterable[str], before: Snapshot) -> None:
+    files = read_footers(lake, table, paths)
     rows = sum(file.rows for file in files)
     if rows != before.rows or not all(file.as_in_contract for file in files):
         what_to_do = f"{before.rows:,} rows were to be compacted and {rows:,} can be read back. The table stays."

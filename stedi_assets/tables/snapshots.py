@@ -327,7 +327,6 @@ class DataFile:
 
     path: str
     rows: int
-    bytes: int
     as_in_contract: bool
 
 
@@ -341,21 +340,21 @@ def data_files(lake: Lake, table: Table, snapshot: int, days: Days | None = None
 
 def data_files_in(lake: Lake, table: Table, listed: Iterable[ListedFile], days: Days | None) -> list[DataFile]:
     """Return those of some listed data files that are of some days, or all. Raises as `data_files`."""
-    wanted = {file.path: file.bytes for file in listed if days is None or file.day is None or file.day in days}
+    wanted = {file.path for file in listed if days is None or file.day is None or file.day in days}
     return read_footers(lake, table, wanted)
 
 
-def read_footers(lake: Lake, table: Table, sizes: Mapping[str, int]) -> list[DataFile]:
-    """Return data files from their footers, given their paths and sizes. Raises as `data_files`."""
+def read_footers(lake: Lake, table: Table, paths: Iterable[str]) -> list[DataFile]:
+    """Return data files from their footers. Raises as `data_files`."""
     wanted = [(column.name, column.type) for column in arrow_schema(table.columns)]
     arrow, found = lake.storage.arrow(), []
-    for path, size in sorted(sizes.items()):
+    for path in sorted(paths):
         try:
             footer = pq.ParquetFile(lake.storage.arrow_path(path), filesystem=arrow)
         except (OSError, pa.ArrowInvalid) as error:
             raise _unreadable(lake, table, path, error) from None
         schema = [(column.name, column.type) for column in footer.schema_arrow]
-        found.append(DataFile(path, footer.metadata.num_rows, size, schema == wanted))
+        found.append(DataFile(path, footer.metadata.num_rows, schema == wanted))
     return found
 
 

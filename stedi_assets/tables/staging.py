@@ -6,7 +6,7 @@ the table as it was.
 
 import re
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -191,7 +191,7 @@ def staging(
         counts = _write(lake, table, rows, branch, as_of, days)
         written, tip = require_descent(lake, table, branch, start)
         listed = listed_in(lake, table, written, tip)
-        added = {file.path: file.bytes for file in listed if file.path not in base}
+        added = {file.path for file in listed if file.path not in base}
         files += _read_back(lake, table, added, counts["rows"])
         counts["rows"] = sum(file.rows for file in listed)
         computed = days_to_audit(days, before, run)
@@ -410,9 +410,9 @@ def _write_arrow(lake: Lake, table: Table, rows: pa.Table | None, branch: str, d
     return counts
 
 
-def _read_back(lake: Lake, table: Table, sizes: Mapping[str, int], rows: int) -> list[DataFile]:
+def _read_back(lake: Lake, table: Table, paths: Iterable[str], rows: int) -> list[DataFile]:
     """Return the data files, after checking their footers against what was written."""
-    files = read_footers(lake, table, sizes)
+    files = read_footers(lake, table, paths)
     found = sum(file.rows for file in files)
     if found != rows or not all(file.as_in_contract for file in files):
         what_to_do = f"{rows:,} rows were written and {found:,} can be read back. Materialise it again."
