@@ -5,7 +5,7 @@ The rows of a table, and what its snapshot says of them, stay the same. So nothi
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,16 +15,14 @@ from pyiceberg.table.refs import SnapshotRefType
 from pyspark.sql import SparkSession
 
 from stedi_assets.contracts import Table
-from stedi_assets.contracts.rules import AS_PUBLISHED
 from stedi_assets.contracts.tables import companions_of
-from stedi_assets.storage.errors import ContractBroken
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.branches import MAIN, begin_branch, require_descent, seal
 from stedi_assets.tables.catalog import NAME, load, session_of
 from stedi_assets.tables.publishing import make_current
 from stedi_assets.tables.retention import Retention, discard, expire, files_of_snapshot, kept_ids, named_by, referenced
-from stedi_assets.tables.snapshots import Snapshot, current, data_paths, listed_in, named_snapshot, read_footers
-from stedi_assets.tables.staging import RunContext, Staged, branch_name, give_up
+from stedi_assets.tables.snapshots import Snapshot, current, data_paths, listed_in, named_snapshot
+from stedi_assets.tables.staging import RunContext, Staged, branch_name, give_up, read_back
 
 # Iceberg's own defaults for compaction: a day with so many files, each smaller than three quarters of 512 MiB.
 _MANY = 5
@@ -125,7 +123,7 @@ def _compacting(
         sizes = {file.path: file.bytes for file in listed_in(lake, table, iceberg, tip)}
         old = data_paths(lake, table, before.id)
         written += sizes.keys() - old.keys()
-        _require_same_rows(lake, table, sizes, before)
+        read_back(lake, table, sizes, before.rows, done="to be compacted", what_next="The table stays.")
         lake.storage.fsync(path for path in files_of_snapshot(lake, iceberg, tip) if path not in old)
         described = replace(before, inputs={**before.inputs, **(inputs or {})})
         snapshot = replace(described, id=seal(lake, table, branch, tip, described.summary()))
@@ -133,14 +131,6 @@ def _compacting(
         yield Staged(table, branch, before.id, snapshot, sizes, added=0, removed=0)
     except BaseException as error:  # noqa: BLE001  (`give_up` raises it, or the conflict behind it)
         give_up(lake, table, before, ours, error, lambda: discard(lake, table, branch, start, written))
-
-
-def _require_same_rows(lake: Lake, table: Table, paths: Iterable[str], before: Snapshot) -> None:
-    files = read_footers(lake, table, paths)
-    rows = sum(file.rows for file in files)
-    if rows != before.rows or not all(file.as_in_contract for file in files):
-        what_to_do = f"{before.rows:,} rows were to be compacted and {rows:,} can be read back. The table stays."
-        raise ContractBroken(table.name, AS_PUBLISHED.name, before.rows, abs(before.rows - rows), what_to_do)
 
 
 def _cleaned(lake: Lake, table: Table, files_before: int, kept: Callable[[], set[int]]) -> Maintained:

@@ -192,7 +192,7 @@ def staging(
         written, tip = require_descent(lake, table, branch, start)
         listed = listed_in(lake, table, written, tip)
         added = {file.path for file in listed if file.path not in base}
-        files += _read_back(lake, table, added, counts["rows"])
+        files += read_back(lake, table, added, counts["rows"], done="written", what_next="Materialise it again.")
         counts["rows"] = sum(file.rows for file in listed)
         computed = days_to_audit(days, before, run)
         if audit:
@@ -410,12 +410,17 @@ def _write_arrow(lake: Lake, table: Table, rows: pa.Table | None, branch: str, d
     return counts
 
 
-def _read_back(lake: Lake, table: Table, paths: Iterable[str], rows: int) -> list[DataFile]:
-    """Return the data files, after checking their footers against what was written."""
+def read_back(
+    lake: Lake, table: Table, paths: Iterable[str], rows: int, *, done: str, what_next: str
+) -> list[DataFile]:
+    """Return data files, after checking their footers against the contract, and against the `rows` that were `done`.
+
+    Raises `ContractBroken`, which tells `what_next`, if they differ.
+    """
     files = read_footers(lake, table, paths)
     found = sum(file.rows for file in files)
     if found != rows or not all(file.as_in_contract for file in files):
-        what_to_do = f"{rows:,} rows were written and {found:,} can be read back. Materialise it again."
+        what_to_do = f"{rows:,} rows were {done} and {found:,} can be read back. {what_next}"
         raise ContractBroken(table.name, AS_PUBLISHED.name, rows, abs(rows - found), what_to_do)
     return files
 

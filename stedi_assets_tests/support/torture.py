@@ -460,7 +460,7 @@ def _arm(trap: _Trap, storage: Storage) -> None:
     steps: tuple[tuple[Any, str, str], ...] = (
         (staging, "begin_branch", "branch"),
         (staging, "_write", "write"),
-        (staging, "_read_back", "read back"),
+        (staging, "read_back", "read back"),
         (staging, "_require_rules", "rules"),
         (staging, "seal", "seal"),
         (publishing, "tag", "tag"),

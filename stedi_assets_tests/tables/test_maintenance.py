@@ -13,7 +13,7 @@ from stedi_assets.orchestration.maintenance_job import maintain_lakehouse
 from stedi_assets.orchestration.spark_resource import SparkResource
 from stedi_assets.storage.errors import CommitConflictError, ContractBroken
 from stedi_assets.storage.lake import Lake
-from stedi_assets.tables import maintenance, publishing, snapshots
+from stedi_assets.tables import maintenance, publishing, snapshots, staging
 from stedi_assets.tables.branches import begin_branch
 from stedi_assets.tables.catalog import load
 from stedi_assets.tables.maintenance import maintain
@@ -178,7 +178,7 @@ def test_a_compaction_that_would_lose_rows_is_not_published(
     lake, table = scattered, PHONES.landing
     before = published_tables(lake)
     proper = snapshots.read_footers
-    monkeypatch.setattr(maintenance, "read_footers", lambda *given: proper(*given)[1:])
+    monkeypatch.setattr(staging, "read_footers", lambda *given: proper(*given)[1:])
     with pytest.raises(ContractBroken):
         maintain(lambda: spark_resource.spark_session, lake, table, RUN, Retention())
     assert published_tables(lake) == before
