@@ -14,7 +14,6 @@ class ContractBroken(LakeError):
             f"{table} was not published: it breaks the rule {rule} ({failing:,} of {rows:,} rows). "
             f"The last published table stays as it was. {what_to_do}"
         )
-        self.table, self.rule, self.rows, self.failing = table, rule, rows, failing
 
 
 class CorruptTableError(LakeError):
