@@ -77,7 +77,8 @@ class Lake:
                 msg = f"STEDI_LAKE={location} is a file, not a folder. Set it to the folder that holds the lake."
                 raise LakeError(msg)
             storage = LocalFolder(root)
-        return cls(storage, namespace, catalog or default_catalog(location), _elsewhere(storage, landing))
+        elsewhere = LandingElsewhere.of(storage, landing) if landing else None
+        return cls(storage, namespace, catalog or default_catalog(location), elsewhere)
 
     @property
     def location(self) -> str:
@@ -93,10 +94,6 @@ class Lake:
         """Whether the raw files of all sources have so many bytes."""
         sizes = (entry.size for source in SOURCES.values() for entry in self.raw.entries(source.raw_path))
         return any(total >= at_least for total in accumulate(sizes))
-
-
-def _elsewhere(storage: Storage, landing: Mapping[str, Sequence[str]]) -> LandingElsewhere | None:
-    return LandingElsewhere.of(storage, landing) if landing else None
 
 
 def default_catalog(location: str) -> CatalogAddress:
