@@ -1,7 +1,7 @@
 """A table's contract in Iceberg's terms: its schema, partitions and properties."""
 
 from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC, PartitionField, PartitionSpec
-from pyiceberg.schema import Schema
+from pyiceberg.schema import Schema, assign_fresh_schema_ids
 from pyiceberg.transforms import TruncateTransform
 from pyiceberg.types import (
     BinaryType,
@@ -15,10 +15,10 @@ from pyiceberg.types import (
 )
 
 from stedi_assets.contracts import Table, Type
+from stedi_assets.tables.days import DAY
 
 # The format that Athena, Glue and Trino read.
 FORMAT = 2
-_DAY_IN_MILLISECONDS = 86_400_000
 _FIRST_PARTITION_FIELD = 1000
 PROPERTIES = {
     "format-version": str(FORMAT),
@@ -30,25 +30,25 @@ PROPERTIES = {
     # By default 100: whoever looks at a table would read as many manifests, and every update adds some.
     "commit.manifest.min-count-to-merge": "5",
 }
+# Until a schema is numbered as a whole.
+_NO_ID = 0
 _TYPES: dict[Type, IcebergType] = {
     Type.STRING: StringType(),
     Type.BIGINT: LongType(),
     Type.DOUBLE: DoubleType(),
     Type.BINARY: BinaryType(),
     Type.BOOLEAN: BooleanType(),
+    Type.STRINGS: ListType(_NO_ID, StringType(), element_required=False),
 }
 
 
 def schema_of(table: Table) -> Schema:
     """Return a table's Iceberg schema, from its contract."""
-    fields, after = [], len(table.columns)
-    for number, column in enumerate(table.columns, start=1):
-        kind = _TYPES.get(column.type)
-        if kind is None:
-            after += 1
-            kind = ListType(element_id=after, element_type=StringType(), element_required=False)
-        fields.append(NestedField(number, column.name, kind, required=False, doc=column.description))
-    return Schema(*fields)
+    fields = [
+        NestedField(_NO_ID, column.name, _TYPES[column.type], required=False, doc=column.description)
+        for column in table.columns
+    ]
+    return assign_fresh_schema_ids(Schema(*fields))
 
 
 def partitions_of(table: Table) -> PartitionSpec:
@@ -56,5 +56,5 @@ def partitions_of(table: Table) -> PartitionSpec:
     if table.instant is None:
         return UNPARTITIONED_PARTITION_SPEC
     source = 1 + table.column_names.index(table.instant)
-    day: TruncateTransform[int] = TruncateTransform(_DAY_IN_MILLISECONDS)
+    day: TruncateTransform[int] = TruncateTransform(DAY)
     return PartitionSpec(PartitionField(source, _FIRST_PARTITION_FIELD, day, "day"))
