@@ -20,7 +20,7 @@ from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.branches import MAIN, begin_branch, require_descent, seal
 from stedi_assets.tables.catalog import NAME, load, session_of
 from stedi_assets.tables.publishing import make_current
-from stedi_assets.tables.retention import Retention, discard, expire, files_of_snapshot, kept_ids, named_by, referenced
+from stedi_assets.tables.retention import Retention, expire, files_of_snapshot, kept_ids, named_by, referenced
 from stedi_assets.tables.snapshots import Snapshot, current, data_paths, listed_in, named_snapshot
 from stedi_assets.tables.staging import RunContext, Staged, branch_name, give_up, read_back
 
@@ -130,7 +130,7 @@ def _compacting(
         ours.append(snapshot.id)
         yield Staged(table, branch, before.id, snapshot, sizes, added=0, removed=0)
     except BaseException as error:  # noqa: BLE001  (`give_up` raises it, or the conflict behind it)
-        give_up(lake, table, before, ours, error, lambda: discard(lake, table, branch, start, written))
+        give_up(lake, table, before, branch, ours, written, error)
 
 
 def _cleaned(lake: Lake, table: Table, files_before: int, kept: Callable[[], set[int]]) -> Maintained:

@@ -225,8 +225,7 @@ def staging(
         written_rows = sum(file.rows for file in files)
         yield Staged(table, branch, main.snapshot_id, snapshot, sizes, written_rows, removed)
     except BaseException as error:  # noqa: BLE001  (`give_up` raises it, or the conflict behind it)
-        paths = [file.path for file in files]
-        give_up(lake, table, before, ours, error, lambda: discard(lake, table, branch, start, paths))
+        give_up(lake, table, before, branch, ours, [file.path for file in files], error)
 
 
 def _all_rows(lake: Lake, table: Table, listed: Sequence[ListedFile]) -> ds.Dataset:
@@ -237,14 +236,15 @@ def give_up(
     lake: Lake,
     table: Table,
     before: Snapshot | None,
+    branch: str,
     ours: Sequence[int],
+    written: Sequence[str],
     error: BaseException,
-    discard: Callable[[], bool],
 ) -> NoReturn:
     """Raise the error that explains why a publication failed; remove what it has written, unless it was published.
 
-    `ours` are the snapshots of its branch. It was published if `main` descends from one of them: then only the clean-up
-    has failed.
+    `ours` are the snapshots of its branch, the first of them first; `written` is as for `discard`. It was published if
+    `main` descends from one of them: then only the clean-up has failed.
     """
     try:
         iceberg = load(lake, table)
@@ -252,7 +252,7 @@ def give_up(
             descends(iceberg, iceberg.metadata.refs[MAIN].snapshot_id, snapshot) for snapshot in ours
         )
         has_moved = read_snapshot_of(lake, table) != before
-        has_lost = not is_published and (not discard() or has_moved)
+        has_lost = not is_published and (not discard(lake, table, branch, ours[0], written) or has_moved)
     except (OSError, LakeError):
         # We cannot tell whether it was published. If not, the next run removes it.
         raise error from None
