@@ -204,19 +204,18 @@ def staging(
             described = _snapshot_of_run(table, counts, run, before, delivery)
             described = replace(described, counts_by_day=by_day, made_from=made_from, people=people)
         else:
-            described = _snapshot_of_fewer_rows(before, counts, run, delivery)
+            described = _snapshot_of_fewer_rows(before, counts, run)
         if inputs is not None:
             described = replace(
                 described,
                 inputs={name: read.id for name, read in inputs.items()},
                 input_contents={name: read.content for name, read in inputs.items()},
             )
-        described = replace(described, computed=None if computed is None else sorted(computed))
         if versions:
             described = replace(described, days=dict(versions(tip)))
-        has_same_rows = before is not None and rows is None and days == frozenset()
-        content = before.content if before and has_same_rows else secrets.token_hex(8)
-        described = replace(described, content=content)
+        adds_nothing = rows is None and days == frozenset()
+        content = before.content if before and adds_nothing else secrets.token_hex(8)
+        described = replace(described, computed=None if computed is None else sorted(computed), content=content)
         lake.storage.fsync(path for path in files_of_snapshot(lake, written, tip) if path not in base)
         snapshot = replace(described, id=seal(lake, table, branch, tip, described.summary()))
         ours.append(snapshot.id)
@@ -319,20 +318,11 @@ def _violations(
     return counted | {rule: sum(violations.values()) for rule, violations in by_day.items()}
 
 
-def _snapshot_of_fewer_rows(
-    before: Snapshot | None, counts: Mapping[str, int], run: RunContext, delivery: Mapping[str, object] | None
-) -> Snapshot:
+def _snapshot_of_fewer_rows(before: Snapshot | None, counts: Mapping[str, int], run: RunContext) -> Snapshot:
     if before is None:
         msg = "There is no snapshot to remove rows from."
         raise CorruptTableError(msg)
-    return replace(
-        before,
-        rows=counts["rows"],
-        run_id=run.run_id,
-        published_at=_now().isoformat(),
-        counts=dict(counts),
-        delivery=before.delivery if delivery is None else dict(delivery),
-    )
+    return replace(before, rows=counts["rows"], run_id=run.run_id, published_at=_now().isoformat(), counts=dict(counts))
 
 
 def _require_contract_columns(table: Table, rows: DataFrame) -> None:
