@@ -95,16 +95,15 @@ def metadata_files(lake: Lake, table: Table) -> list[str]:
     returned.
     """
     found = lake.storage.below(f"{table.path}/metadata")
-    matches = {path: match for path, size in found.items() if size and (match := _METADATA.search(path))}
-    versions = {path: int(match["version"]) for path, match in matches.items()}
+    # The first version, 0, creates a table, which nobody has published yet.
+    versions = {path: version for path, size in found.items() if size and (version := version_of(path))}
     several = Counter(versions.values())
-    # The first version creates a table, which nobody has published yet.
-    known = [path for path, version in versions.items() if version and several[version] == 1]
-    return sorted(known, key=lambda path: versions[path], reverse=True)
+    known = [path for path, version in versions.items() if several[version] == 1]
+    return sorted(known, key=version_of, reverse=True)
 
 
 def version_of(path: str) -> int:
-    """Return the version of a metadata file, from its name."""
+    """Return the version of a metadata file, from its name; 0 for any other file."""
     match = _METADATA.search(path)
     return int(match["version"]) if match else 0
 
