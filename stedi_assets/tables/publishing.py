@@ -43,12 +43,9 @@ def publish(
 ) -> Staged:
     """Write a table's new snapshot, check it against its contract, and make it current.
 
-    `rows` may be None if there are none: Spark would take as long for them as for a few. They replace those of some
-    `days`, or all if that is None. `before` is the table's snapshot and `inputs` those of its inputs, as they were when
-    the step began. `audit` counts violations of the table's rules in what was written. `versions` gives those of the
-    table's days, `made_from` is a digest of what it is computed from, `people` the content of customer_trusted that
-    `audit` compares it with. `before_commit` gets the new snapshot before it
-    is current, and returns whether every older snapshot must go.
+    `before` is the table's snapshot and `inputs` those of its inputs, as they were when the step began. `before_commit`
+    gets the new snapshot before it is current, and returns whether every older snapshot must go. `rows` and what
+    describes them are as for `staging`.
 
     Raises `ContractBroken` if a rule is violated, `CommitConflictError` if the table or an input has moved, and
     `LakeError` if the lake has another purpose. Errors of the storage come as Python and Spark raise them.

@@ -168,11 +168,12 @@ def staging(
 ) -> Iterator[Staged]:
     """Write rows to a branch of a table, audit them, seal the branch and yield it; drop it if anything fails.
 
-    `rows` replace those of some `days`, or all if that is None; rows of other days are added. Without `audit`, they are
-    fewer rows of `before`, and the rest of its summary is kept, with its inputs if these are None. `versions` gives
-    those of the table's days, `made_from` is a digest of what it is computed from, `people` the content of
-    customer_trusted that its audit compares it with. `delivery` is what else is known about the files of a landing
-    table. Raises as `publish`.
+    `rows` replace those of some `days`, or all if that is None; rows of other days are added. They may be None if there
+    are none: Spark would take as long for them as for a few. `audit` counts violations of the table's rules. Without
+    it, they are fewer rows of `before`, and the rest of its summary is kept, with its inputs if these are None.
+    `versions` gives those of the table's days, `made_from` is a digest of what it is computed from, `people` the
+    content of customer_trusted that its audit compares it with. `delivery` is what else is known about the files of a
+    landing table. Raises as `publish`.
     """
     if isinstance(rows, DataFrame):
         _require_contract_columns(table, rows)
