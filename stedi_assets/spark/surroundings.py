@@ -30,7 +30,7 @@ _TOLD_TO_JAVA = ("JDK_JAVA_OPTIONS", "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS")
 _MOST_READ = 10_000
 
 
-def own_installation(java: Java, jars: str = "") -> dict[str, str]:
+def own_installation(java: Java, jars: str) -> dict[str, str]:
     """Return the variables that lead Spark's start to its own installation; `jars` go at the end of the class path."""
     return {
         "JAVA_HOME": str(java.home),
@@ -40,7 +40,7 @@ def own_installation(java: Java, jars: str = "") -> dict[str, str]:
         # The machine's name may not resolve.
         "SPARK_LOCAL_IP": "127.0.0.1",
         "SPARK_LOCAL_HOSTNAME": "localhost",
-        **({"SPARK_DIST_CLASSPATH": jars} if jars else {}),
+        "SPARK_DIST_CLASSPATH": jars,
         "PYSPARK_SUBMIT_ARGS": "pyspark-shell",
         "PYSPARK_PYTHON": sys.executable,
         # File names are UTF-8, and the system's messages are in English.
