@@ -1,16 +1,13 @@
 """Spark's settings for S3A, Hadoop's access to S3."""
 
-from typing import TYPE_CHECKING
-
 from stedi_assets.storage.interface import ATTEMPTS
 
-if TYPE_CHECKING:
-    from stedi_assets.storage.s3 import S3Bucket
 
+def s3a_settings(lake: str, kms_key: str | None) -> dict[str, str]:
+    """Return Spark's settings for a lake on S3. None is secret: the AWS SDK's own chain finds credentials."""
+    from stedi_assets.storage.s3 import S3Bucket  # noqa: PLC0415  (loads boto3)
 
-def s3a_settings(bucket: "S3Bucket") -> dict[str, str]:
-    """Return Spark's settings for a bucket. None is secret: the AWS SDK's own chain finds credentials."""
-    client = bucket.client.meta
+    client = S3Bucket.at(lake, kms_key).client.meta
     settings = {
         "aws.credentials.provider": "software.amazon.awssdk.auth.credentials.DefaultCredentialsProvider",
         "endpoint": client.endpoint_url,
@@ -22,8 +19,8 @@ def s3a_settings(bucket: "S3Bucket") -> dict[str, str]:
         "create.checksum.algorithm": "CRC32C",
         # The older stream. The new one gives up if a connection breaks within an answer.
         "input.stream.type": "classic",
-        "encryption.algorithm": "SSE-KMS" if bucket.kms_key else "AES256",
-        **({"encryption.key": bucket.kms_key} if bucket.kms_key else {}),
+        "encryption.algorithm": "SSE-KMS" if kms_key else "AES256",
+        **({"encryption.key": kms_key} if kms_key else {}),
     }
     return {
         **{f"spark.hadoop.fs.s3a.{name}": value for name, value in settings.items()},

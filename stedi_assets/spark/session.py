@@ -108,7 +108,7 @@ def spark_session(
     """
     with _STARTING:
         hide_quotes(log_level)
-        settings = SETTINGS | (_on_s3(lake, kms_key) if is_on_s3(lake) else {})
+        settings = SETTINGS | (s3a_settings(lake, kms_key) if is_on_s3(lake) else {})
         if remote:
             return remote_session(remote, settings)
         needs = {"on_s3": is_on_s3(lake), "on_postgresql": catalog is CatalogKind.POSTGRESQL}
@@ -162,12 +162,6 @@ def _drivers_session(settings: Mapping[str, str]) -> SparkSession:
         if error.getCondition() != "JAVA_GATEWAY_EXITED":
             raise
         raise NoJavaError(why_java_ended(settings)) from None
-
-
-def _on_s3(lake: str, kms_key: str | None) -> dict[str, str]:
-    from stedi_assets.storage.s3 import S3Bucket  # noqa: PLC0415  (loads boto3)
-
-    return s3a_settings(S3Bucket.at(lake, kms_key))
 
 
 def _is_running() -> bool:
