@@ -13,7 +13,7 @@ from sqlalchemy import URL, create_engine, event
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from stedi_assets.storage.catalog_address import CatalogAddress, CatalogKind
+from stedi_assets.storage.catalog_address import CatalogKind
 from stedi_assets.storage.errors import CatalogError
 from stedi_assets.storage.lake import DATABASE, Lake
 
@@ -89,20 +89,12 @@ def _database(lake: Lake) -> URL:
 
 def spark_settings(lake: Lake) -> dict[str, str]:
     """Return the settings of Spark's JDBC catalog, below the catalog's name. Spark hides settings called a password."""
-    return {"type": "jdbc", "jdbc.schema-version": "V1", "init-catalog-tables": "false", **_connection(lake)}
-
-
-def _connection(lake: Lake) -> dict[str, str]:
+    both = {"type": "jdbc", "jdbc.schema-version": "V1", "init-catalog-tables": "false"}
     if lake.catalog.kind is CatalogKind.SQLITE:
-        return {"uri": f"jdbc:sqlite:{lake.storage.shown(DATABASE)}", "jdbc.busy_timeout": str(_PATIENCE * 1000)}
-    return {"uri": lake.catalog.uri, **_credentials(lake.catalog)}
-
-
-def _credentials(address: CatalogAddress) -> dict[str, str]:
-    return {
-        **({"jdbc.user": address.user} if address.user else {}),
-        **({"jdbc.password": address.password} if address.password else {}),
-    }
+        uri = f"jdbc:sqlite:{lake.storage.shown(DATABASE)}"
+        return {**both, "uri": uri, "jdbc.busy_timeout": str(_PATIENCE * 1000)}
+    credentials = {"jdbc.user": lake.catalog.user, "jdbc.password": lake.catalog.password}
+    return {**both, "uri": lake.catalog.uri, **{name: value for name, value in credentials.items() if value}}
 
 
 def what_is_wrong(lake: Lake, error: Exception) -> str | None:
