@@ -17,7 +17,12 @@ from stedi_assets.storage.interface import ATTEMPTS
 
 Value = str | int | float | bool | None
 _ENDED = {"SUCCEEDED", "FAILED", "CANCELLED"}
-_INTEGERS, _NUMBERS = {"tinyint", "smallint", "integer", "bigint"}, {"float", "real", "double"}
+# How values are read. Athena gives all as text, and leaves out NULL, which is not ''. Other types stay text.
+_READ: dict[str, Callable[[str], Value]] = {
+    **dict.fromkeys(("tinyint", "smallint", "integer", "bigint"), int),
+    **dict.fromkeys(("float", "real", "double"), float),
+    "boolean": lambda text: text == "true",
+}
 # https://docs.aws.amazon.com/athena/latest/APIReference/API_AthenaError.html: 1 is the system, 2 the user, 3 the rest.
 _WHOSE = {1: "an error of Athena's own", 2: "an error in the query or the tables"}
 _NEXT = {
@@ -109,18 +114,9 @@ def _rows(client: Any, query: str) -> Iterator[tuple[Value, ...]]:
     is_head = True
     for page in client.get_paginator("get_query_results").paginate(QueryExecutionId=query):
         found = page["ResultSet"]
-        read = [_reader(column["Type"]) for column in found["ResultSetMetadata"]["ColumnInfo"]]
+        read = [_READ.get(column["Type"], str) for column in found["ResultSetMetadata"]["ColumnInfo"]]
         # The first row of the first page repeats the columns' names.
         for row in found["Rows"][1 if is_head else 0 :]:
             values = [datum.get("VarCharValue") for datum in row["Data"]]
             yield tuple(None if value is None else kind(value) for kind, value in zip(read, values, strict=True))
         is_head = False
-
-
-def _reader(kind: str) -> Callable[[str], Value]:
-    """Return how a value of a type is read. Athena gives all as text, and leaves out NULL, which is not ''."""
-    if kind in _INTEGERS:
-        return int
-    if kind in _NUMBERS:
-        return float
-    return (lambda text: text == "true") if kind == "boolean" else str
