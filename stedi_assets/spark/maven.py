@@ -83,13 +83,15 @@ def fetch(artifacts: Sequence[Artifact], repository: str, folder: Path) -> None:
     """
     if not artifacts:
         return
+    from stedi_assets import terminal  # noqa: PLC0415  (loads rich, and the settings load this module)
+
     shown = _without_credential(repository)
     wanted = artifacts[0].file if len(artifacts) == 1 else f"{len(artifacts)} jars for Spark"
     _say(f"Fetching {wanted}, {sum(each.size for each in artifacts):,} bytes, once, from {shown} to {folder}")
     try:
         _prepare(folder)
         source = _Source(repository)
-        with _display() as display:
+        with terminal.downloads() as display:
             for artifact in artifacts:
                 wanted = artifact.file
                 if display.disable:
@@ -286,13 +288,6 @@ def _draft(folder: Path, artifact: Artifact) -> Iterator[IO[bytes]]:
             yield draft
         finally:
             Path(draft.name).unlink(missing_ok=True)
-
-
-def _display() -> "Progress":
-    """Count the bytes of each jar, on a terminal."""
-    from stedi_assets import terminal  # noqa: PLC0415  (loads rich, and the settings load this module)
-
-    return terminal.downloads()
 
 
 def _say(text: str) -> None:
