@@ -4,6 +4,7 @@ import hashlib
 import inspect
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -33,7 +34,7 @@ from stedi_assets.ingest import landing as landing_module
 from stedi_assets.ingest.landing import Landing, LandingOptions
 from stedi_assets.orchestration.external_assets import raw_files
 from stedi_assets.orchestration.failures import as_dagster_failures
-from stedi_assets.orchestration.io_managers import CODE, Computed, LakeResource, Part, Stored, StoredLanding
+from stedi_assets.orchestration.io_managers import CODE, LakeResource, Part, Stored, StoredLanding
 from stedi_assets.orchestration.metadata import OWNER, column_schema
 from stedi_assets.orchestration.spark_resource import FULL_REBUILD, SparkResource
 from stedi_assets.privacy.consent_dates import is_due
@@ -223,7 +224,7 @@ LANDING_ASSETS = [_landing_asset(source) for source in SOURCES.values()]
 @table_asset(TABLES["customer_trusted"])
 def customer_trusted(
     context: dg.AssetExecutionContext, config: ConsentConfig, lake: LakeResource, customer_landing: StoredLanding
-) -> Computed:
+) -> Part:
     if config.as_of is not None:
         with as_dagster_failures():
             _require_instant_of_the_past(config.as_of)
@@ -238,10 +239,11 @@ def customer_trusted(
             versions={},
             may_differ=lambda before: is_due(lake.lake, customer_landing.snapshot, before.as_of, as_of),
         )
+    part = replace(part, as_of=as_of)
     if part.is_empty:
-        return Computed(None, [customer_landing], part, as_of)
+        return part
     rows = trusted.customer_trusted(customer_landing.rows, customer_landing.quarantined, lake.policy, as_of)
-    return Computed(rows, [customer_landing], part, as_of)
+    return part.with_rows(rows)
 
 
 @table_asset(TABLES["accelerometer_trusted"])
@@ -251,13 +253,12 @@ def accelerometer_trusted(
     lake: LakeResource,
     customer_trusted: Stored,
     accelerometer_landing: Stored,
-) -> Computed:
-    inputs = [customer_trusted, accelerometer_landing]
-    part = _days_to_compute(context, config, lake, inputs)
+) -> Part:
+    part = _days_to_compute(context, config, lake, [customer_trusted, accelerometer_landing])
     if part.is_empty:
-        return Computed(None, inputs, part)
+        return part
     rows = trusted.accelerometer_trusted(accelerometer_landing.on(part.days), customer_trusted.rows, lake.policy)
-    return Computed(rows, inputs, part)
+    return part.with_rows(rows)
 
 
 @table_asset(TABLES["customers_curated"])
@@ -267,7 +268,7 @@ def customers_curated(
     lake: LakeResource,
     customer_trusted: Stored,
     accelerometer_trusted: Stored,
-) -> Computed:
+) -> Part:
     inputs, table = [customer_trusted, accelerometer_trusted], TABLES["customers_curated"]
     with as_dagster_failures():
         # The people here, too, differ on the days on which those of customer_trusted do.
@@ -276,8 +277,8 @@ def customers_curated(
         _tell_of_stale_inputs(context, lake, inputs)
         part = lake.whole_or_nothing(table, inputs, code_version(table), full=full, versions=versions)
     if part.is_empty:
-        return Computed(None, inputs, part)
-    return Computed(curated.customers_curated(customer_trusted.rows, accelerometer_trusted.rows), inputs, part)
+        return part
+    return part.with_rows(curated.customers_curated(customer_trusted.rows, accelerometer_trusted.rows))
 
 
 @table_asset(TABLES["step_trainer_trusted"])
@@ -289,11 +290,12 @@ def step_trainer_trusted(
     step_trainer_landing: Stored,
     customer_landing: StoredLanding,
     accelerometer_landing: Stored,
-) -> Computed:
-    inputs = [customers_curated, step_trainer_landing, customer_landing, accelerometer_landing]
-    part = _days_to_compute(context, config, lake, inputs)
+) -> Part:
+    part = _days_to_compute(
+        context, config, lake, [customers_curated, step_trainer_landing, customer_landing, accelerometer_landing]
+    )
     if part.is_empty:
-        return Computed(None, inputs, part)
+        return part
     rows = trusted.step_trainer_trusted(
         step_trainer_landing.on(part.days),
         customers_curated.rows,
@@ -302,7 +304,7 @@ def step_trainer_trusted(
         accelerometer_landing.on(part.days),
         lake.policy,
     )
-    return Computed(rows, inputs, part)
+    return part.with_rows(rows)
 
 
 @table_asset(TABLES["machine_learning_curated"])
@@ -313,17 +315,16 @@ def machine_learning_curated(
     spark: SparkResource,
     step_trainer_trusted: Stored,
     accelerometer_trusted: Stored,
-) -> Computed:
-    inputs = [step_trainer_trusted, accelerometer_trusted]
-    part = _days_to_compute(context, config, lake, inputs)
+) -> Part:
+    part = _days_to_compute(context, config, lake, [step_trainer_trusted, accelerometer_trusted])
     if part.is_empty:
-        return Computed(None, inputs, part)
+        return part
     with as_dagster_failures():
         pads = hmac_pads(spark.spark_session, lake.pseudonym_key())
     rows = curated.machine_learning_curated(
         step_trainer_trusted.on(part.days), accelerometer_trusted.on(part.days), pads, lake.policy
     )
-    return Computed(rows, inputs, part)
+    return part.with_rows(rows)
 
 
 ASSETS = [

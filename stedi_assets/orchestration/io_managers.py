@@ -85,32 +85,26 @@ class Part:
     """The part of a table that is to be computed: some days, all if that is None; and the versions of all its days.
 
     `before` is the table's snapshot that has the other days. `made_from` is a digest of what the whole is computed
-    from.
+    from. `as_of` is in epoch milliseconds; if it is left out, it is that of the inputs. An asset returns the part with
+    its `rows`, or without any if it is empty.
     """
 
+    inputs: Sequence[Stored]
     days: Days | None
     versions: Mapping[str, str]
     before: Snapshot | None
     made_from: str = ""
+    as_of: int | None = None
+    rows: DataFrame | None = None
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to compute."""
         return self.days is not None and not self.days
 
-
-@dataclass(frozen=True)
-class Computed:
-    """The rows of a table, as an asset returns them, and what they were computed from.
-
-    `rows` is None if the part to compute is empty. `as_of` is in epoch milliseconds; if it is left out, it is that of
-    the inputs.
-    """
-
-    rows: DataFrame | None
-    inputs: Sequence[Stored]
-    part: Part
-    as_of: int | None = None
+    def with_rows(self, rows: DataFrame) -> "Part":
+        """Return the part with the rows that were computed."""
+        return replace(self, rows=rows)
 
 
 class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -194,8 +188,8 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         versions = versions_from(days, table, self._made_under(code))
         before = read_snapshot_of(self.lake, table)
         if full or before is None or self.policy.match_on is MatchOn.TIMESTAMP or not self._is_whole(table, before):
-            return Part(None, versions, before)
-        return Part(stale_days(before.days, versions), versions, before)
+            return Part(inputs, None, versions, before)
+        return Part(inputs, stale_days(before.days, versions), versions, before)
 
     def whole_or_nothing(
         self,
@@ -219,7 +213,7 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             and not may_differ(before)
             and self._is_whole(table, before)
         )
-        return Part(frozenset() if is_current and not full else None, versions, before, made_from)
+        return Part(inputs, frozenset() if is_current and not full else None, versions, before, made_from)
 
     def _is_whole(self, table: Table, snapshot: Snapshot) -> bool:
         # A table with a file that is gone or cut is made from scratch.
@@ -253,7 +247,7 @@ class _TableIOManager(dg.ConfigurableIOManager):
 class ParquetIOManager(_TableIOManager):
     """Publishes and reads trusted and curated tables."""
 
-    def handle_output(self, context: dg.OutputContext, obj: Computed) -> None:
+    def handle_output(self, context: dg.OutputContext, obj: Part) -> None:
         """Publish a table, if it keeps its contract."""
         began, table = time.monotonic(), TABLES[context.asset_key.path[-1]]
         known = [stored.snapshot.as_of for stored in obj.inputs if stored.snapshot.as_of is not None]
@@ -269,11 +263,11 @@ class ParquetIOManager(_TableIOManager):
                     run,
                     inputs,
                     self.lake.retention,
-                    before=obj.part.before,
-                    made_from=obj.part.made_from,
+                    before=obj.before,
+                    made_from=obj.made_from,
                 )
             else:
-                days, before, people = obj.part.days, obj.part.before, self._content_of_people()
+                days, before, people = obj.days, obj.before, self._content_of_people()
                 audited = days_to_audit(days, before, run)
                 published = publish(
                     lake,
@@ -285,8 +279,8 @@ class ParquetIOManager(_TableIOManager):
                     audit=auditor(lake, table, run, days=audited, before=before, people=people),
                     retention=self.lake.retention,
                     days=days,
-                    versions=lambda _: obj.part.versions,
-                    made_from=obj.part.made_from,
+                    versions=lambda _: obj.versions,
+                    made_from=obj.made_from,
                     people=people,
                 )
             if table.has_data_card:
