@@ -61,8 +61,8 @@ def _status_of(lake: Lake, table: Table) -> _Status:
         raise  # it concerns all tables, and is reported once
     except LakeError as error:
         return _Status(None, str(error), Counter())
-    results = read_results(lake, table, snapshot) if snapshot else None
-    return _Status(snapshot, None, Counter(results.outcomes.values() if results else ()))
+    outcomes = read_results(lake, table, snapshot) if snapshot else {}
+    return _Status(snapshot, None, Counter(outcomes.values()))
 
 
 def _as_json(name: str, status: _Status) -> dict[str, object]:

@@ -3,7 +3,6 @@
 import contextlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from stedi_assets.contracts import Table
 from stedi_assets.storage.errors import LakeError
@@ -15,33 +14,24 @@ PASSED = "passed"
 NOT_RUN = "not run"
 
 
-@dataclass(frozen=True)
-class Results:
-    """How each rule of a snapshot turned out when it was last checked: `passed`, `not run`, or the severity."""
-
-    snapshot: int
-    outcomes: dict[str, str]
-
-
 def keep_results(lake: Lake, table: Table, snapshot: Snapshot, outcomes: Mapping[str, str]) -> None:
     """Keep how some of a table's rules turned out, beside its other rules for the same snapshot.
 
     A lake that cannot be written to keeps what it has: a check only reads.
     """
-    before = read_results(lake, table, snapshot)
-    content = {"snapshot": snapshot.id, "outcomes": {**(before.outcomes if before else {}), **outcomes}}
+    content = {"snapshot": snapshot.id, "outcomes": {**read_results(lake, table, snapshot), **outcomes}}
     with contextlib.suppress(OSError, LakeError):
         lake.storage.write(_path(table), json.dumps(content).encode())
 
 
-def read_results(lake: Lake, table: Table, snapshot: Snapshot) -> Results | None:
-    """Return the last results for a snapshot; None if it was not checked."""
+def read_results(lake: Lake, table: Table, snapshot: Snapshot) -> dict[str, str]:
+    """Return how each rule of a snapshot turned out when it was last checked: `passed`, `not run`, or the severity."""
     found = lake.storage.read(_path(table))
     try:
-        results = Results(**json.loads(found.content)) if found else None
-    except (ValueError, TypeError):
-        return None
-    return results if results and results.snapshot == snapshot.id else None
+        kept = json.loads(found.content) if found else None
+        return dict(kept["outcomes"]) if kept and kept["snapshot"] == snapshot.id else {}
+    except (ValueError, TypeError, KeyError):
+        return {}
 
 
 def _path(table: Table) -> str:
