@@ -4,7 +4,6 @@ import os
 import shlex
 import sys
 import time
-from dataclasses import dataclass
 
 import dagster as dg
 from dotenv import dotenv_values
@@ -18,15 +17,6 @@ from stedi_assets.contracts import TABLES, Table
 from stedi_assets.settings import variables
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.snapshots import current
-
-
-@dataclass
-class _TableOutcome:
-    """What a run did to one table."""
-
-    passed: int = 0
-    failed: int = 0
-    seconds: float = 0.0
 
 
 def build(shown: Progress, task: TaskID) -> dg.ExecuteInProcessResult:
@@ -46,21 +36,9 @@ def report(lake: Lake, result: dg.ExecuteInProcessResult, began: float) -> int:
     if not result.success:
         print(f"\nNot built. {why_it_failed(result)}", file=sys.stderr)
         return 1
-    _print_summary(lake, _outcomes(result))
+    _print_summary(lake, result)
     terminal.say(f"\nDone in {time.monotonic() - began:.0f} s. To see it in the browser:  {_to_see_it()}")
     return 0
-
-
-def _outcomes(result: dg.ExecuteInProcessResult) -> dict[str, _TableOutcome]:
-    outcomes = {name: _TableOutcome() for name in TABLES}
-    for event in result.all_events:
-        if event.is_step_success and event.step_key in outcomes:
-            outcomes[event.step_key].seconds = event.step_success_data.duration_ms / 1000
-    for check in result.get_asset_check_evaluations():
-        outcome = outcomes[check.asset_key.path[-1]]
-        outcome.passed += check.passed
-        outcome.failed += not check.passed
-    return outcomes
 
 
 def _to_see_it() -> str:
@@ -70,7 +48,7 @@ def _to_see_it() -> str:
     return " ".join([*(f"{name}={shlex.quote(value)}" for name, value in ours.items()), ".venv/bin/dagster dev"])
 
 
-def _print_summary(lake: Lake, outcomes: dict[str, _TableOutcome]) -> None:
+def _print_summary(lake: Lake, result: dg.ExecuteInProcessResult) -> None:
     columns = [
         Column("table", no_wrap=True),
         Column("rows", justify="right", no_wrap=True, min_width=9),
@@ -79,9 +57,13 @@ def _print_summary(lake: Lake, outcomes: dict[str, _TableOutcome]) -> None:
         Column("folder", no_wrap=True),
     ]
     terminal.say("")
-    terminal.print_table(columns, [_row(lake, TABLES[name], outcome) for name, outcome in outcomes.items()])
+    terminal.print_table(columns, [_row(lake, table, result) for table in TABLES.values()])
 
 
-def _row(lake: Lake, table: Table, outcome: _TableOutcome) -> tuple[str | Text, ...]:
-    checks = Text(f"{outcome.passed} of {outcome.passed + outcome.failed}", "yellow" if outcome.failed else "green")
-    return table.name, f"{current(lake, table).rows:,}", checks, f"{outcome.seconds:.1f}", table.path
+def _row(lake: Lake, table: Table, result: dg.ExecuteInProcessResult) -> tuple[str | Text, ...]:
+    results = result.get_asset_check_evaluations()
+    passed = [check.passed for check in results if check.asset_key.path[-1] == table.name]
+    checks = Text(f"{sum(passed)} of {len(passed)}", "green" if all(passed) else "yellow")
+    steps = [event for event in result.all_events if event.is_step_success and event.step_key == table.name]
+    seconds = sum(step.step_success_data.duration_ms for step in steps) / 1000
+    return table.name, f"{current(lake, table).rows:,}", checks, f"{seconds:.1f}", table.path
