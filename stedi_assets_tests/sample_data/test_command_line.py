@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from stedi_assets.sample_data import write_sample
-from stedi_assets.sample_data.command_line import main
+from stedi_assets.sample_data.__main__ import main
 from stedi_assets_tests.support.samples import EVERY_DEFECT, digest_of
 
 
