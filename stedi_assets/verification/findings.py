@@ -97,7 +97,7 @@ class Audit:
 
     def _finding(self, rule: Rule) -> Finding:
         if not applies(rule, self.policy):
-            return _kept(rule, 0, policy="the rule does not apply under the policy the table was made under")
+            return _finding(rule, 0, 0, policy="the rule does not apply under the policy the table was made under")
         if rule.name in _MEASURES:
             return _MEASURES[rule.name](self, rule)
         found = _finding(rule, self.counts["rows"], self.counts[rule.name])
@@ -189,10 +189,6 @@ def _finding(rule: Rule, looked_at: int, failing: int, **details: str | int) -> 
     return Finding(rule, looked_at, failing, failing == 0, rule.severity, details)
 
 
-def _kept(rule: Rule, looked_at: int, **details: str | int) -> Finding:
-    return Finding(rule, looked_at, 0, passed=True, severity=rule.severity, details=details)
-
-
 def _share(rule: Rule, looked_at: int, failing: int, allowed: float, **details: str | int) -> Finding:
     """Compare a share with a limit: the rule passes unless more fail than are allowed."""
     passed = failing <= allowed * looked_at
@@ -219,7 +215,7 @@ def _as_published(audit: Audit, rule: Rule) -> Finding:
 def _row_count_change(audit: Audit, rule: Rule) -> Finding:
     rows, before = audit.snapshot.rows, audit.snapshot.previous_rows
     if before is None:
-        return _kept(rule, rows, compared="with nothing: this is the first snapshot")
+        return _finding(rule, rows, 0, compared="with nothing: this is the first snapshot")
     allowed = audit.thresholds.row_count_change
     change = abs(rows - before)
     details: dict[str, str | int] = {"before": f"{before:,}", "allowed": f"{allowed:.0%}"}
@@ -365,14 +361,15 @@ def _agrees_with_second_engine(audit: Audit, rule: Rule) -> Finding:
     moved = audit.moved
     if moved:
         not_run, remedy = {NOT_RUN: f"{moved} is newer than this table"}, _materialise(moved)
-        return replace(_kept(rule, audit.snapshot.rows, **not_run), passed=False, severity=Severity.WARN, remedy=remedy)
-    found = compare_days(audit.lake, audit.table, audit.snapshot, audit.policy, audit.key, audit.computed)
+        found = _finding(rule, audit.snapshot.rows, 0, **not_run)
+        return replace(found, passed=False, severity=Severity.WARN, remedy=remedy)
+    compared = compare_days(audit.lake, audit.table, audit.snapshot, audit.policy, audit.key, audit.computed)
     details: dict[str, str | int] = {
-        "recomputed": f"{found.recomputed:,}",
-        "missing": found.missing,
-        "surplus": found.surplus,
+        "recomputed": f"{compared.recomputed:,}",
+        "missing": compared.missing,
+        "surplus": compared.surplus,
     }
-    return _finding(rule, found.published, found.missing + found.surplus, **details)
+    return _finding(rule, compared.published, compared.missing + compared.surplus, **details)
 
 
 def _materialise(moved: str) -> str:
