@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
-from typing import Any
 
 from stedi_assets.contracts import ALL_TABLES, LANDING_TABLES, TABLES, Policy, Rule, Severity, Source, Table
 from stedi_assets.contracts import rules as r
@@ -161,11 +160,6 @@ class Audit:
         return read_file_reports(self.lake, self.source, self.snapshot)
 
     @property
-    def delivery(self) -> Mapping[str, Any]:
-        """What else is known about the files of a landing table."""
-        return self.snapshot.delivery
-
-    @property
     def records(self) -> int:
         """How many records the files of a landing table hold."""
         return sum(file.records for file in self.files)
@@ -196,9 +190,12 @@ def _share(rule: Rule, looked_at: int, failing: int, allowed: float, **details: 
 
 
 def _named(rule: Rule, looked_at: int, failing: Sequence[str]) -> Finding:
-    """Name the first few of the failing files."""
-    first = {f"{NAMED}{number}": words for number, words in enumerate(failing[:_NAMES_SHOWN], start=1)}
-    return _finding(rule, looked_at, len(failing), **first)
+    return _finding(rule, looked_at, len(failing), **_first_few(failing))
+
+
+def _first_few(files: Sequence[str]) -> dict[str, str]:
+    """Return the details that name the first few files."""
+    return {f"{NAMED}{number}": words for number, words in enumerate(files[:_NAMES_SHOWN], start=1)}
 
 
 def _as_published(audit: Audit, rule: Rule) -> Finding:
@@ -238,7 +235,7 @@ def _no_more_rows_than_landing(audit: Audit, rule: Rule) -> Finding:
 
 
 def _not_empty(audit: Audit, rule: Rule) -> Finding:
-    delivered = audit.counts["rows"] - audit.delivery["superseded"]
+    delivered = audit.counts["rows"] - audit.snapshot.delivery["superseded"]
     return _finding(rule, delivered, int(delivered == 0))
 
 
@@ -276,7 +273,7 @@ def _files_match_manifests(audit: Audit, rule: Rule) -> Finding:
 
 
 def _few_people_leave_unread(audit: Audit, rule: Rule) -> Finding:
-    withdrawn = audit.delivery["withdrawn"]
+    withdrawn = audit.snapshot.delivery["withdrawn"]
     allowed = audit.thresholds.people_leaving_unread
     return _share(rule, withdrawn["people"], withdrawn["unread"], allowed, left=withdrawn["left"])
 
@@ -289,7 +286,8 @@ def _rows_accounted_for(audit: Audit, rule: Rule) -> Finding:
         if not file.error
     )
     quarantined, suppressed = audit.quarantine, sum(file.suppressed for file in audit.files)
-    superseded = audit.delivery["superseded"] + audit.delivery["superseded_quarantined"]
+    delivery = audit.snapshot.delivery
+    superseded = delivery["superseded"] + delivery["superseded_quarantined"]
     if audit.fresh:
         # Each file was counted before the tables were written.
         astray = abs(audit.records - audit.counts["rows"] - quarantined.rows - suppressed + superseded)
@@ -301,8 +299,8 @@ def _rows_accounted_for(audit: Audit, rule: Rule) -> Finding:
             for found, wanted in zip(stored.get(path, (0, 0)), expected.get(path, (0, 0)), strict=True)
         )
     details = {
-        "accepted": audit.counts["rows"] - audit.delivery["superseded"],
-        "quarantined": quarantined.rows - audit.delivery["superseded_quarantined"],
+        "accepted": audit.counts["rows"] - delivery["superseded"],
+        "quarantined": quarantined.rows - delivery["superseded_quarantined"],
         "suppressed": suppressed,
         "superseded": superseded,
     }
@@ -330,12 +328,10 @@ def _quarantine_rate(audit: Audit, rule: Rule) -> Finding:
     size = sum(file.accepted_bytes + file.quarantined_bytes for file in audit.files)
     failing, allowed = sum(file.quarantined_bytes for file in audit.files), audit.thresholds.quarantine_rate
     worst = sorted((file for file in audit.files if file.quarantined), key=lambda file: -file.quarantined_bytes)
-    named = {
-        f"{NAMED}{number}": f"{file.path}: {file.quarantined:,} of {counted(file.records, 'record')} "
-        f"({audit.why(file)})"
-        for number, file in enumerate(worst[:_NAMES_SHOWN], start=1)
-    }
-    details: dict[str, str | int] = {"bytes": f"{size:,}", "failing bytes": failing, **named}
+    named = [
+        f"{file.path}: {file.quarantined:,} of {counted(file.records, 'record')} ({audit.why(file)})" for file in worst
+    ]
+    details: dict[str, str | int] = {"bytes": f"{size:,}", "failing bytes": failing, **_first_few(named)}
     by_records = _share(rule, audit.records, audit.quarantine.rows, allowed, **details)
     return by_records if failing <= allowed * size else replace(by_records, passed=False)
 
@@ -349,7 +345,7 @@ def _unknown_fields(audit: Audit, rule: Rule) -> Finding:
 
 
 def _ignored_files(audit: Audit, rule: Rule) -> Finding:
-    ignored = audit.delivery["ignored"]
+    ignored = audit.snapshot.delivery["ignored"]
     return _named(rule, len(audit.files) + len(ignored), ignored)
 
 
