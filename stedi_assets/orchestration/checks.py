@@ -47,12 +47,11 @@ def _spec(table: Table, rule: Rule) -> dg.AssetCheckSpec:
         asset=table.name,
         description=rule.description,
         blocking=rule.severity is Severity.ERROR,
-        metadata={"rule": _in_sql(rule), "if it fails": rule.what_to_do},
+        metadata={
+            "rule": rule.row_predicate or rule.violations_sql or rule.description,
+            "if it fails": rule.what_to_do,
+        },
     )
-
-
-def _in_sql(rule: Rule) -> str:
-    return rule.row_predicate or rule.violations_sql or rule.description
 
 
 def _checks_of(table: Table) -> dg.AssetChecksDefinition:
@@ -65,13 +64,7 @@ def _checks_of(table: Table) -> dg.AssetChecksDefinition:
     def checks(
         context: dg.AssetCheckExecutionContext, lake: LakeResource, thresholds: ThresholdsResource
     ) -> Iterator[dg.AssetCheckResult]:
-        audit = Audit(
-            lake=lake.lake,
-            table=table,
-            run_id=context.run.run_id,
-            thresholds=thresholds.thresholds,
-            key=lake.pseudonym_key,
-        )
+        audit = Audit(lake.lake, table, context.run.run_id, thresholds.thresholds, lake.pseudonym_key)
         with as_dagster_failures():
             if table.name in LANDING_TABLES:
                 # Without the list of erased people, the next run would let them in again.

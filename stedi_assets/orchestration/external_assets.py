@@ -10,12 +10,10 @@ from stedi_assets.contracts import SOURCES, Source
 from stedi_assets.ingest.arrivals import Arrivals
 from stedi_assets.orchestration.metadata import OWNER, column_schema
 
-_RAW = "{}_raw_files".format
-
 
 def raw_files(source: Source) -> dg.AssetKey:
     """Return the key of a source's raw files."""
-    return dg.AssetKey(_RAW(source.name))
+    return dg.AssetKey(f"{source.name}_raw_files")
 
 
 def observation(found: Arrivals) -> dg.AssetObservation:

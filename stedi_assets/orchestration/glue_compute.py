@@ -45,14 +45,12 @@ class GlueConfig(dg.Config):
     )
 
 
-def _specs() -> list[dg.AssetSpec]:
-    specs = [spec for asset in ASSETS for spec in asset.specs]
-    # If a blocking check fails, what follows is skipped.
-    return [spec.replace_attributes(skippable=True) for spec in specs]
-
-
 @dg.multi_asset(
-    name=STEP, specs=_specs(), check_specs=[spec for checks in CHECKS for spec in checks.check_specs], can_subset=True
+    name=STEP,
+    # If a blocking check fails, what follows is skipped.
+    specs=[spec.replace_attributes(skippable=True) for asset in ASSETS for spec in asset.specs],
+    check_specs=[spec for checks in CHECKS for spec in checks.check_specs],
+    can_subset=True,
 )
 def glue_job(context: dg.AssetExecutionContext, config: GlueConfig, glue: GlueResource) -> Iterator[Any]:
     """Have the Glue job make the selected tables and run the selected checks."""

@@ -28,7 +28,6 @@ class SecondEngineFailed(Exception):
             f"{table} could not be checked by the second engine: DuckDB stopped with {kind}. The published table stays "
             "as it is. Check that the tables it is made from are whole (check_lakehouse), then run again."
         )
-        self.table, self.kind = table, kind
 
 
 @dataclass(frozen=True)
@@ -53,13 +52,15 @@ def engine_for(table: str) -> Iterator["duckdb.DuckDBPyConnection"]:
     """
     import duckdb  # noqa: PLC0415  (loads in 0.2 s, and only where something is counted)
 
-    config: dict[str, str | bool | int | float | list[str]] = {
-        "autoinstall_known_extensions": False,
-        "autoload_known_extensions": False,
-    }
     scratch = begin_scratch("duckdb")
     try:
-        with duckdb.connect(":memory:", config={**config, "temp_directory": str(scratch.folder)}) as engine:
+        with duckdb.connect(
+            config={
+                "autoinstall_known_extensions": False,
+                "autoload_known_extensions": False,
+                "temp_directory": str(scratch.folder),
+            }
+        ) as engine:
             engine.execute("SET enable_external_access = false")
             engine.execute(sql_of("duckdb"))
             yield engine
