@@ -3,7 +3,7 @@
 import hashlib
 import inspect
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from stedi_assets.contracts import ALL_TABLES, LANDING_TABLES, SOURCES, TABLES, Source, Table, Zone
+from stedi_assets.contracts import ALL_TABLES, LANDING_TABLES, SOURCES, TABLES, MatchOn, Source, Table, Zone
 from stedi_assets.contracts import rules as rules_module
 from stedi_assets.contracts.rules import END_OF_INSTANTS, FIRST_INSTANT
 from stedi_assets.ingest import (
@@ -41,8 +41,9 @@ from stedi_assets.privacy.consent_dates import is_due
 from stedi_assets.privacy.deliveries import customers_first, land_without_erased
 from stedi_assets.privacy.keys import hmac_pads
 from stedi_assets.storage.errors import LakeError
-from stedi_assets.tables import days
-from stedi_assets.tables.snapshots import current, newer_input
+from stedi_assets.tables import days as days_module
+from stedi_assets.tables.days import digest_of, made_under, stale_days, versions_from
+from stedi_assets.tables.snapshots import Snapshot, current, is_whole, newer_input, read_snapshot_of
 from stedi_assets.tables.staging import RunContext
 from stedi_assets.transforms import changes, curated, people, pseudonyms, suppression, trusted
 
@@ -52,7 +53,7 @@ _COMPUTED_BY = {
     Zone.LANDING: (
         *(content, splitter, json_text, envelopes, validation, identity, alphabet, evidence, gate),
         *(landing_files, manifests, reading, staged_rows, superseded, landing_module, suppression),
-        *(people, pseudonyms, changes, days, rules_module),
+        *(people, pseudonyms, changes, days_module, rules_module),
     ),
     Zone.TRUSTED: (trusted, people),
     Zone.CURATED: (curated, pseudonyms),
@@ -128,8 +129,17 @@ def code_version(table: Table) -> str:
     return hashlib.sha256("".join([repr(table), *sources]).encode()).hexdigest()[:12]
 
 
-def _require_instant_of_the_past(as_of: int) -> None:
-    """Raise `LakeError` if `as_of` is in the future, or is not an instant in epoch milliseconds."""
+def _as_of(context: dg.AssetExecutionContext, config: ConsentConfig) -> int:
+    """Return the instant as of which consents count, in epoch milliseconds: the start of the run, unless one is set.
+
+    Raises `LakeError` if that is in the future, or is not in epoch milliseconds.
+    """
+    as_of = config.as_of
+    if as_of is None:
+        # Dagster may keep no record of the run.
+        record = context.instance.get_run_record_by_id(context.run.run_id)
+        started = record.start_time if record and record.start_time else time.time()
+        return int(started * 1000)
     if not FIRST_INSTANT <= as_of < END_OF_INSTANTS:
         msg = (
             f"as_of: {as_of} is not in epoch milliseconds, which have 13 digits, such as 1700000000000. Seconds and "
@@ -143,13 +153,7 @@ def _require_instant_of_the_past(as_of: int) -> None:
             "count. Set an instant in the past, or leave it out for the start of the run. Nothing was published."
         )
         raise LakeError(msg)
-
-
-def _start_of_run(context: dg.AssetExecutionContext) -> int:
-    """Return the start of the run in epoch milliseconds; now, if Dagster keeps no record of it."""
-    record = context.instance.get_run_record_by_id(context.run.run_id)
-    started = record.start_time if record and record.start_time else time.time()
-    return int(started * 1000)
+    return as_of
 
 
 def _is_full(context: dg.AssetExecutionContext, config: TableConfig) -> bool:
@@ -173,10 +177,53 @@ def _tell_of_stale_inputs(context: dg.AssetExecutionContext, lake: LakeResource,
 def _days_to_compute(
     context: dg.AssetExecutionContext, config: TableConfig, lake: LakeResource, inputs: Sequence[Stored]
 ) -> Part:
+    """Return the stale days of a table of readings, or the whole table.
+
+    It is whole if a part of it is gone, or if readings are matched by instant alone: then any day can depend on any
+    other.
+    """
     table = TABLES[context.asset_key.path[-1]]
     with as_dagster_failures():
         _tell_of_stale_inputs(context, lake, inputs)
-        return lake.days_to_compute(table, inputs, code_version(table), full=_is_full(context, config))
+        days = {stored.table.name: stored.snapshot.days for stored in inputs}
+        versions = versions_from(days, table, _made_under(table, lake))
+        before = read_snapshot_of(lake.lake, table)
+        from_scratch = _is_full(context, config) or lake.policy.match_on is MatchOn.TIMESTAMP
+        if before is None or from_scratch or not is_whole(lake.lake, table, before.id):
+            return Part(inputs, None, versions, before)
+        return Part(inputs, stale_days(before.days, versions), versions, before)
+
+
+def _whole_or_nothing(
+    context: dg.AssetExecutionContext,
+    config: TableConfig,
+    lake: LakeResource,
+    inputs: Sequence[Stored],
+    *,
+    versions: Mapping[str, str],
+    may_differ: Callable[[Snapshot], bool] = lambda _: False,
+) -> Part:
+    """Return a whole table of people to compute, or nothing if it is up to date.
+
+    `versions` are those of its days. `may_differ` gets its snapshot, and says whether there is another reason.
+    """
+    table = TABLES[context.asset_key.path[-1]]
+    with as_dagster_failures():
+        _tell_of_stale_inputs(context, lake, inputs)
+        made_from = digest_of(_made_under(table, lake), *(stored.snapshot.content for stored in inputs))
+        before = read_snapshot_of(lake.lake, table)
+        is_current = (
+            before is not None
+            and before.made_from == made_from
+            and not may_differ(before)
+            and is_whole(lake.lake, table, before.id)
+        )
+        days = frozenset[str]() if is_current and not _is_full(context, config) else None
+        return Part(inputs, days, versions, before, made_from)
+
+
+def _made_under(table: Table, lake: LakeResource) -> str:
+    return made_under(code_version(table), lake.policy.as_dict())
 
 
 def _landing_asset(source: Source) -> dg.AssetsDefinition:
@@ -225,20 +272,16 @@ LANDING_ASSETS = [_landing_asset(source) for source in SOURCES.values()]
 def customer_trusted(
     context: dg.AssetExecutionContext, config: ConsentConfig, lake: LakeResource, customer_landing: StoredLanding
 ) -> Part:
-    if config.as_of is not None:
-        with as_dagster_failures():
-            _require_instant_of_the_past(config.as_of)
-    as_of = config.as_of if config.as_of is not None else _start_of_run(context)
-    table = TABLES["customer_trusted"]
     with as_dagster_failures():
-        part = lake.whole_or_nothing(
-            table,
-            [customer_landing],
-            code_version(table),
-            full=_is_full(context, config),
-            versions={},
-            may_differ=lambda before: is_due(lake.lake, customer_landing.snapshot, before.as_of, as_of),
-        )
+        as_of = _as_of(context, config)
+    part = _whole_or_nothing(
+        context,
+        config,
+        lake,
+        [customer_landing],
+        versions={},
+        may_differ=lambda before: is_due(lake.lake, customer_landing.snapshot, before.as_of, as_of),
+    )
     part = replace(part, as_of=as_of)
     if part.is_empty:
         return part
@@ -269,13 +312,9 @@ def customers_curated(
     customer_trusted: Stored,
     accelerometer_trusted: Stored,
 ) -> Part:
-    inputs, table = [customer_trusted, accelerometer_trusted], TABLES["customers_curated"]
-    with as_dagster_failures():
-        # The people here, too, differ on the days on which those of customer_trusted do.
-        versions = customer_trusted.snapshot.days
-        full = _is_full(context, config)
-        _tell_of_stale_inputs(context, lake, inputs)
-        part = lake.whole_or_nothing(table, inputs, code_version(table), full=full, versions=versions)
+    inputs = [customer_trusted, accelerometer_trusted]
+    # The people here, too, differ on the days on which those of customer_trusted do.
+    part = _whole_or_nothing(context, config, lake, inputs, versions=customer_trusted.snapshot.days)
     if part.is_empty:
         return part
     return part.with_rows(curated.customers_curated(customer_trusted.rows, accelerometer_trusted.rows))

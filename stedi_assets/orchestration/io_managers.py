@@ -26,18 +26,16 @@ from stedi_assets.settings import read_settings
 from stedi_assets.storage.catalog_address import CatalogAddress
 from stedi_assets.storage.errors import LakeError
 from stedi_assets.storage.lake import NAMESPACE, Lake
-from stedi_assets.tables.days import Days, digest_of, made_under, stale_days, versions_from, within
+from stedi_assets.tables.days import Days, within
 from stedi_assets.tables.publishing import publish
 from stedi_assets.tables.quarantine import count_reasons, reasons_by_file
 from stedi_assets.tables.retention import Retention
 from stedi_assets.tables.snapshots import (
     Snapshot,
     current,
-    is_whole,
     read_as_it_is_now,
     read_quarantine,
     read_snapshot,
-    read_snapshot_of,
     require_whole,
 )
 from stedi_assets.tables.staging import RunContext, Staged, days_to_audit
@@ -177,50 +175,6 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             raise LakeError(msg)
         stored = StoredLanding if table.name in LANDING_TABLES else Stored
         return stored(table, snapshot, self.lake, lambda: spark.spark_session)
-
-    def days_to_compute(self, table: Table, inputs: Sequence[Stored], code: str, *, full: bool) -> Part:
-        """Return the stale days of a table of readings, or the whole table.
-
-        `code` is the version of the code that computes it. It is whole if `full`, or if readings are matched by instant
-        alone: then any day can depend on any other.
-        """
-        days = {stored.table.name: stored.snapshot.days for stored in inputs}
-        versions = versions_from(days, table, self._made_under(code))
-        before = read_snapshot_of(self.lake, table)
-        if full or before is None or self.policy.match_on is MatchOn.TIMESTAMP or not self._is_whole(table, before):
-            return Part(inputs, None, versions, before)
-        return Part(inputs, stale_days(before.days, versions), versions, before)
-
-    def whole_or_nothing(
-        self,
-        table: Table,
-        inputs: Sequence[Stored],
-        code: str,
-        *,
-        full: bool,
-        versions: Mapping[str, str],
-        may_differ: Callable[[Snapshot], bool] = lambda _: False,
-    ) -> Part:
-        """Return a whole table of people to compute, or nothing if it is up to date.
-
-        `versions` are those of its days. `may_differ` gets its snapshot, and says whether there is another reason.
-        """
-        made_from = digest_of(self._made_under(code), *(stored.snapshot.content for stored in inputs))
-        before = read_snapshot_of(self.lake, table)
-        is_current = (
-            before is not None
-            and before.made_from == made_from
-            and not may_differ(before)
-            and self._is_whole(table, before)
-        )
-        return Part(inputs, frozenset() if is_current and not full else None, versions, before, made_from)
-
-    def _is_whole(self, table: Table, snapshot: Snapshot) -> bool:
-        # A table with a file that is gone or cut is made from scratch.
-        return is_whole(self.lake, table, snapshot.id)
-
-    def _made_under(self, code: str) -> str:
-        return made_under(code, self.policy.as_dict())
 
 
 class _TableIOManager(dg.ConfigurableIOManager):
