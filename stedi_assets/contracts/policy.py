@@ -72,8 +72,10 @@ class Policy:
         return value in (self.consent_record, self.readings, self.match_on)
 
     @classmethod
-    def from_dict(cls, found: Mapping[str, str]) -> "Policy":
-        """Return the policy from a snapshot's summary."""
+    def from_dict(cls, found: Mapping[str, str] | None) -> "Policy":
+        """Return the policy from a snapshot's summary; the default for one without any, as in the landing zone."""
+        if found is None:
+            return cls()
         return cls(
             ConsentRecord(found["consent_record"]),
             Readings(found["readings"]),

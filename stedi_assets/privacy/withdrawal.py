@@ -93,7 +93,7 @@ def withdraw_first(session: Callable[[], SparkSession], lake: Lake, landing: Lan
     accepted, quarantined = all_delivered(session, lake, landing)
     if accepted is None:
         return Withdrawn(before.rows)
-    policy = Policy.from_dict(before.policy) if before.policy else Policy()
+    policy = Policy.from_dict(before.policy)
     stay = chosen_records(accepted, quarantined, policy, run.as_of).select("email", "serialNumber")
     people = read_snapshot(spark, lake, _PEOPLE, before.id)
     leave = people.join(stay, on="email", how="left_anti")

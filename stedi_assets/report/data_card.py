@@ -27,7 +27,7 @@ def data_card(lake: Lake, table: Table, snapshot: Snapshot) -> str:
 
 def _card(lake: Lake, table: Table, snapshot: Snapshot) -> str:
     rows = dataset(lake, table, snapshot.id)
-    policy = Policy.from_dict(snapshot.policy) if snapshot.policy else Policy()
+    policy = Policy.from_dict(snapshot.policy)
     loading = _loading(lake, table, snapshot.id)
     lines = [
         f"# {table.name}",

@@ -77,7 +77,7 @@ def count_for_pictures(lake: Lake, key: Callable[[], bytes]) -> Numbers:
     """
     snapshot = current(lake, ML)
     _require_together(lake)
-    policy = Policy.from_dict(snapshot.policy) if snapshot.policy else Policy()
+    policy = Policy.from_dict(snapshot.policy)
     records = sum(current(lake, table).rows for table in (_CUSTOMERS.landing, _CUSTOMERS.quarantine))
     # Under that policy, a device reading has no person.
     steps = {name: step for name, step in _FUNNEL.items() if not (policy.has(MatchOn.TIMESTAMP) and name == _DEVICES)}

@@ -117,7 +117,7 @@ class Audit:
     @property
     def policy(self) -> Policy:
         """The policy that the table was made under; the landing zone has the default one."""
-        return Policy.from_dict(self.snapshot.policy) if self.snapshot.policy else Policy()
+        return Policy.from_dict(self.snapshot.policy)
 
     @property
     def fresh(self) -> bool:

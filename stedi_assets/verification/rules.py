@@ -98,7 +98,7 @@ def recount(
     `snapshot` is compared with the other tables as they are published now, or as `staged`. Raises `SecondEngineFailed`
     if DuckDB stops.
     """
-    policy = Policy.from_dict(snapshot.policy) if snapshot.policy else Policy()
+    policy = Policy.from_dict(snapshot.policy)
     queries = {"rows": f"SELECT 1 FROM {STORED}", **_queries(table, policy, snapshot.as_of)}
     counts: Counter[str] = Counter(dict.fromkeys(queries, 0))
     for portion in portions(lake, table, policy, snapshot=snapshot.id):
