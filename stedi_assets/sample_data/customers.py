@@ -29,7 +29,6 @@ class Customer:
     email: str
     phone: str
     birthday: str
-    serial_index: int
     serial_number: str
     registered: int
     updated: int
@@ -71,15 +70,13 @@ def customers(plan: Plan) -> Iterator[Customer]:
         first, last = NAMES[(first_name + index * NAME_STRIDE) % len(NAMES)]
         namesakes = index // len(NAMES)
         shares_research = research()
-        # Customers who hold the same serial number did not register one after the other.
-        serial_index = index % plan.serial_numbers
         yield Customer(
             name=f"{first} {last}",
             email=f"{first}.{last}{namesakes or ''}@example.com",
             phone=f"801555{rng.randint(100, 199):04}",  # numbers that are reserved for fiction
             birthday=_birthday(rng),
-            serial_index=serial_index,
-            serial_number=serial_number(seed, f"device {serial_index}"),
+            # Customers who hold the same serial number did not register one after the other.
+            serial_number=serial_number(seed, f"device {index % plan.serial_numbers}"),
             registered=registered,
             updated=registered + (_until_update(rng) if updated_later() else 0),
             research=shares_research,

@@ -24,7 +24,7 @@ def with_instants(plan: Plan, customers: Iterable[Customer]) -> Iterator[tuple[C
             yield customer, list(walk)
         else:
             taken.forget_before(customer.registered - SLOWEST_STEP * (count + 1))
-            yield customer, taken.take(customer.serial_index, walk)
+            yield customer, taken.take(customer.serial_number, walk)
 
 
 def _walk(rng: random.Random, customer: Customer, count: int, previous: range | None) -> range:
@@ -47,23 +47,23 @@ class _TakenInstants:
     """When the holders of each serial number were active, as far back as a later walk can still meet them."""
 
     def __init__(self) -> None:
-        self._walks: deque[tuple[int, list[int]]] = deque()
-        self._taken: set[tuple[int, int]] = set()
+        self._walks: deque[tuple[str, list[int]]] = deque()
+        self._taken: set[tuple[str, int]] = set()
 
-    def take(self, serial_index: int, walk: Iterable[int]) -> list[int]:
+    def take(self, serial_number: str, walk: Iterable[int]) -> list[int]:
         """Return the instants of a walk, each delayed by as many milliseconds as needed to meet nobody."""
         instants = []
         for wished in walk:
             instant = wished
-            while (serial_index, instant) in self._taken:
+            while (serial_number, instant) in self._taken:
                 instant += 1
             instants.append(instant)
-        self._walks.append((serial_index, instants))
-        self._taken.update((serial_index, instant) for instant in instants)
+        self._walks.append((serial_number, instants))
+        self._taken.update((serial_number, instant) for instant in instants)
         return instants
 
     def forget_before(self, instant: int) -> None:
         """Forget the walks that ended before an instant."""
         while self._walks and self._walks[0][1][-1] < instant:
-            serial_index, instants = self._walks.popleft()
-            self._taken.difference_update((serial_index, taken) for taken in instants)
+            serial_number, instants = self._walks.popleft()
+            self._taken.difference_update((serial_number, taken) for taken in instants)

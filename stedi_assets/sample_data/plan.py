@@ -77,10 +77,7 @@ class Drawing:
 
 
 def _check_sizes(options: SampleOptions) -> None:
-    for name in (
-        *("customers", "readings_per_device", "readings_per_phone"),
-        *("records_per_file", "serials_shared_by"),
-    ):
+    for name in ("customers", "readings_per_device", "readings_per_phone", "records_per_file", "serials_shared_by"):
         if getattr(options, name) < 1:
             msg = f"{name} must be at least 1"
             raise SampleRefused(msg)
