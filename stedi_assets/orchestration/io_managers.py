@@ -160,31 +160,28 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         """
         return require_suppression_key(self.lake, suppression_key(read_settings().suppression_key, self.lake))
 
-    def read(self, spark: SparkResource, table: Table) -> Stored:
-        """Return a table as it is published now.
-
-        Raises `LakeError` if there is none, it was made under another policy, or the pseudonym key is not the lake's.
-        """
-        self.pseudonym_key()
-        snapshot, _ = read_as_it_is_now(self.lake, table, lambda found: require_whole(self.lake, table, found))
-        if table.policy_applies and Policy.from_dict(snapshot.policy or {}) != self.policy:
-            msg = (
-                f"{table.name} was made under another policy ({_words(snapshot.policy)}) than the one in force "
-                f"({_words(self.policy.as_dict())}). Materialise it with its upstream first."
-            )
-            raise LakeError(msg)
-        stored = StoredLanding if table.name in LANDING_TABLES else Stored
-        return stored(table, snapshot, self.lake, lambda: spark.spark_session)
-
 
 class _TableIOManager(dg.ConfigurableIOManager):
     lake: dg.ResourceDependency[LakeResource]
     spark: dg.ResourceDependency[SparkResource]
 
     def load_input(self, context: dg.InputContext) -> Stored:
-        """Return the published table that an asset asks for."""
+        """Return the table that an asset asks for, as it is published now.
+
+        Fails if there is none, it was made under another policy, or the pseudonym key is not the lake's.
+        """
         with as_dagster_failures():
-            return self.lake.read(self.spark, TABLES[context.asset_key.path[-1]])
+            lake, table = self.lake.lake, TABLES[context.asset_key.path[-1]]
+            self.lake.pseudonym_key()
+            snapshot, _ = read_as_it_is_now(lake, table, lambda found: require_whole(lake, table, found))
+            if table.policy_applies and Policy.from_dict(snapshot.policy or {}) != self.lake.policy:
+                msg = (
+                    f"{table.name} was made under another policy ({_words(snapshot.policy)}) than the one in force "
+                    f"({_words(self.lake.policy.as_dict())}). Materialise it with its upstream first."
+                )
+                raise LakeError(msg)
+        stored = StoredLanding if table.name in LANDING_TABLES else Stored
+        return stored(table, snapshot, lake, lambda: self.spark.spark_session)
 
     def _run(self, context: dg.OutputContext, as_of: int, policy: Policy | None = None) -> RunContext:
         lake = self.lake
@@ -221,7 +218,8 @@ class ParquetIOManager(_TableIOManager):
                     made_from=obj.made_from,
                 )
             else:
-                days, before, people = obj.days, obj.before, self._content_of_people()
+                days, before = obj.days, obj.before
+                people = current(lake, TABLES["customer_trusted"]).content
                 audited = days_to_audit(days, before, run)
                 published = publish(
                     lake,
@@ -243,9 +241,6 @@ class ParquetIOManager(_TableIOManager):
                 )
         self._report(context, published, began)
 
-    def _content_of_people(self) -> str:
-        return current(self.lake.lake, TABLES["customer_trusted"]).content
-
 
 class LandingIOManager(_TableIOManager):
     """Publishes and reads typed landing tables, each with its quarantine."""
@@ -264,7 +259,6 @@ class LandingIOManager(_TableIOManager):
                     context.log.info(in_words(withdrawn))
             finally:
                 obj.stage.discard()
-        with as_dagster_failures():
             reasons = count_reasons(lake, source, quarantine)
             by_file = reasons_by_file(lake, source, quarantine)
         # First, because whoever looks for a broken file looks here.
