@@ -20,7 +20,7 @@ from stedi_assets.contracts import SOURCES, ConsentRecord, MatchOn, Policy, Publ
 from stedi_assets.contracts.rules import Thresholds
 from stedi_assets.spark.maven import MAVEN_CENTRAL, POSSIBLE_REPOSITORIES, is_possible_repository
 from stedi_assets.storage.catalog_address import POSSIBLE_CATALOGS, CatalogAddress, CatalogKind, is_possible_catalog
-from stedi_assets.storage.lake import NAMESPACE, POSSIBLE_LOCATIONS, default_catalog, is_on_s3, is_possible
+from stedi_assets.storage.lake import NAMESPACE, POSSIBLE_LOCATIONS, Lake, default_catalog, is_on_s3, is_possible
 from stedi_assets.storage.landing import is_landing, lies_in, overlap, split_locations
 from stedi_assets.storage.secrets_manager import is_arn_of_secret
 
@@ -315,6 +315,16 @@ class Settings(BaseSettings):
         """The locations of raw files that do not lie in the lake, by the folder of the lake that they stand for."""
         set_here = {source.raw_path: getattr(self, f"{name}_landing") for name, source in SOURCES.items()}
         return {folder: split_locations(found) for folder, found in set_here.items() if found}
+
+    def open_lake(self) -> Lake:
+        """Return the lake. Raises `LakeError` if the location cannot be one."""
+        return Lake.at(
+            self.lake,
+            kms_key=self.s3_kms_key,
+            namespace=self.namespace,
+            catalog=self.catalog_address,
+            landing=self.landing,
+        )
 
     @property
     def spark_settings(self) -> dict[str, str]:

@@ -4,7 +4,6 @@ import argparse
 import sys
 from getpass import getpass
 
-from stedi_assets.cli.lake import lake_of
 from stedi_assets.privacy.keys import suppression_key
 from stedi_assets.privacy.known_keys import require_suppression_key
 from stedi_assets.privacy.suppression import person_hash, read_suppressed
@@ -13,7 +12,7 @@ from stedi_assets.settings import Settings
 
 def run(settings: Settings, _: argparse.Namespace) -> int:
     """Read an e-mail address from standard input, and print the run config that erases this person, by a keyed hash."""
-    lake = lake_of(settings)
+    lake = settings.open_lake()
     key = require_suppression_key(lake, suppression_key(settings.suppression_key, lake))
     # If the list is gone or was made with another key, report it now rather than at the erasure.
     read_suppressed(lake, lambda: key)

@@ -3,7 +3,6 @@
 import argparse
 import sys
 
-from stedi_assets.cli.lake import lake_of
 from stedi_assets.contracts import ALL_TABLES
 from stedi_assets.settings import Settings
 from stedi_assets.tables.catalog import load
@@ -11,7 +10,7 @@ from stedi_assets.tables.catalog import load
 
 def run(settings: Settings, chosen: argparse.Namespace) -> int:
     """Print the metadata file of a table as it is published now, for Iceberg's readers."""
-    lake, name = lake_of(settings), chosen.table
+    lake, name = settings.open_lake(), chosen.table
     table = load(lake, ALL_TABLES[name]) if name in ALL_TABLES else None
     if table is None:
         known = "it has not been published yet" if name in ALL_TABLES else f"the tables are {', '.join(ALL_TABLES)}"

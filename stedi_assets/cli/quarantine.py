@@ -9,7 +9,6 @@ from itertools import islice
 from rich.text import Text
 
 from stedi_assets import terminal
-from stedi_assets.cli.lake import lake_of
 from stedi_assets.contracts import SOURCES, Source
 from stedi_assets.contracts.reasons import advice
 from stedi_assets.contracts.rules import FILES_MATCH_MANIFESTS, FILES_WHOLE
@@ -32,7 +31,7 @@ def run(settings: Settings, chosen: argparse.Namespace) -> int:
     If records go to standard output, places go to standard error. Return the exit code: 1 if a named file has not
     landed.
     """
-    lake = lake_of(settings)
+    lake = settings.open_lake()
     found = False
     for source in [SOURCES[chosen.source]] if chosen.source else SOURCES.values():
         snapshot = read_snapshot_of(lake, source.landing)

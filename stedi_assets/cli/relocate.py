@@ -2,14 +2,13 @@
 
 import argparse
 
-from stedi_assets.cli.lake import lake_of
 from stedi_assets.settings import Settings
 from stedi_assets.tables.relocation import relocate
 
 
 def run(settings: Settings, _: argparse.Namespace) -> int:
     """Make the tables of a lake that was moved, copied or restored name their files where they lie now."""
-    lake = lake_of(settings)
+    lake = settings.open_lake()
     moved = relocate(lake)
     for done in moved:
         print(f"{done.table.name} lies in {lake.storage.shown(done.table.path)}")

@@ -2,7 +2,6 @@
 
 import argparse
 
-from stedi_assets.cli.lake import lake_of
 from stedi_assets.privacy.keys import pseudonym_key, suppression_key
 from stedi_assets.privacy.known_keys import require_pseudonym_key, require_suppression_key
 from stedi_assets.privacy.repair import Keys, repair
@@ -12,7 +11,7 @@ from stedi_assets.storage.names import counted
 
 def run(settings: Settings, _: argparse.Namespace) -> int:
     """Go back to the newest whole snapshot of each table that is damaged, or that the catalog does not know."""
-    lake = lake_of(settings)
+    lake = settings.open_lake()
     keys = Keys(
         lambda: require_pseudonym_key(lake, pseudonym_key(settings.pseudonym_key, lake)),
         lambda: require_suppression_key(lake, suppression_key(settings.suppression_key, lake)),

@@ -10,7 +10,6 @@ from pathlib import Path
 from rich.progress import BarColumn, Progress, SpinnerColumn
 
 from stedi_assets import terminal
-from stedi_assets.cli.lake import lake_of
 from stedi_assets.contracts import SOURCES, TABLES
 from stedi_assets.environment import prepare_dagster
 from stedi_assets.sample_data import write_sample
@@ -21,7 +20,7 @@ from stedi_assets.storage.lake import Lake, lies_in_folders
 
 def run(settings: Settings, chosen: argparse.Namespace) -> int:
     """Prepare this folder, materialise the eight tables through Dagster, and print the result."""
-    lake = lake_of(settings)
+    lake = settings.open_lake()
     lake.storage.require_writable()
     has_own_data = settings.lake != DEFAULT_LAKE or settings.landing
     is_empty = not _has_landing_files(lake)

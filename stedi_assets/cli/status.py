@@ -9,7 +9,6 @@ from datetime import datetime, timezone
 from rich.table import Column
 
 from stedi_assets import terminal
-from stedi_assets.cli.lake import lake_of
 from stedi_assets.contracts import TABLES, Severity, Table
 from stedi_assets.settings import Settings
 from stedi_assets.storage.errors import CatalogError, LakeError
@@ -42,7 +41,7 @@ def run(settings: Settings, chosen: argparse.Namespace) -> int:
     Return the exit code: 1 if a table is damaged; with --check also if one is missing, breaks an ERROR rule, or has
     rules that could not be looked at.
     """
-    lake = lake_of(settings)
+    lake = settings.open_lake()
     found = {name: _status_of(lake, table) for name, table in TABLES.items()}
     if chosen.json:
         tables = [_as_json(name, status) for name, status in found.items()]

@@ -2,14 +2,13 @@
 
 import argparse
 
-from stedi_assets.cli.lake import lake_of
 from stedi_assets.privacy.old_layout import upgrade
 from stedi_assets.settings import Settings
 
 
 def run(settings: Settings, _: argparse.Namespace) -> int:
     """Upgrade a lake from before its tables were Iceberg tables, and remove the old tables."""
-    lake = lake_of(settings)
+    lake = settings.open_lake()
     if not (removed := upgrade(lake)):
         print(f"The tables of {lake.location} are Iceberg tables already, or there are none.")
         return 0
