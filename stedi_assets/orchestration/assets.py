@@ -34,7 +34,7 @@ from stedi_assets.ingest import landing as landing_module
 from stedi_assets.ingest.landing import Landing, LandingOptions
 from stedi_assets.orchestration.external_assets import raw_files
 from stedi_assets.orchestration.failures import as_dagster_failures
-from stedi_assets.orchestration.io_managers import CODE, LakeResource, Part, Stored, StoredLanding
+from stedi_assets.orchestration.io_managers import CODE, LakeResource, Part, Stored
 from stedi_assets.orchestration.metadata import OWNER, column_schema
 from stedi_assets.orchestration.spark_resource import FULL_REBUILD, SparkResource
 from stedi_assets.privacy.consent_dates import is_due
@@ -270,7 +270,7 @@ LANDING_ASSETS = [_landing_asset(source) for source in SOURCES.values()]
 
 @table_asset(TABLES["customer_trusted"])
 def customer_trusted(
-    context: dg.AssetExecutionContext, config: ConsentConfig, lake: LakeResource, customer_landing: StoredLanding
+    context: dg.AssetExecutionContext, config: ConsentConfig, lake: LakeResource, customer_landing: Stored
 ) -> Part:
     with as_dagster_failures():
         as_of = _as_of(context, config)
@@ -327,7 +327,7 @@ def step_trainer_trusted(
     lake: LakeResource,
     customers_curated: Stored,
     step_trainer_landing: Stored,
-    customer_landing: StoredLanding,
+    customer_landing: Stored,
     accelerometer_landing: Stored,
 ) -> Part:
     part = _days_to_compute(

@@ -60,22 +60,17 @@ class Stored:
         with as_dagster_failures():
             return read_snapshot(self.session(), self.lake, self.table, self.snapshot.id)
 
+    @cached_property
+    def quarantined(self) -> DataFrame | None:
+        """The rows of a landing table's quarantine; None if nothing is quarantined."""
+        with as_dagster_failures():
+            return read_quarantine(self.session(), self.lake, self.table, self.snapshot)
+
     def on(self, days: Days | None) -> DataFrame:
         """Return the rows of some days, or of all; of a table that has no days, all."""
         if days is None or self.table.instant is None:
             return self.rows
         return self.rows.where(within(f"`{self.table.instant}`", days))
-
-
-@dataclass(frozen=True)
-class StoredLanding(Stored):
-    """A published landing table with its quarantine."""
-
-    @cached_property
-    def quarantined(self) -> DataFrame | None:
-        """The rows of the quarantine; None if nothing is quarantined."""
-        with as_dagster_failures():
-            return read_quarantine(self.session(), self.lake, self.table, self.snapshot)
 
 
 @dataclass(frozen=True)
@@ -180,8 +175,7 @@ class _TableIOManager(dg.ConfigurableIOManager):
                     f"({_words(self.lake.policy.as_dict())}). Materialise it with its upstream first."
                 )
                 raise LakeError(msg)
-        stored = StoredLanding if table.name in LANDING_TABLES else Stored
-        return stored(table, snapshot, lake, lambda: self.spark.spark_session)
+        return Stored(table, snapshot, lake, lambda: self.spark.spark_session)
 
     def _run(self, context: dg.OutputContext, as_of: int, policy: Policy | None = None) -> RunContext:
         lake = self.lake
