@@ -10,11 +10,10 @@ Belongs here: what deliveries look like and what can be wrong with them, from th
 read and validated (`ingest`), and anything but the standard library.
 """
 
-from stedi_assets.sample_data.arriving import deliver_sample
 from stedi_assets.sample_data.broken_kinds import BROKEN_KINDS, BrokenKind
 from stedi_assets.sample_data.options import Amount, SampleOptions, SampleRefused
 from stedi_assets.sample_data.truth import SampleSummary, SourceSummary
-from stedi_assets.sample_data.writing import write_sample
+from stedi_assets.sample_data.writing import deliver_sample, write_sample
 
 __all__ = [
     "BROKEN_KINDS",

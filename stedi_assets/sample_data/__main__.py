@@ -5,10 +5,9 @@ import re
 import sys
 from collections.abc import Sequence
 
-from stedi_assets.sample_data.arriving import deliver_sample
 from stedi_assets.sample_data.broken_kinds import BROKEN_KINDS
 from stedi_assets.sample_data.options import Amount, SampleOptions, SampleRefused
-from stedi_assets.sample_data.writing import write_sample
+from stedi_assets.sample_data.writing import deliver_sample, write_sample
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
