@@ -41,14 +41,8 @@ def execute(job: str, tell: Callable[[dg.DagsterEvent], None] = lambda _: None) 
         made.handlers = [_Brief(tell)]
         return made
 
-    executed = dg.Definitions(
-        assets=defs.assets,
-        asset_checks=defs.asset_checks,
-        resources=defs.resources,
-        executor=dg.in_process_executor,
-        loggers={"brief": dg.LoggerDefinition(logger)},
-        jobs=defs.jobs,
-    ).resolve_job_def(job)
+    brief = dg.Definitions(loggers={"brief": dg.LoggerDefinition(logger)})
+    executed = dg.Definitions.merge(defs, brief).resolve_job_def(job)
     kept = dg.DagsterInstance.get() if dagster_home() else dg.DagsterInstance.ephemeral()
     with kept as instance:
         return executed.execute_in_process(
