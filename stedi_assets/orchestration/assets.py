@@ -129,10 +129,11 @@ def code_version(table: Table) -> str:
     return hashlib.sha256("".join([repr(table), *sources]).encode()).hexdigest()[:12]
 
 
+@as_dagster_failures()
 def _as_of(context: dg.AssetExecutionContext, config: ConsentConfig) -> int:
     """Return the instant as of which consents count, in epoch milliseconds: the start of the run, unless one is set.
 
-    Raises `LakeError` if that is in the future, or is not in epoch milliseconds.
+    Fails if that is in the future, or is not in epoch milliseconds.
     """
     as_of = config.as_of
     if as_of is None:
@@ -174,6 +175,7 @@ def _tell_of_stale_inputs(context: dg.AssetExecutionContext, lake: LakeResource,
             )
 
 
+@as_dagster_failures()
 def _days_to_compute(
     context: dg.AssetExecutionContext, config: TableConfig, lake: LakeResource, inputs: Sequence[Stored]
 ) -> Part:
@@ -183,17 +185,17 @@ def _days_to_compute(
     other.
     """
     table = TABLES[context.asset_key.path[-1]]
-    with as_dagster_failures():
-        _tell_of_stale_inputs(context, lake, inputs)
-        days = {stored.table.name: stored.snapshot.days for stored in inputs}
-        versions = versions_from(days, table, _made_under(table, lake))
-        before = read_snapshot_of(lake.lake, table)
-        from_scratch = _is_full(context, config) or lake.policy.match_on is MatchOn.TIMESTAMP
-        if before is None or from_scratch or not is_whole(lake.lake, table, before.id):
-            return Part(inputs, None, versions, before)
-        return Part(inputs, stale_days(before.days, versions), versions, before)
+    _tell_of_stale_inputs(context, lake, inputs)
+    days = {stored.table.name: stored.snapshot.days for stored in inputs}
+    versions = versions_from(days, table, _made_under(table, lake))
+    before = read_snapshot_of(lake.lake, table)
+    from_scratch = _is_full(context, config) or lake.policy.match_on is MatchOn.TIMESTAMP
+    if before is None or from_scratch or not is_whole(lake.lake, table, before.id):
+        return Part(inputs, None, versions, before)
+    return Part(inputs, stale_days(before.days, versions), versions, before)
 
 
+@as_dagster_failures()
 def _whole_or_nothing(
     context: dg.AssetExecutionContext,
     config: TableConfig,
@@ -208,18 +210,17 @@ def _whole_or_nothing(
     `versions` are those of its days. `may_differ` gets its snapshot, and says whether there is another reason.
     """
     table = TABLES[context.asset_key.path[-1]]
-    with as_dagster_failures():
-        _tell_of_stale_inputs(context, lake, inputs)
-        made_from = digest_of(_made_under(table, lake), *(stored.snapshot.content for stored in inputs))
-        before = read_snapshot_of(lake.lake, table)
-        is_current = (
-            before is not None
-            and before.made_from == made_from
-            and not may_differ(before)
-            and is_whole(lake.lake, table, before.id)
-        )
-        days = frozenset[str]() if is_current and not _is_full(context, config) else None
-        return Part(inputs, days, versions, before, made_from)
+    _tell_of_stale_inputs(context, lake, inputs)
+    made_from = digest_of(_made_under(table, lake), *(stored.snapshot.content for stored in inputs))
+    before = read_snapshot_of(lake.lake, table)
+    is_current = (
+        before is not None
+        and before.made_from == made_from
+        and not may_differ(before)
+        and is_whole(lake.lake, table, before.id)
+    )
+    days = frozenset[str]() if is_current and not _is_full(context, config) else None
+    return Part(inputs, days, versions, before, made_from)
 
 
 def _made_under(table: Table, lake: LakeResource) -> str:
@@ -272,8 +273,7 @@ LANDING_ASSETS = [_landing_asset(source) for source in SOURCES.values()]
 def customer_trusted(
     context: dg.AssetExecutionContext, config: ConsentConfig, lake: LakeResource, customer_landing: Stored
 ) -> Part:
-    with as_dagster_failures():
-        as_of = _as_of(context, config)
+    as_of = _as_of(context, config)
     part = _whole_or_nothing(
         context,
         config,

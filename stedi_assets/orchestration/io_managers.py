@@ -55,16 +55,16 @@ class Stored:
     session: Callable[[], SparkSession]
 
     @cached_property
+    @as_dagster_failures()
     def rows(self) -> DataFrame:
         """The table's rows."""
-        with as_dagster_failures():
-            return read_snapshot(self.session(), self.lake, self.table, self.snapshot.id)
+        return read_snapshot(self.session(), self.lake, self.table, self.snapshot.id)
 
     @cached_property
+    @as_dagster_failures()
     def quarantined(self) -> DataFrame | None:
         """The rows of a landing table's quarantine; None if nothing is quarantined."""
-        with as_dagster_failures():
-            return read_quarantine(self.session(), self.lake, self.table, self.snapshot)
+        return read_quarantine(self.session(), self.lake, self.table, self.snapshot)
 
     def on(self, days: Days | None) -> DataFrame:
         """Return the rows of some days, or of all; of a table that has no days, all."""
@@ -160,21 +160,21 @@ class _TableIOManager(dg.ConfigurableIOManager):
     lake: dg.ResourceDependency[LakeResource]
     spark: dg.ResourceDependency[SparkResource]
 
+    @as_dagster_failures()
     def load_input(self, context: dg.InputContext) -> Stored:
         """Return the table that an asset asks for, as it is published now.
 
         Fails if there is none, it was made under another policy, or the pseudonym key is not the lake's.
         """
-        with as_dagster_failures():
-            lake, table = self.lake.lake, TABLES[context.asset_key.path[-1]]
-            self.lake.pseudonym_key()
-            snapshot, _ = read_as_it_is_now(lake, table, lambda found: require_whole(lake, table, found))
-            if table.policy_applies and Policy.from_dict(snapshot.policy or {}) != self.lake.policy:
-                msg = (
-                    f"{table.name} was made under another policy ({_words(snapshot.policy)}) than the one in force "
-                    f"({_words(self.lake.policy.as_dict())}). Materialise it with its upstream first."
-                )
-                raise LakeError(msg)
+        lake, table = self.lake.lake, TABLES[context.asset_key.path[-1]]
+        self.lake.pseudonym_key()
+        snapshot, _ = read_as_it_is_now(lake, table, lambda found: require_whole(lake, table, found))
+        if table.policy_applies and Policy.from_dict(snapshot.policy or {}) != self.lake.policy:
+            msg = (
+                f"{table.name} was made under another policy ({_words(snapshot.policy)}) than the one in force "
+                f"({_words(self.lake.policy.as_dict())}). Materialise it with its upstream first."
+            )
+            raise LakeError(msg)
         return Stored(table, snapshot, lake, lambda: self.spark.spark_session)
 
     def _run(self, context: dg.OutputContext, as_of: int, policy: Policy | None = None) -> RunContext:
