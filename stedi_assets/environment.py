@@ -33,11 +33,11 @@ def read_env_file(folder: Path) -> None:
         overruled = [name for name, value in found.items() if os.environ.get(name, value) != value]
         os.environ.update(found)
     except UnicodeDecodeError:
-        msg = f"{file} is not UTF-8. Save it as UTF-8."
-        raise SettingsError(msg) from None
+        raise SettingsError(f"{file} is not UTF-8. Save it as UTF-8.") from None
     except ValueError:
-        msg = f"{file} has a NUL in a value, or a = in a name. Remove it, and save the file as UTF-8."
-        raise SettingsError(msg) from None
+        raise SettingsError(
+            f"{file} has a NUL in a value, or a = in a name. Remove it, and save the file as UTF-8."
+        ) from None
     if told := [name for name in overruled if name.startswith(_OURS)]:
         print(
             f"{file} overrides the environment, as in Dagster, and has another value of {', '.join(told)}. To use the "
@@ -59,11 +59,10 @@ def prepare_dagster(folder: Path) -> None:
     """
     if named := dagster_home():
         if not (named.is_absolute() and named.is_dir()):
-            msg = (
+            raise SettingsError(
                 f"DAGSTER_HOME={named} is not possible. Use the absolute path of a folder that exists, or unset it, "
                 "in .env too: then .dagster is created here."
             )
-            raise SettingsError(msg)
         return
     home = folder / ".dagster"
     home.mkdir(mode=0o700, exist_ok=True)
@@ -91,8 +90,9 @@ def _add_dagster_home(file: Path, home: str) -> None:
         reason = "its path is not UTF-8"
     except OSError as error:
         reason = str(error.strerror)
-    msg = f"DAGSTER_HOME={home} could not be added to {file}: {reason}. Fix that, or set DAGSTER_HOME yourself."
-    raise SettingsError(msg)
+    raise SettingsError(
+        f"DAGSTER_HOME={home} could not be added to {file}: {reason}. Fix that, or set DAGSTER_HOME yourself."
+    )
 
 
 def _quoted(value: str) -> str:

@@ -41,8 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser, command: str) -> None:
 
 def _count(text: str) -> int:
     if not text.isdecimal() or not text.isascii():
-        msg = f"{text} is not a whole number"
-        raise argparse.ArgumentTypeError(msg)
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number")
     return int(text)
 
 

@@ -27,8 +27,7 @@ def run(settings: Settings, chosen: argparse.Namespace) -> int:
     if is_empty and has_own_data and not chosen.sample_data:
         # Before anything is written: a mistyped name must not create a lake.
         places = ", ".join(lake.raw.shown(source.raw_path) for source in SOURCES.values())
-        msg = f"No landing files in {places}. Put .json files there, or add --sample-data."
-        raise LakeError(msg)
+        raise LakeError(f"No landing files in {places}. Put .json files there, or add --sample-data.")
     prepare_dagster(Path.cwd())
     if is_empty:
         terminal.say(f"Made sample landing files of {_write_sample(lake):,} customers in {lake.location}")

@@ -54,8 +54,7 @@ class Notifier(dg.ConfigurableResource):  # type: ignore[type-arg]
                 Message=message,
             )
         except AwsCallFailed as error:
-            msg = f"Nobody was notified through {topic}: Amazon SNS cannot be used ({error})."
-            raise MessageNotSent(msg) from None
+            raise MessageNotSent(f"Nobody was notified through {topic}: Amazon SNS cannot be used ({error}).") from None
 
 
 @dg.run_failure_sensor(

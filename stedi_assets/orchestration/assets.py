@@ -142,18 +142,16 @@ def _as_of(context: dg.AssetExecutionContext, config: ConsentConfig) -> int:
         started = record.start_time if record and record.start_time else time.time()
         return int(started * 1000)
     if not FIRST_INSTANT <= as_of < END_OF_INSTANTS:
-        msg = (
+        raise LakeError(
             f"as_of: {as_of} is not in epoch milliseconds, which have 13 digits, such as 1700000000000. Seconds and "
             "microseconds are not accepted. Nothing was published."
         )
-        raise LakeError(msg)
     # Exact to the millisecond, whatever other clocks say: a caller who means "now" leaves it out.
     if as_of > (now := int(time.time() * 1000)):
-        msg = (
+        raise LakeError(
             f"as_of: {as_of} is later than now, which is {now}: consents that have not come into force yet would "
             "count. Set an instant in the past, or leave it out for the start of the run. Nothing was published."
         )
-        raise LakeError(msg)
     return as_of
 
 

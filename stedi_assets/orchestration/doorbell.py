@@ -62,9 +62,8 @@ class Doorbell(dg.ConfigurableResource):  # type: ignore[type-arg]  # Dagster's 
         try:
             return call("sqs", region and region[1], operation, QueueUrl=self.queue, **parameters)
         except AwsCallFailed as error:
-            msg = (
+            raise AwsCallFailed(
                 f"Amazon SQS cannot be used ({error}): {self.queue}. Until it can, every tick lists the landing "
                 "folders. Check that STEDI_ARRIVALS_QUEUE names the queue, and that Dagster's role may call "
                 "sqs:ReceiveMessage, sqs:DeleteMessage and sqs:ChangeMessageVisibility."
-            )
-            raise AwsCallFailed(msg) from None
+            ) from None

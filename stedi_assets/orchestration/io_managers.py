@@ -170,11 +170,10 @@ class _TableIOManager(dg.ConfigurableIOManager):
         self.lake.pseudonym_key()
         snapshot, _ = read_as_it_is_now(lake, table, lambda found: require_whole(lake, table, found))
         if table.policy_applies and Policy.from_dict(snapshot.policy or {}) != self.lake.policy:
-            msg = (
+            raise LakeError(
                 f"{table.name} was made under another policy ({_words(snapshot.policy)}) than the one in force "
                 f"({_words(self.lake.policy.as_dict())}). Materialise it with its upstream first."
             )
-            raise LakeError(msg)
         return Stored(table, snapshot, lake, lambda: self.spark.spark_session)
 
     def _run(self, context: dg.OutputContext, as_of: int, policy: Policy | None = None) -> RunContext:

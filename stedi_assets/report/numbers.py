@@ -114,11 +114,10 @@ def _require_together(lake: Lake) -> None:
     """Raise `LakeError` unless each table of the funnel was made from the current snapshot of the one before it."""
     for before, after in pairwise(_STEPS):
         if current(lake, after).has_other(before.name, current(lake, before)):
-            msg = (
+            raise LakeError(
                 f"{after.name} is behind {before.name}, so that the numbers would not add up. "
                 f"Materialise {after.name} first."
             )
-            raise LakeError(msg)
 
 
 def _histogram(rows_of: Callable[[str], list[tuple[Any, ...]]], values: str) -> Histogram:

@@ -38,8 +38,9 @@ def keep_pictures(lake: Lake, snapshot: Snapshot, pictures: Mapping[str, bytes])
     if current(lake, ML).may_differ_from(snapshot):
         # They may show people who have left since.
         lake.storage.delete_permanently(folder)
-        msg = f"{ML.name} was published again while the pictures were drawn. Materialise the report again."
-        raise CommitConflictError(msg)
+        raise CommitConflictError(
+            f"{ML.name} was published again while the pictures were drawn. Materialise the report again."
+        )
 
 
 def _funnel(numbers: Numbers) -> Figure:

@@ -86,8 +86,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _seconds(text: str) -> float:
     if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?s?", text):
-        msg = f"{text!r} is not a time such as 5s or 0.5s"
-        raise argparse.ArgumentTypeError(msg)
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 5s or 0.5s")
     return float(text.removesuffix("s"))
 
 
@@ -97,8 +96,9 @@ def _amount(text: str) -> Amount:
             return float(text[:-1]) / 100
         return float(text) if "." in text else int(text)
     except ValueError:
-        msg = f"{text!r} is neither a number of times (3) nor a share (0.03 or 3%)"
-        raise argparse.ArgumentTypeError(msg) from None
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither a number of times (3) nor a share (0.03 or 3%)"
+        ) from None
 
 
 def _broken_amount(text: str) -> tuple[str, Amount]:

@@ -79,30 +79,26 @@ class Drawing:
 def _check_sizes(options: SampleOptions) -> None:
     for name in ("customers", "readings_per_device", "readings_per_phone", "records_per_file", "serials_shared_by"):
         if getattr(options, name) < 1:
-            msg = f"{name} must be at least 1"
-            raise SampleRefused(msg)
+            raise SampleRefused(f"{name} must be at least 1")
     most = len(ORIENTATIONS) * options.readings_per_device
     if not options.readings_per_device <= options.readings_per_phone <= most:
-        msg = f"readings_per_phone must be from readings_per_device to {len(ORIENTATIONS)} times as many"
-        raise SampleRefused(msg)
+        raise SampleRefused(f"readings_per_phone must be from readings_per_device to {len(ORIENTATIONS)} times as many")
 
 
 def _check_broken(plan: Plan) -> None:
     for source in SOURCES:
         needed = sum(BROKEN_KINDS[kind].takes * count for kind, count in plan.broken[source.name].items())
         if needed > plan.on_time_at_least(source):
-            msg = (
+            raise SampleRefused(
                 f"broken: {needed} records of {source.name} are needed that are not late, "
                 f"only {plan.on_time_at_least(source)} are certain"
             )
-            raise SampleRefused(msg)
 
 
 def _counted(name: str, amount: Amount, population: int) -> int:
     most: Amount = population if isinstance(amount, int) else 1.0
     if not 0 <= amount <= most:
-        msg = f"{name}={amount} must be from 0 to {most}"
-        raise SampleRefused(msg)
+        raise SampleRefused(f"{name}={amount} must be from 0 to {most}")
     return times(amount, population)
 
 
@@ -110,8 +106,7 @@ def _broken_counts(options: SampleOptions) -> dict[str, dict[str, int]]:
     amounts = dict(options.broken)
     everything = amounts.pop("all", 0)
     if unknown := sorted(amounts.keys() - BROKEN_KINDS):
-        msg = f"broken: there is no kind {', '.join(unknown)}; the kinds are {', '.join(BROKEN_KINDS)}"
-        raise SampleRefused(msg)
+        raise SampleRefused(f"broken: there is no kind {', '.join(unknown)}; the kinds are {', '.join(BROKEN_KINDS)}")
     records = {
         "customer": options.customers,
         "accelerometer": options.customers * options.readings_per_phone,
