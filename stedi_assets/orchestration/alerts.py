@@ -43,16 +43,9 @@ class Notifier(dg.ConfigurableResource):  # type: ignore[type-arg]
         log.warning(f"{subject}\n{message}")
         if self.sns_topic is None:
             return
-        topic = self.sns_topic
+        topic, region = self.sns_topic, self.sns_topic.split(":")[3]
         try:
-            call(
-                "sns",
-                topic.split(":")[3],
-                "publish",
-                TopicArn=topic,
-                Subject=subject[:_SUBJECT_LENGTH],
-                Message=message,
-            )
+            call("sns", region, "publish", TopicArn=topic, Subject=subject[:_SUBJECT_LENGTH], Message=message)
         except AwsCallFailed as error:
             raise MessageNotSent(f"Nobody was notified through {topic}: Amazon SNS cannot be used ({error}).") from None
 
