@@ -1,8 +1,8 @@
 """Recompute a derived table with DuckDB, and compare it with the published one, row for row."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from operator import add
+from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow.dataset as ds
 
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 _PUBLISHED = "published"
 
 
-@dataclass(frozen=True)
-class Comparison:
+class Comparison(NamedTuple):
     """How a published table differs, in rows, from what DuckDB computes from the same inputs.
 
     `missing` are rows that DuckDB finds and the published table lacks, `surplus` the opposite. Repeated rows count as
@@ -63,7 +62,7 @@ def compare_days(
     for portion in portions(lake, table, policy, days=days, snapshot=snapshot.id):
         context = rule_context(lake, policy, snapshot.as_of, key, days=portion)
         found = compare(table, dataset(lake, table, snapshot.id, portion), context)
-        total = Comparison(*(getattr(total, part.name) + getattr(found, part.name) for part in fields(Comparison)))
+        total = Comparison(*map(add, total, found))
     return total
 
 
