@@ -264,9 +264,6 @@ def _landing_asset(source: Source) -> dg.AssetsDefinition:
     return landing
 
 
-LANDING_ASSETS = [_landing_asset(source) for source in SOURCES.values()]
-
-
 @table_asset(TABLES["customer_trusted"])
 def customer_trusted(
     context: dg.AssetExecutionContext, config: ConsentConfig, lake: LakeResource, customer_landing: Stored
@@ -284,7 +281,7 @@ def customer_trusted(
     if part.is_empty:
         return part
     rows = trusted.customer_trusted(customer_landing.rows, customer_landing.quarantined, lake.policy, as_of)
-    return part.with_rows(rows)
+    return replace(part, rows=rows)
 
 
 @table_asset(TABLES["accelerometer_trusted"])
@@ -299,7 +296,7 @@ def accelerometer_trusted(
     if part.is_empty:
         return part
     rows = trusted.accelerometer_trusted(accelerometer_landing.on(part.days), customer_trusted.rows, lake.policy)
-    return part.with_rows(rows)
+    return replace(part, rows=rows)
 
 
 @table_asset(TABLES["customers_curated"])
@@ -315,7 +312,8 @@ def customers_curated(
     part = _whole_or_nothing(context, config, lake, inputs, versions=customer_trusted.snapshot.days)
     if part.is_empty:
         return part
-    return part.with_rows(curated.customers_curated(customer_trusted.rows, accelerometer_trusted.rows))
+    rows = curated.customers_curated(customer_trusted.rows, accelerometer_trusted.rows)
+    return replace(part, rows=rows)
 
 
 @table_asset(TABLES["step_trainer_trusted"])
@@ -341,7 +339,7 @@ def step_trainer_trusted(
         accelerometer_landing.on(part.days),
         lake.policy,
     )
-    return part.with_rows(rows)
+    return replace(part, rows=rows)
 
 
 @table_asset(TABLES["machine_learning_curated"])
@@ -361,11 +359,11 @@ def machine_learning_curated(
     rows = curated.machine_learning_curated(
         step_trainer_trusted.on(part.days), accelerometer_trusted.on(part.days), pads, lake.policy
     )
-    return part.with_rows(rows)
+    return replace(part, rows=rows)
 
 
 ASSETS = [
-    *LANDING_ASSETS,
+    *map(_landing_asset, SOURCES.values()),
     customer_trusted,
     accelerometer_trusted,
     customers_curated,

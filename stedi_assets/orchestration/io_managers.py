@@ -95,10 +95,6 @@ class Part:
         """Whether there is nothing to compute."""
         return self.days is not None and not self.days
 
-    def with_rows(self, rows: DataFrame) -> "Part":
-        """Return the part with the rows that were computed."""
-        return replace(self, rows=rows)
-
 
 class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The lake, the policy that its tables are made under, and its purpose."""
