@@ -75,7 +75,7 @@ class Report:
 
 def schema_of(table: Table) -> pa.Schema:
     """Return the columns of a landing table or a quarantine that the gate fills."""
-    return arrow_schema(column for column in table.columns if column.name != "_superseded")
+    return pa.schema([field for field in arrow_schema(table) if field.name != "_superseded"])
 
 
 def may_pass(error: str) -> bool:

@@ -15,7 +15,7 @@ from dagster._core.storage.dagster_run import FINISHED_STATUSES
 from dagster._core.storage.tags import SENSOR_NAME_TAG
 from pydantic import Field
 
-from stedi_assets.contracts import LANDING_TABLES, SOURCES, TABLES
+from stedi_assets.contracts import LANDING_TABLES, TABLES
 from stedi_assets.ingest.arrivals import (
     Arrivals,
     digest_of,

@@ -89,7 +89,7 @@ def _report(entry: Mapping[str, Any]) -> FileReport:
 
 
 def _rows(lake: Lake, table: Table, folder: str) -> pa.Table:
-    schema = arrow_schema(table.columns)
+    schema = arrow_schema(table)
     paths = [
         lake.storage.arrow_path(f"{folder}/{name}") for name in lake.storage.files(folder) if name.endswith(".parquet")
     ]

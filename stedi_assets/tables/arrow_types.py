@@ -1,10 +1,8 @@
 """The contracts' column types as Arrow has them."""
 
-from collections.abc import Iterable
-
 import pyarrow as pa
 
-from stedi_assets.contracts import Column, Type
+from stedi_assets.contracts import Table, Type
 
 ARROW_TYPES = {
     Type.STRING: pa.string(),
@@ -16,6 +14,6 @@ ARROW_TYPES = {
 }
 
 
-def arrow_schema(columns: Iterable[Column]) -> pa.Schema:
-    """Return a contract's columns as a schema of Arrow's."""
-    return pa.schema([(column.name, ARROW_TYPES[column.type]) for column in columns])
+def arrow_schema(table: Table) -> pa.Schema:
+    """Return a table's columns as Arrow has them."""
+    return pa.schema([(column.name, ARROW_TYPES[column.type]) for column in table.columns])

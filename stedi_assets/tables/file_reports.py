@@ -65,7 +65,7 @@ def trouble_of(file: FileReport) -> str:
 
 def as_rows(source: Source, files: Sequence[FileReport]) -> pa.Table:
     """Return reports as rows of the source's table of files."""
-    return pa.Table.from_pylist([asdict(file) for file in files], schema=arrow_schema(source.files.columns))
+    return pa.Table.from_pylist([asdict(file) for file in files], schema=arrow_schema(source.files))
 
 
 def read_file_reports(lake: Lake, source: Source, snapshot: Snapshot) -> tuple[FileReport, ...]:

@@ -346,7 +346,7 @@ def data_files_in(lake: Lake, table: Table, listed: Iterable[ListedFile], days: 
 
 def read_footers(lake: Lake, table: Table, paths: Iterable[str]) -> list[DataFile]:
     """Return data files from their footers. Raises as `data_files`."""
-    wanted = [(column.name, column.type) for column in arrow_schema(table.columns)]
+    wanted = [(column.name, column.type) for column in arrow_schema(table)]
     arrow, found = lake.storage.arrow(), []
     for path in sorted(paths):
         try:
@@ -387,7 +387,7 @@ def rows_by_day(lake: Lake, table: Table, snapshot: int) -> dict[str, int]:
 def dataset_of(lake: Lake, table: Table, files: Iterable[DataFile]) -> ds.Dataset:
     """Return the rows of data files for engines other than Spark."""
     paths = [lake.storage.arrow_path(file.path) for file in files]
-    schema = arrow_schema(table.columns)
+    schema = arrow_schema(table)
     if not paths:
         return ds.dataset(schema.empty_table())
     return ds.dataset(paths, schema=schema, filesystem=lake.storage.arrow(), format="parquet")

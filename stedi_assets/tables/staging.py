@@ -385,7 +385,7 @@ def _broken(table: Table, as_of: int | None) -> Iterator[Column]:
 
 def _write_arrow(lake: Lake, table: Table, rows: pa.Table | None, branch: str, days: Days | None) -> dict[str, int]:
     """Write a few rows, or none, without Spark. They replace all, or are added: never those of some days."""
-    rows = rows if rows is not None else arrow_schema(table.columns).empty_table()
+    rows = rows if rows is not None else arrow_schema(table).empty_table()
     counts = _no_rows(table) | {"rows": rows.num_rows}
     if days is not None and not rows.num_rows:
         return counts

@@ -147,7 +147,7 @@ def _row(table: Table, number: int, count: int, place: int) -> dict[str, object]
 
 
 def _table(table: Table, rows: list[dict[str, object]]) -> pa.Table:
-    schema = arrow_schema(table.columns)
+    schema = arrow_schema(table)
     return pa.Table.from_pylist([{name: row.get(name) for name in schema.names} for row in rows], schema)
 
 

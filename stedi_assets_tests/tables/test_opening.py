@@ -29,7 +29,7 @@ from stedi_assets_tests.support.s3_server import REGION, S3Server, bucket
 
 # Not divided by days, so that PyIceberg can write it by itself.
 TABLE = TABLES["customers_curated"]
-SCHEMA = arrow_schema(TABLE.columns)
+SCHEMA = arrow_schema(TABLE)
 RUN = RunContext("a run", Purpose.PRODUCTION)
 BEFORE_ALL = datetime(2020, 1, 1, tzinfo=timezone.utc)
 

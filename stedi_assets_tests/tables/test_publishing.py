@@ -65,7 +65,7 @@ def readings(spark: SparkSession, lake: Lake, count: int, first: int = 0) -> Dat
 def few(count: int) -> pa.Table:
     """Return rows that are written without Spark."""
     rows = [{"user": f"p{i}@example.com", "timestamp": 1655564376361 + i, "x": 1, "y": 2, "z": 3} for i in range(count)]
-    return pa.Table.from_pylist(rows, arrow_schema(PHONE.columns))
+    return pa.Table.from_pylist(rows, arrow_schema(PHONE))
 
 
 def publish_readings(lake: Lake, rows: DataFrame | pa.Table | None, **options: Any) -> Staged:

@@ -271,7 +271,7 @@ Tampering = Callable[[Stored], None]
 
 def rows(name: str, sql: str) -> Tampering:
     """Replace a table's rows by those of a query, in the contract's columns."""
-    schema = arrow_schema(ALL_TABLES[name].columns)
+    schema = arrow_schema(ALL_TABLES[name])
     names = ", ".join(f'"{column}"' for column in ALL_TABLES[name].column_names)
     return lambda stored: stored.replace(name, stored.query(f"SELECT {names} FROM ({sql})", name).cast(schema))
 
