@@ -73,11 +73,6 @@ class Report:
     days: list[str] = field(default_factory=list)
 
 
-def schema_of(table: Table) -> pa.Schema:
-    """Return the columns of a landing table or a quarantine that the gate fills."""
-    return pa.schema([field for field in arrow_schema(table) if field.name != "_superseded"])
-
-
 def may_pass(error: str) -> bool:
     """Whether an error is of the place where a file lies, not of its content."""
     return error.startswith((_NO_PERMISSION, _REFUSED))
@@ -101,7 +96,7 @@ class _Rows:
     """Rows of a file on their way out: single ones wait until they fill a batch."""
 
     def __init__(self, table: Table, file: str, sink: Sink) -> None:
-        self._schema = schema_of(table)
+        self._schema = arrow_schema(table)
         self._file = file
         self._sink = sink
         self._waiting: list[Mapping[str, Any]] = []
@@ -126,7 +121,7 @@ class _Rows:
             self._waiting, self._bytes = [], 0
 
     def _hand_over(self, columns: Mapping[str, Sequence[Any]], rows: int) -> None:
-        found = {**columns, "_source_file": [self._file] * rows}
+        found = {**columns, "_source_file": [self._file] * rows, "_superseded": [False] * rows}
         self._sink(pa.RecordBatch.from_pydict(found, schema=self._schema))
 
 

@@ -14,11 +14,11 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from stedi_assets.contracts import Source, Table
+from stedi_assets.contracts import Source
 from stedi_assets.ingest.gate import may_pass
 from stedi_assets.ingest.landing_files import LandingFile, Listing, is_manifest, list_landing_files
 from stedi_assets.ingest.manifests import compare_with_manifests
-from stedi_assets.ingest.reading import read_files
+from stedi_assets.ingest.reading import read_files, union
 from stedi_assets.ingest.superseded import kept_accepted, kept_quarantined
 from stedi_assets.storage.errors import LakeError, VanishedFiles
 from stedi_assets.storage.lake import Lake
@@ -273,8 +273,7 @@ def _read(
     """Read what is planned, and put it together with what stays."""
     before, previous = plan.before, plan.previous
     found = read_files(spark, lake, source, plan.reading, stage.folder)
-    accepted = _of_table(found.accepted, source.landing)
-    quarantined = _of_table(found.quarantined, source.quarantine)
+    accepted, quarantined = found.accepted, found.quarantined
     files = _forgotten(found.files, previous, forget)
     replaced, adds_quarantined = None, False
     touched = {day for file in files for day in file.days}
@@ -430,12 +429,6 @@ def without_suppressed(
     return tuple(file if file.error else counted(file) for file in files)
 
 
-def union(table: Table, parts: Sequence[DataFrame | None]) -> DataFrame | None:
-    """Return parts as one table; None if no part has rows."""
-    rows = [part.select(*table.column_names) for part in parts if part is not None]
-    return reduce(DataFrame.unionByName, rows) if rows else None
-
-
 def _listing(
     lake: Lake, source: Source, previous: Sequence[FileReport], settled_before: int | None, key: Callable[[], bytes]
 ) -> Listing:
@@ -459,14 +452,6 @@ def _listing(
         )
         raise LakeError(msg)
     return listing
-
-
-def _of_table(rows: DataFrame | None, table: Table) -> DataFrame | None:
-    """Return the gate's rows with a table's columns."""
-    if rows is None:
-        return None
-    columns = (F.lit(False).alias(name) if name == "_superseded" else F.col(name) for name in table.column_names)
-    return rows.select(*columns)
 
 
 def _superseded(

@@ -22,12 +22,13 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from stedi_assets.contracts import Source, Table
-from stedi_assets.ingest.gate import Opener, Piece, Report, read_piece, schema_of
+from stedi_assets.ingest.gate import Opener, Piece, Report, read_piece
 from stedi_assets.ingest.landing_files import LandingFile, changed_since
 from stedi_assets.ingest.staged_rows import staged_rows
 from stedi_assets.storage.errors import ContractBroken, LakeError
 from stedi_assets.storage.interface import RawFiles, Storage
 from stedi_assets.storage.lake import Lake
+from stedi_assets.tables.arrow_types import arrow_schema
 from stedi_assets.tables.file_reports import FileReport
 from stedi_assets.tables.snapshots import reader_of
 
@@ -44,10 +45,7 @@ _LEAST_RECORDS = 20
 
 @dataclass(frozen=True)
 class Delivery:
-    """What was read: validated records, and a report of each file.
-
-    `accepted` and `quarantined` have the columns that the gate fills; None if there are no such records.
-    """
+    """What was read: validated records, each None if there are none, and a report of each file."""
 
     accepted: DataFrame | None
     quarantined: DataFrame | None
@@ -78,11 +76,18 @@ def read_files(spark: SparkSession, lake: Lake, source: Source, files: Sequence[
         for file in files
     ]
     usable = [_without(part, {report.path for report in reports if report.error}) for part in parts]
+    accepted, quarantined = [part.accepted for part in usable], [part.quarantined for part in usable]
     return Delivery(
-        _union(part.accepted for part in usable) if any(report.accepted for report in reports) else None,
-        _union(part.quarantined for part in usable) if any(report.quarantined for report in reports) else None,
+        union(source.landing, accepted) if any(report.accepted for report in reports) else None,
+        union(source.quarantine, quarantined) if any(report.quarantined for report in reports) else None,
         _with_unknown_fields(reports, found),
     )
+
+
+def union(table: Table, parts: Sequence[DataFrame | None]) -> DataFrame | None:
+    """Return parts as one table; None if no part has rows."""
+    rows = [part.select(*table.column_names) for part in parts if part is not None]
+    return reduce(DataFrame.unionByName, rows) if rows else None
 
 
 def _with_unknown_fields(
@@ -148,8 +153,8 @@ def _task(opened: Opener, source: Source, storage: Storage, folder: str) -> _Tas
 
     def read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         with (
-            staged_rows(storage, folder, schema_of(source.landing)) as accepted,
-            staged_rows(storage, folder, schema_of(source.quarantine)) as quarantined,
+            staged_rows(storage, folder, arrow_schema(source.landing)) as accepted,
+            staged_rows(storage, folder, arrow_schema(source.quarantine)) as quarantined,
         ):
             reports = [
                 read_piece(opened, source, Piece(**piece), accepted.write, quarantined.write)
@@ -181,8 +186,7 @@ def _in_this_process(task: _Task, pieces: pa.Table) -> Sequence[Mapping[str, str
 def _staged(spark: SparkSession, lake: Lake, table: Table, paths: Collection[str]) -> DataFrame | None:
     if not paths:
         return None
-    types = {column.name: column.type.value for column in table.columns}
-    schema = ", ".join(f"`{name}` {types[name]}" for name in schema_of(table).names)
+    schema = ", ".join(f"`{column.name}` {column.type.value}" for column in table.columns)
     return reader_of(spark).schema(schema).parquet(*(lake.storage.url(path) for path in sorted(paths)))
 
 
@@ -259,10 +263,6 @@ def _without(part: _Part, names: set[str]) -> _Part:
 
     reports = [report for report in part.reports if report.name not in left_out]
     return _Part(kept(part.accepted), kept(part.quarantined), reports)
-
-
-def _union(parts: Iterable[DataFrame | None]) -> DataFrame:
-    return reduce(DataFrame.unionByName, (rows for rows in parts if rows is not None))
 
 
 def _changed_meanwhile(file: LandingFile) -> FileReport:

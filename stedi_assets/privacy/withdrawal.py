@@ -14,7 +14,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from stedi_assets.contracts import SOURCES, TABLES, MatchOn, Policy, Table
-from stedi_assets.ingest.landing import Landing, landed_before, union
+from stedi_assets.ingest.landing import Landing, landed_before
+from stedi_assets.ingest.reading import union
 from stedi_assets.privacy.keys import hmac_pads
 from stedi_assets.storage.errors import CommitConflictError, CorruptTableError
 from stedi_assets.storage.lake import Lake

@@ -14,9 +14,10 @@ import pytest
 
 from stedi_assets.contracts import SOURCES
 from stedi_assets.ingest import staged_rows as module
-from stedi_assets.ingest.gate import Piece, read_piece, schema_of
+from stedi_assets.ingest.gate import Piece, read_piece
 from stedi_assets.ingest.staged_rows import StagingFailed, staged_rows
 from stedi_assets.storage.local import LocalFolder
+from stedi_assets.tables.arrow_types import arrow_schema
 
 SCHEMA = pa.schema([("number", pa.int64()), ("words", pa.list_(pa.field("element", pa.string())))])
 
@@ -98,7 +99,7 @@ def test_a_stage_that_cannot_be_written_is_no_fault_of_the_raw_file(
     monkeypatch.setattr(module, "_GROUP", 1)
     content = b'{"user":"a@example.com","timestamp":1655564376361,"x":1,"y":2,"z":3}\n'
     source, piece = SOURCES["accelerometer"], Piece("a.json", "a.json", 0, len(content))
-    schema = schema_of(source.landing)
+    schema = arrow_schema(source.landing)
     with (
         pytest.raises(StagingFailed, match=os.strerror(error)),
         staged_rows(Refuses(tmp_path), "stage", schema) as rows,
