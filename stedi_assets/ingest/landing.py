@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from functools import reduce
 from itertools import accumulate
 
-import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -18,7 +17,7 @@ from stedi_assets.contracts import Source
 from stedi_assets.ingest.gate import may_pass
 from stedi_assets.ingest.landing_files import LandingFile, Listing, is_manifest, list_landing_files
 from stedi_assets.ingest.manifests import compare_with_manifests
-from stedi_assets.ingest.reading import read_files, union
+from stedi_assets.ingest.reading import of_files, read_files, union
 from stedi_assets.ingest.superseded import kept_accepted, kept_quarantined
 from stedi_assets.storage.errors import LakeError, VanishedFiles
 from stedi_assets.storage.lake import Lake
@@ -282,7 +281,7 @@ def _read(
         if source.landing.instant and not plan.full:
             replaced = frozenset(day for file in plan.removed for day in file.days) | (plan.again.days or frozenset())
             adds_quarantined = not (plan.again.quarantine or any(file.quarantined for file in plan.removed))
-        stayed, stayed_quarantined = _landed_of_others(spark, lake, source, before, names, replaced)
+        stayed, stayed_quarantined = landed_before(spark, lake, source, before, names, how="left_anti", days=replaced)
         accepted = union(source.landing, [accepted, stayed if replaced is None or replaced else None])
         quarantined = union(source.quarantine, [quarantined, None if adds_quarantined else stayed_quarantined])
         touched |= {day for file in plan.kept for day in file.days} if replaced is None else replaced
@@ -363,37 +362,27 @@ def require_all_files(source: Source, landing: Landing) -> None:
 
 
 def landed_before(
-    spark: SparkSession, lake: Lake, source: Source, snapshot: Snapshot, paths: Sequence[str]
+    spark: SparkSession,
+    lake: Lake,
+    source: Source,
+    snapshot: Snapshot,
+    names: Sequence[str],
+    *,
+    how: str = "left_semi",
+    days: Days | None = None,
 ) -> tuple[DataFrame, DataFrame | None]:
-    """Return a snapshot's records from some files, by name: accepted ones and quarantined ones."""
-    accepted = read_snapshot(spark, lake, source.landing, snapshot.id)
-    quarantined = read_quarantine(spark, lake, source.landing, snapshot)
-    return (
-        _of_files(_live(accepted), paths, "left_semi"),
-        _of_files(_live(quarantined), paths, "left_semi") if quarantined is not None else None,
-    )
+    """Return a snapshot's records from some files, or from all others if `how` is `left_anti`.
 
-
-def _landed_of_others(
-    spark: SparkSession, lake: Lake, source: Source, snapshot: Snapshot, paths: Sequence[str], days: Days | None
-) -> tuple[DataFrame, DataFrame | None]:
-    """Return a snapshot's records from all but some files: accepted ones of the days (None: all), quarantined ones."""
+    Accepted ones, of some days if any are given, and quarantined ones.
+    """
     accepted = read_snapshot(spark, lake, source.landing, snapshot.id)
     if days is not None:
         accepted = accepted.where(within(f"`{source.landing.instant}`", days))
     quarantined = read_quarantine(spark, lake, source.landing, snapshot)
     return (
-        _of_files(_live(accepted), paths, "left_anti"),
-        _of_files(_live(quarantined), paths, "left_anti") if quarantined is not None else None,
+        of_files(_live(accepted), names, how),
+        of_files(_live(quarantined), names, how) if quarantined is not None else None,
     )
-
-
-def _of_files(rows: DataFrame, paths: Sequence[str], how: str) -> DataFrame:
-    """Return the rows of some files, or of all others."""
-    if not paths and how == "left_anti":
-        return rows
-    listed = rows.sparkSession.createDataFrame(pa.table({"_source_file": pa.array(paths, pa.string())}))
-    return rows.join(F.broadcast(listed), on="_source_file", how=how).select(*rows.columns)
 
 
 def count_by_file(accepted: DataFrame | None, quarantined: DataFrame | None) -> dict[str, tuple[int, int]]:

@@ -90,6 +90,14 @@ def union(table: Table, parts: Sequence[DataFrame | None]) -> DataFrame | None:
     return reduce(DataFrame.unionByName, rows) if rows else None
 
 
+def of_files(rows: DataFrame, names: Sequence[str], how: str) -> DataFrame:
+    """Return the rows of some files (`how` is `left_semi`), or of all others (`left_anti`)."""
+    if not names and how == "left_anti":
+        return rows
+    listed = rows.sparkSession.createDataFrame(pa.table({"_source_file": pa.array(names, pa.string())}))
+    return rows.join(F.broadcast(listed), on="_source_file", how=how).select(*rows.columns)
+
+
 def _with_unknown_fields(
     reports: Sequence[FileReport], found: Mapping[str, Sequence[Report]]
 ) -> tuple[FileReport, ...]:
@@ -251,18 +259,12 @@ def _with_records_across_a_cut(parts: Sequence[_Part]) -> set[str]:
 
 def _without(part: _Part, names: set[str]) -> _Part:
     """Return a part without the rows of some files. There are hardly ever any."""
-    left_out = names & {report.name for report in part.reports}
-    if not left_out:
-        return part
-
-    def kept(rows: DataFrame | None) -> DataFrame | None:
-        if rows is None:
-            return None
-        listed = rows.sparkSession.createDataFrame(pa.table({"_source_file": sorted(left_out)}))
-        return rows.join(F.broadcast(listed), on="_source_file", how="left_anti").select(*rows.columns)
-
-    reports = [report for report in part.reports if report.name not in left_out]
-    return _Part(kept(part.accepted), kept(part.quarantined), reports)
+    left_out = sorted(names & {report.name for report in part.reports})
+    accepted, quarantined = (
+        of_files(rows, left_out, "left_anti") if rows is not None else None
+        for rows in (part.accepted, part.quarantined)
+    )
+    return _Part(accepted, quarantined, [report for report in part.reports if report.name not in left_out])
 
 
 def _changed_meanwhile(file: LandingFile) -> FileReport:
