@@ -20,7 +20,7 @@ from stedi_assets.ingest.validation import QuarantinedRecord, RecordValidator
 from stedi_assets.tables.arrow_types import arrow_schema
 from stedi_assets.tables.days import DAY, day_of
 
-# Opens a file of the landing folder by its path, from an offset on.
+# Opens a raw file by its path below the lake, from an offset on.
 Opener = Callable[[str, int], BinaryIO]
 # Takes rows of one table.
 Sink = Callable[[pa.RecordBatch], None]

@@ -13,7 +13,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import asdict, dataclass, replace
 from functools import reduce
 from pathlib import Path
-from typing import BinaryIO
 from zipimport import zipimporter
 
 import pyarrow as pa
@@ -63,7 +62,8 @@ def read_files(spark: SparkSession, lake: Lake, source: Source, files: Sequence[
     pieces = [piece for file in readable.values() if file.size for piece in _pieces(lake.raw, source, file)]
     parts = [_read(spark, lake, source, pieces, f"{stage}/validated")] if pieces else []
     if astray := _with_records_across_a_cut(parts):
-        whole = [Piece(readable[name].path, name, 0, readable[name].size) for name in sorted(astray)]
+        again = [readable[name] for name in sorted(astray)]
+        whole = [Piece(f"{source.raw_path}/{file.path}", file.name, 0, file.size) for file in again]
         parts = [_without(parts[0], astray), _read(spark, lake, source, whole, f"{stage}/validated_whole")]
     found: dict[str, list[Report]] = {}
     for report in (report for part in parts for report in part.reports):
@@ -138,7 +138,7 @@ def _read(spark: SparkSession, lake: Lake, source: Source, pieces: Sequence[Piec
     """Have pieces read and their rows staged."""
     columns = pa.table({name: [getattr(piece, name) for piece in pieces] for name in Piece.__annotations__})
     size = sum(piece.end - piece.start for piece in pieces)
-    task = _task(_opener(lake.raw, source.raw_path), source, lake.storage, folder)
+    task = _task(lake.raw.open, source, lake.storage, folder)
     returned: Sequence[Mapping[str, str]]
     if size <= _LITTLE and len(pieces) <= _FEW:
         returned = _in_this_process(task, columns)
@@ -221,22 +221,15 @@ def _forget_archives() -> None:
             del sys.path_importer_cache[path]
 
 
-def _opener(raw: RawFiles, folder: str) -> Opener:
-    def opened(path: str, start: int) -> BinaryIO:
-        return raw.open(f"{folder}/{path}", start)
-
-    return opened
-
-
 def _pieces(raw: RawFiles, source: Source, file: LandingFile) -> list[Piece]:
     """Cut a large file at the beginnings of lines."""
-    cuts = [0]
+    path, cuts = f"{source.raw_path}/{file.path}", [0]
     while file.size - cuts[-1] > _LARGEST_PIECE:
-        cut = _next_line(raw, f"{source.raw_path}/{file.path}", cuts[-1] + _LARGEST_PIECE, file.size)
+        cut = _next_line(raw, path, cuts[-1] + _LARGEST_PIECE, file.size)
         if cut is None:
             break
         cuts.append(cut)
-    return [Piece(file.path, file.name, start, end) for start, end in zip(cuts, [*cuts[1:], file.size], strict=True)]
+    return [Piece(path, file.name, start, end) for start, end in zip(cuts, [*cuts[1:], file.size], strict=True)]
 
 
 def _next_line(raw: RawFiles, path: str, start: int, size: int) -> int | None:
