@@ -65,16 +65,22 @@ class RecordValidator:
         objects = block.objects
         if b"\\" in block.data or not set[str]().union(*objects) <= self._names:
             return None
+        if (found := self._plain_columns(objects)) is None:
+            return None
+        texts = sum(len(found[name]) - found[name].count(None) for name in self._texts)
+        # Each name and each text has two quotation marks; of two equal names, the parser has kept only one.
+        if block.data.count(b'"') != 2 * (sum(map(len, objects)) + texts):
+            return None
+        return found
+
+    def _plain_columns(self, objects: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]] | None:
+        """Return the typed columns of parsed objects, including their keys; None if any value is in doubt."""
         found: dict[str, list[Any]] = {}
         for column in self._columns:
             values = _values(column.name, objects)
             if not _are_plain(column, values) or not self._add_keys(column, values, found):
                 return None
             found[column.name] = _held(column, values)
-        texts = sum(len(found[name]) - found[name].count(None) for name in self._texts)
-        # Each name and each text has two quotation marks; of two equal names, the parser has kept only one.
-        if block.data.count(b'"') != 2 * (sum(map(len, objects)) + texts):
-            return None
         return found
 
     def _add_keys(self, column: Column, texts: Sequence[str], found: dict[str, list[Any]]) -> bool:
@@ -119,12 +125,8 @@ class RecordValidator:
         unescaped = _ESCAPED.sub(b"", raw) if b"\\" in raw else raw
         if unescaped.count(b'"') != 2 * (len(value) + texts):
             return None  # a duplicate name; or a nested value, which may hold one
-        row: dict[str, list[Any]] = {}
-        for column in self._columns:
-            row[column.name] = [value.get(column.name)]
-            if not _are_plain(column, row[column.name]) or not self._add_keys(column, row[column.name], row):
-                return None
-            row[column.name] = _held(column, row[column.name])
+        if (row := self._plain_columns([value])) is None:
+            return None
         self.unknown_fields.update(unknown)
         return {name: found for name, (found,) in row.items()}
 
