@@ -45,7 +45,7 @@ from stedi_assets.tables import days as days_module
 from stedi_assets.tables.days import digest_of, made_under, stale_days, versions_from
 from stedi_assets.tables.snapshots import Snapshot, current, is_whole, newer_input, read_snapshot_of
 from stedi_assets.tables.staging import RunContext
-from stedi_assets.transforms import changes, curated, people, pseudonyms, suppression, trusted
+from stedi_assets.transforms import changes, curated, holders, pseudonyms, suppression, trusted
 
 LANDING_IO = "landing_io_manager"
 PARQUET_IO = "parquet_io_manager"
@@ -53,9 +53,9 @@ _COMPUTED_BY = {
     Zone.LANDING: (
         *(content, splitter, json_text, envelopes, validation, identity, alphabet, evidence, gate),
         *(landing_files, manifests, reading, staged_rows, superseded, landing_module, suppression),
-        *(people, pseudonyms, changes, days_module, rules_module),
+        *(holders, pseudonyms, changes, days_module, rules_module),
     ),
-    Zone.TRUSTED: (trusted, people),
+    Zone.TRUSTED: (trusted, holders),
     Zone.CURATED: (curated, pseudonyms),
 }
 

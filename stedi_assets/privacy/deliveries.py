@@ -35,7 +35,7 @@ from stedi_assets.tables.retention import NOTHING_OLD, Retention
 from stedi_assets.tables.snapshots import Snapshot, read_quarantine, read_snapshot, read_snapshot_of
 from stedi_assets.tables.staging import RunContext, Staged, companion_at, raise_conflict, stage_companion, staging
 from stedi_assets.transforms.changes import changed_people, days_of
-from stedi_assets.transforms.people import holders
+from stedi_assets.transforms.holders import holders
 from stedi_assets.verification.rules import auditor
 
 _CUSTOMERS = SOURCES["customer"]

@@ -27,8 +27,8 @@ from stedi_assets.tables.retention import Retention, left_behind, snapshot_rows
 from stedi_assets.tables.snapshots import Snapshot, current, dataset, read_snapshot, read_snapshot_of
 from stedi_assets.tables.staging import RunContext, Staged
 from stedi_assets.transforms.changes import changed_people, days_of
-from stedi_assets.transforms.people import chosen_records
 from stedi_assets.transforms.pseudonyms import with_subjects
+from stedi_assets.transforms.trusted import customer_trusted
 from stedi_assets.verification.rules import auditor, count_differing, count_missing
 
 _CUSTOMERS = SOURCES["customer"]
@@ -95,7 +95,7 @@ def withdraw_first(session: Callable[[], SparkSession], lake: Lake, landing: Lan
     if accepted is None:
         return Withdrawn(before.rows)
     policy = Policy.from_dict(before.policy)
-    stay = chosen_records(accepted, quarantined, policy, run.as_of).select("email", "serialNumber")
+    stay = customer_trusted(accepted, quarantined, policy, run.as_of).select("email", "serialNumber")
     people = read_snapshot(spark, lake, _PEOPLE, before.id)
     leave = people.join(stay, on="email", how="left_anti")
     left = leave.count()
@@ -105,7 +105,7 @@ def withdraw_first(session: Callable[[], SparkSession], lake: Lake, landing: Lan
     unread = 0
     if quarantined is not None:
         # The people who would stay if it were not for the quarantine.
-        would_stay = chosen_records(accepted, None, policy, run.as_of).select("email")
+        would_stay = customer_trusted(accepted, None, policy, run.as_of).select("email")
         unread = leave.join(would_stay, on="email", how="left_semi").count()
     remove_withdrawn(lake, before, people.join(stay, on="email", how="left_semi").select(*people.columns), run)
     return Withdrawn(before.rows, left, unread)

@@ -1,20 +1,50 @@
-"""The trusted zone: people who consent, and their readings."""
+"""The trusted zone: people who consent, and their readings.
 
-from pyspark.sql import DataFrame
+People and devices are compared only by the keys that the landing gate stored.
+"""
+
+from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-from stedi_assets.contracts import MatchOn, Policy, Readings
-from stedi_assets.transforms.people import chosen_records, holders
+from stedi_assets.contracts import SOURCES, ConsentRecord, MatchOn, Policy, Readings
+from stedi_assets.transforms.holders import holders
 
 _CONSENT = "shareWithResearchAsOfDate"
+# The keys that replace these columns in the tables made from them.
+_KEYS = {"email": "_person", "serialNumber": "_device"}
 
 
 def customer_trusted(customers: DataFrame, quarantined: DataFrame | None, policy: Policy, as_of: int) -> DataFrame:
-    """Return one row per person whose deciding record consents to research at `as_of` (epoch milliseconds).
+    """Return the record that decides for each person, if it consents to research at `as_of` (epoch milliseconds).
 
-    In: customer_landing and its quarantine (None if that is empty). Out: the contract of `customer_trusted`.
+    `customers`: customer_landing. `quarantined`: its quarantine, None if that is empty; a record there counts as one
+    without consent for each person it names, and as the newest if its date is in doubt. A consent, or a record, from
+    after `as_of` does not consent yet. Out: the contract of `customer_trusted`, one row per person.
     """
-    return chosen_records(customers, quarantined, policy, as_of)
+    columns = [column.name for column in SOURCES["customer"].record_columns]
+    known_by_then = F.col("lastUpdateDate").isNull() | (F.col("lastUpdateDate") <= as_of)
+    consents = F.coalesce(F.col(_CONSENT) <= as_of, F.lit(False)) & known_by_then
+    records = customers.select(*columns, *_KEYS.values(), consents.alias("consents"))
+    if policy.consent_record is ConsentRecord.ANY:
+        records = records.where("consents")
+    elif quarantined is not None:
+        withheld = quarantined.select(
+            F.explode("_people").alias("_person"),
+            F.col("_updated").alias("lastUpdateDate"),
+            F.lit(False).alias("consents"),
+        )
+        records = records.unionByName(withheld, allowMissingColumns=True)
+
+    # Without a date, doubt goes against use: a consent counts as the oldest record, anything else as the newest.
+    undated = F.when(F.col("consents"), F.lit(0)).otherwise(F.lit(2**63 - 1))
+    newest_first = Window.partitionBy("_person").orderBy(
+        F.coalesce("lastUpdateDate", undated).desc(),
+        F.col("consents").asc(),
+        F.col("registrationDate").desc_nulls_last(),
+        *(F.col(name).asc_nulls_first() for name in columns),
+    )
+    latest = records.withColumn("rank", F.row_number().over(newest_first)).where("rank = 1 AND consents")
+    return latest.select(*(F.col(_KEYS.get(name, name)).alias(name) for name in columns))
 
 
 def accelerometer_trusted(phone_readings: DataFrame, customer_trusted: DataFrame, policy: Policy) -> DataFrame:

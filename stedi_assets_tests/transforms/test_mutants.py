@@ -22,7 +22,7 @@ from stedi_assets.orchestration.erasure_job import erase_person
 from stedi_assets.orchestration.spark_resource import SparkResource
 from stedi_assets.privacy.suppression import person_hash
 from stedi_assets.storage.lake import Lake
-from stedi_assets.transforms import curated, people, pseudonyms, suppression, trusted
+from stedi_assets.transforms import curated, holders, pseudonyms, suppression, trusted
 from stedi_assets_tests.ingest import test_validation
 from stedi_assets_tests.support.kept_lakes import KeptLake
 from stedi_assets_tests.support.lakes import (
@@ -68,54 +68,59 @@ class Mutant:
 
 MUTANTS = [
     # Who is in.
-    Mutant("no filter on consent", people, '.where("rank = 1 AND consents")', '.where("rank = 1")'),
-    Mutant("consent before the latest record", people, "if policy.consent_record is ConsentRecord.ANY:", "if True:"),
-    Mutant("consent a millisecond late", people, "F.col(_CONSENT) <= as_of", "F.col(_CONSENT) < as_of"),
-    Mutant("consent from the future", people, "F.col(_CONSENT) <= as_of", "F.col(_CONSENT).isNotNull()"),
+    Mutant("no filter on consent", trusted, '.where("rank = 1 AND consents")', '.where("rank = 1")'),
+    Mutant("consent before the latest record", trusted, "if policy.consent_record is ConsentRecord.ANY:", "if True:"),
+    Mutant("consent a millisecond late", trusted, "F.col(_CONSENT) <= as_of", "F.col(_CONSENT) < as_of"),
+    Mutant("consent from the future", trusted, "F.col(_CONSENT) <= as_of", "F.col(_CONSENT).isNotNull()"),
     Mutant(
-        "a record a millisecond late", people, '(F.col("lastUpdateDate") <= as_of)', '(F.col("lastUpdateDate") < as_of)'
+        "a record a millisecond late",
+        trusted,
+        '(F.col("lastUpdateDate") <= as_of)',
+        '(F.col("lastUpdateDate") < as_of)',
     ),
-    Mutant("a record from the future", people, " & known_by_then", ""),
+    Mutant("a record from the future", trusted, " & known_by_then", ""),
     Mutant(
         "the oldest record",
-        people,
+        trusted,
         'F.coalesce("lastUpdateDate", undated).desc()',
         'F.coalesce("lastUpdateDate", undated).asc()',
     ),
-    Mutant("ties for consent", people, 'F.col("consents").asc()', 'F.col("consents").desc()'),
+    Mutant("ties for consent", trusted, 'F.col("consents").asc()', 'F.col("consents").desc()'),
     Mutant(
-        "undated for consent", people, "F.lit(0)).otherwise(F.lit(2**63 - 1))", "F.lit(2**63 - 1)).otherwise(F.lit(0))"
+        "undated for consent", trusted, "F.lit(0)).otherwise(F.lit(2**63 - 1))", "F.lit(2**63 - 1)).otherwise(F.lit(0))"
     ),
-    Mutant("the first registration", people, ".desc_nulls_last()", ".asc_nulls_last()"),
-    Mutant("ties by the last value", people, "asc_nulls_first()", "desc_nulls_last()"),
-    Mutant("quarantined records do not count", people, "    elif quarantined is not None:\n", "    elif False:\n"),
+    Mutant("the first registration", trusted, ".desc_nulls_last()", ".asc_nulls_last()"),
+    Mutant("ties by the last value", trusted, "asc_nulls_first()", "desc_nulls_last()"),
+    Mutant("quarantined records do not count", trusted, "    elif quarantined is not None:\n", "    elif False:\n"),
     Mutant(
         "quarantined records are never dated",
-        people,
+        trusted,
         'F.col("_updated").alias("lastUpdateDate")',
         'F.lit(None).cast("bigint").alias("lastUpdateDate")',
     ),
     Mutant(
         "of a quarantined record only the last e-mail",
-        people,
+        trusted,
         'F.explode("_people").alias("_person")',
         'F.try_element_at("_people", F.lit(-1)).alias("_person")',
     ),
     Mutant(
         "consent to anybody is consent to research",
-        people,
+        trusted,
         "F.coalesce(F.col(_CONSENT) <= as_of, F.lit(False))",
         "(F.coalesce(_CONSENT, 'shareWithPublicAsOfDate', 'shareWithFriendsAsOfDate', F.lit(2**62)) <= as_of)",
     ),
     # Spellings.
-    Mutant("customers as they are spelled", people, "F.col(_KEYS.get(name, name)).alias(name)", "F.col(name)"),
+    Mutant("customers as they are spelled", trusted, "F.col(_KEYS.get(name, name)).alias(name)", "F.col(name)"),
     Mutant(
-        "a person for each spelling", people, 'Window.partitionBy("_person")', 'Window.partitionBy("_person", "email")'
+        "a person for each spelling", trusted, 'Window.partitionBy("_person")', 'Window.partitionBy("_person", "email")'
     ),
-    Mutant("holders as they are spelled", people, 'F.col("_person").alias("person")', 'F.col("email").alias("person")'),
+    Mutant(
+        "holders as they are spelled", holders, 'F.col("_person").alias("person")', 'F.col("email").alias("person")'
+    ),
     Mutant(
         "held devices as they are spelled",
-        people,
+        holders,
         'F.col("_device").alias("serial")',
         'F.col("serialNumber").alias("serial")',
     ),
@@ -132,13 +137,13 @@ MUTANTS = [
     ),
     Mutant(
         "evidence from those who consent alone",
-        people,
+        holders,
         "pairs = customers.select(",
         'pairs = customers.where("shareWithResearchAsOfDate IS NOT NULL").select(',
     ),
     Mutant(
         "of a quarantined record only the last device",
-        people,
+        holders,
         'F.explode("_devices").alias("serial")',
         'F.try_element_at("_devices", F.lit(-1)).alias("serial")',
     ),
