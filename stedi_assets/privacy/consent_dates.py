@@ -1,8 +1,8 @@
 """Whether time alone changes who consents: a consent, or a record, counts from its date on."""
 
-from functools import lru_cache, reduce
-from operator import or_
+from functools import lru_cache
 
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from stedi_assets.contracts import SOURCES
@@ -19,10 +19,9 @@ def next_date(lake: Lake, landed: int, after: int) -> int | None:
 
     From then on, customer_trusted as of that instant is out of date.
     """
-    later = reduce(or_, (ds.field(name) > after for name in _DATES))
-    found = dataset(lake, _CUSTOMERS.landing, landed).to_table(columns=[*_DATES], filter=later)
-    dates = [date for name in _DATES for date in found[name].to_pylist() if date is not None and date > after]
-    return min(dates, default=None)
+    rows = dataset(lake, _CUSTOMERS.landing, landed)
+    first = (pc.min(rows.to_table(columns=[name], filter=ds.field(name) > after)[name]).as_py() for name in _DATES)
+    return min((date for date in first if date is not None), default=None)
 
 
 def is_due(lake: Lake, landed: Snapshot, before: int | None, now: int) -> bool:
@@ -34,5 +33,5 @@ def is_due(lake: Lake, landed: Snapshot, before: int | None, now: int) -> bool:
     if before is None:
         return True
     first, last = sorted((before, now))
-    due = reduce(or_, ((ds.field(name) > first) & (ds.field(name) <= last) for name in _DATES))
-    return bool(dataset(lake, _CUSTOMERS.landing, landed.id).count_rows(filter=due))
+    date = next_date(lake, landed.id, first)
+    return date is not None and date <= last
