@@ -137,12 +137,11 @@ def changed_since(raw: RawFiles, folder: str, files: Iterable[LandingFile]) -> f
 
 
 def _as_listed(entry: Entry, key: Callable[[], bytes]) -> LandingFile:
+    error = entry.error
     try:
         entry.path.encode()
     except UnicodeEncodeError:
-        error: str | None = entry.error or "its name is not UTF-8; have it renamed"
-    else:
-        error = entry.error
+        error = error or "its name is not UTF-8; have it renamed"
     return LandingFile(entry.path, alias(entry.path, key), entry.size, entry.fingerprint, error)
 
 

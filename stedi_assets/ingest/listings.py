@@ -1,7 +1,7 @@
 """What lies in a lake's landing folders, listed in portions: there can be very many files."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 
 from stedi_assets.contracts import SOURCES
@@ -18,7 +18,9 @@ class PortionedListing:
         """Nothing is listed yet."""
         self.found: dict[str, list[Entry]] = defaultdict(list)
         self.count = 0
-        self._left = _entries(lake)
+        self._left = (
+            (source.name, entry) for source in SOURCES.values() for entry in lake.raw.entries(source.raw_path)
+        )
 
     def list_further(self, most_files: int) -> bool:
         """List up to so many more files, and return whether there may be more."""
@@ -27,9 +29,3 @@ class PortionedListing:
             self.found[name].append(entry)
             self.count += 1
         return self.count - before == most_files
-
-
-def _entries(lake: Lake) -> Iterator[tuple[str, Entry]]:
-    for source in SOURCES.values():
-        for entry in lake.raw.entries(source.raw_path):
-            yield source.name, entry
