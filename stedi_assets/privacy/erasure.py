@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from stedi_assets.contracts import ALL_TABLES, LANDING_TABLES, SOURCES, TABLES, Source
@@ -28,7 +28,7 @@ from stedi_assets.tables.catalog import forget
 from stedi_assets.tables.file_reports import read_file_reports
 from stedi_assets.tables.publishing import drop_old
 from stedi_assets.tables.retention import left_behind, snapshot_rows
-from stedi_assets.tables.snapshots import Snapshot, read_quarantine, read_snapshot, read_snapshot_of
+from stedi_assets.tables.snapshots import read_quarantine, read_snapshot, read_snapshot_of
 from stedi_assets.tables.staging import RunContext
 from stedi_assets.transforms.suppression import last_active, latest_consent
 
@@ -151,12 +151,12 @@ def _with_person(
     customers, phones = SOURCES["customer"], SOURCES["accelerometer"]
     people, phones_landed = read_snapshot_of(lake, customers.landing), read_snapshot_of(lake, phones.landing)
     if phones_landed:
-        phone_readings = _landing_rows(spark, lake, phones, phones_landed)
+        phone_readings = read_snapshot(spark, lake, phones.landing, phones_landed.id)
         active = (last_active(phone_readings, pads, person, entry.erased_at).first() or {"instant": None})["instant"]
         entry = replace(entry, active_until=max(active or 0, known.active_until))
     if people is None:
         return replace(listed, people={**listed.people, person: entry})
-    records = _landing_rows(spark, lake, customers, people)
+    records = read_snapshot(spark, lake, customers.landing, people.id)
     quarantined = read_quarantine(spark, lake, customers.landing, people)
     latest = (latest_consent(records, pads, person).first() or {"consent": None})["consent"]
     ahead = [consent for consent in (latest, known.seen_consent) if consent and consent > entry.erased_at]
@@ -200,7 +200,7 @@ def _leave_landing(
         return {}
     # Later than the table, so that nobody leaves who has come back meanwhile.
     listed = read_suppressed(lake, key) or listed
-    accepted = listed.accepted(_landing_rows(spark, lake, source, before), source)
+    accepted = listed.accepted(read_snapshot(spark, lake, source.landing, before.id), source)
     quarantined = read_quarantine(spark, lake, source.landing, before)
     named: set[str] = set()
     if quarantined is not None:
@@ -219,7 +219,3 @@ def _leave_landing(
     fewer = republish_landing(lake, source, before, accepted, quarantined, files, run)
     gone = sum(file.quarantined for file in reports) - sum(file.quarantined for file in files)
     return {source.landing.name: before.rows - fewer.rows, source.quarantine.name: gone}
-
-
-def _landing_rows(spark: SparkSession, lake: Lake, source: Source, snapshot: Snapshot) -> DataFrame:
-    return read_snapshot(spark, lake, source.landing, snapshot.id)

@@ -153,11 +153,8 @@ def _made_with(lake: Lake, key: bytes) -> bool:
     people = current_dataset(lake, _PEOPLE.name).to_table(columns=["email"])["email"].to_pylist()
     theirs = [hmac.digest(key, person.encode(), hashlib.sha256).hex() for person in people]
     # One match is enough: under another key there would be none.
-    return not theirs or not subjects.head(1).num_rows or bool(_rows_of(subjects, theirs))
-
-
-def _rows_of(subjects: ds.Dataset, ids: list[str]) -> int:
-    return int(subjects.count_rows(filter=ds.field("subject_id").isin(ids)))
+    is_theirs = ds.field("subject_id").isin(theirs)
+    return not theirs or not subjects.head(1).num_rows or bool(subjects.count_rows(filter=is_theirs))
 
 
 def _check_value(name: str, key: bytes) -> str:
