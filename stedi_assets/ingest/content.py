@@ -8,7 +8,8 @@ from typing import BinaryIO
 _BLOCK = 1 << 20
 _GZIP = b"\x1f\x8b"
 _BYTE_ORDER_MARKS = (b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")
-# The first bytes of each format.
+# So many of the first bytes tell a format.
+_TELLING = 16
 _PACKED = {
     b"PK\x03\x04": "zip",
     b"PK\x05\x06": "zip",
@@ -51,7 +52,9 @@ class Content:
         if self.packed:
             self._limit = None
         self._pieces = self._unpacked(first) if self.packed else self._plain(first)
-        self._left = b"".join(_at_least(self._pieces, 16))
+        self._left = b""
+        while len(self._left) < _TELLING and (piece := next(self._pieces, b"")):
+            self._left += piece
         if is_beginning:
             _require_text(self._left)
 
@@ -103,14 +106,6 @@ class Content:
 def is_packed(raw: BinaryIO) -> bool:
     """Whether a raw stream begins like gzip."""
     return raw.read(len(_GZIP)) == _GZIP
-
-
-def _at_least(pieces: Iterator[bytes], count: int) -> Iterator[bytes]:
-    for piece in pieces:
-        yield piece
-        count -= len(piece)
-        if count <= 0:
-            return
 
 
 def _require_text(head: bytes) -> None:
