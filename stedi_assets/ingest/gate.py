@@ -149,7 +149,13 @@ class _Reading:
         with opened(piece.path, piece.start) as raw:
             content = Content(raw, piece.end - piece.start, is_beginning=not piece.start)
             self.report.packed = content.packed
-            self._validate(content, piece.start)
+            for found in split(content, self._listen):
+                if isinstance(found, Block):
+                    self._take_block(found)
+                elif isinstance(found, Record):
+                    self._take(found)
+                else:
+                    self._end(found)
             self.report.digest = content.digest
         if self._last is not None:
             self.report.cut_off = self._last.is_cut_off
@@ -157,24 +163,15 @@ class _Reading:
         self._count_unknown_fields()
         self.report.days = sorted(day_of(day * DAY) for day in self._days)
 
-    def _validate(self, content: Content, offset: int) -> None:
-        for found in split(content, self._listen):
-            if isinstance(found, Block):
-                self._take_block(found, offset)
-            elif isinstance(found, Record):
-                self._take(found, offset)
-            else:
-                self._end(found)
-
     def _listen(self) -> Listener:
         self._listener = Listener(of_customers=self._listener.evidence.of_customers)
         return self._listener
 
-    def _take_block(self, block: Block, offset: int) -> None:
+    def _take_block(self, block: Block) -> None:
         columns = self._validator.columns(block)
         if columns is None:
             for record in block.records():
-                self._take(record, offset)
+                self._take(record)
             return
         lengths, report = sum(map(len, block.lines)), self.report
         report.records += len(block.objects)
@@ -186,9 +183,9 @@ class _Reading:
             self._days.update({instant // DAY for instant in columns[self._instant]})
         self._accepted.add_columns(columns, len(block.objects))
 
-    def _take(self, record: Record, offset: int) -> None:
+    def _take(self, record: Record) -> None:
         if record.is_object and (elements := self._elements(record)):
-            self._take_elements(record, elements, offset)
+            self._take_elements(record, elements)
             return
         if record.larger_object:
             require_no_envelope(record.larger_object, self._source)
@@ -203,7 +200,7 @@ class _Reading:
             row = {
                 "reasons": validated.reasons,
                 "raw": record.raw,
-                "_offset": offset + record.offset,
+                "_offset": self.piece.start + record.offset,
                 "_length": record.length,
                 "_digest": record.digest,
                 "_people": list(validated.evidence.people),
@@ -219,7 +216,7 @@ class _Reading:
                 self._days.add(validated[self._instant] // DAY)
             self._accepted.add(validated, record.length)
 
-    def _take_elements(self, envelope: Record, elements: Sequence[tuple[int, int]], offset: int) -> None:
+    def _take_elements(self, envelope: Record, elements: Sequence[tuple[int, int]]) -> None:
         """Take the records in an envelope. The text around them is no record."""
         separators, last = envelope.separator_bytes, 0
         for start, end in elements:
@@ -227,7 +224,7 @@ class _Reading:
             is_object = raw.startswith(b"{")
             value = read_object(raw) if is_object else None
             record = Record(raw, envelope.offset + start, end - start, separators + start - last, is_object, value)
-            self._take(record, offset)
+            self._take(record)
             separators, last = 0, end
         self.report.separator_bytes += envelope.length - last
         self._last = None
@@ -253,8 +250,7 @@ class _Reading:
 
     def _count_unknown_fields(self) -> None:
         for name, records in self._validator.unknown_fields.items():
-            shown = _LIKE_AN_IDENTIFIER.fullmatch(name) and len(self.report.unknown_fields) < _MOST_NAMES
-            if shown:
+            if _LIKE_AN_IDENTIFIER.fullmatch(name) and len(self.report.unknown_fields) < _MOST_NAMES:
                 self.report.unknown_fields[name] = records
             else:
                 self.report.other_names += 1
