@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import lru_cache
 from operator import itemgetter
 from typing import Any
 
@@ -17,7 +18,7 @@ from stedi_assets.contracts import Column, Form, Source
 from stedi_assets.contracts.rules import END_OF_INSTANTS, FIRST_INSTANT
 from stedi_assets.ingest.alphabet import is_within
 from stedi_assets.ingest.evidence import Evidence, find_evidence, find_mentions
-from stedi_assets.ingest.identity import device_of, person_of
+from stedi_assets.ingest.identity import LONGEST, device_of, person_of
 from stedi_assets.ingest.json_text import Number, read_members
 from stedi_assets.ingest.splitter import LARGEST_RECORD, Block, Record
 
@@ -58,7 +59,7 @@ class RecordValidator:
         self._names = {column.name for column in self._columns}
         self._by_small_name = {column.name.lower(): column for column in self._columns}
         self._texts = [c.name for c in self._columns if c.form not in _INSTANTS and c.form is not Form.NUMBER]
-        self._keys: dict[str, dict[str, str]] = {name: {} for name, _ in _KEY_OF.values()}
+        self._known_key_of = {form: lru_cache(_MOST_KEYS_KEPT)(key_of) for form, (_, key_of) in _KEY_OF.items()}
 
     def columns(self, block: Block) -> dict[str, list[Any]] | None:
         """Return the typed columns of a block, including its keys; None if any record in it is in doubt."""
@@ -87,17 +88,11 @@ class RecordValidator:
         """Add the keys of a column, if it has any; return whether each text has one."""
         if column.form not in _KEY_OF:
             return True
-        name, key_of = _KEY_OF[column.form]
-        known = self._keys[name]
-        if len(known) > _MOST_KEYS_KEPT:
-            known.clear()
-        # Not by `-`: a set minus a view looks at every known key, for each record that is validated alone.
-        for text in {text for text in texts if text not in known}:
-            if (key := key_of(text)) is None:
-                return False
-            known[text] = key
-        found[name] = list(map(known.__getitem__, texts))
-        return True
+        # No such text has a key, and none is to be kept.
+        if max(map(len, texts)) > LONGEST:
+            return False
+        found[_KEY_OF[column.form][0]] = keys = list(map(self._known_key_of[column.form], texts))
+        return None not in keys
 
     def validate(self, record: Record, evidence: Evidence | None = None) -> dict[str, Any] | QuarantinedRecord:
         """Return the typed columns of a record, including its keys, or why it is not accepted.
