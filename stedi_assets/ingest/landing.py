@@ -159,7 +159,8 @@ def land(
             landing = _unchanged(plan, plan.before, stage, began)
         else:
             landing = _read(session_of(session(), lake), lake, source, plan, forget, stage, began)
-        return _compared(landing, lake, source, name_key)
+        files, report = compare_with_manifests(lake.raw, source.raw_path, plan.listing, landing.files, name_key)
+        return replace(landing, files=files, manifests=report, has_new_hashes=files != landing.files)
     except BaseException:
         stage.discard()
         raise
@@ -335,12 +336,6 @@ def _unchanged(plan: _Plan, before: Snapshot, stage: Stage, began: float) -> Lan
         adds_quarantined=True,
         is_unchanged=True,
     )
-
-
-def _compared(landing: Landing, lake: Lake, source: Source, key: Callable[[], bytes]) -> Landing:
-    """Compare a delivery's files with what the source's manifests say of them."""
-    files, report = compare_with_manifests(lake.raw, source.raw_path, landing.listing, landing.files, key)
-    return replace(landing, files=files, manifests=report, has_new_hashes=files != landing.files)
 
 
 def _size(files: Sequence[LandingFile]) -> int:
