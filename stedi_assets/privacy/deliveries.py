@@ -208,11 +208,9 @@ def _publish(
         quarantined = inputs[source.quarantine.name]
 
         def versions(landed: int) -> Mapping[str, str]:
-            if source is _CUSTOMERS:
-                if landing.previous and landing.is_unchanged:
-                    return landing.previous.days
-                return _versions_of_holders(session, lake, landing.previous, landed, quarantined)
-            return landing.versions
+            if source is not _CUSTOMERS or landing.is_unchanged:
+                return landing.versions
+            return _versions_of_holders(session, lake, landing.previous, landed, quarantined)
 
         landed = stages.enter_context(
             staging(
