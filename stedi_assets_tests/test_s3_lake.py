@@ -34,10 +34,9 @@ from pyspark.sql import DataFrame, SparkSession
 
 from stedi_assets.contracts import ALL_TABLES, SOURCES, TABLES, Policy, Purpose, Source, Zone
 from stedi_assets.ingest import landing as landing_module
-from stedi_assets.ingest.arrivals import find_arrivals
+from stedi_assets.ingest.arrivals import PortionedListing, find_arrivals
 from stedi_assets.ingest.landing import Landing, LandingOptions, count_by_file, land
 from stedi_assets.ingest.landing_files import list_landing_files
-from stedi_assets.ingest.listings import PortionedListing
 from stedi_assets.orchestration.assets import ASSETS, LANDING_IO, PARQUET_IO
 from stedi_assets.orchestration.checks import CHECKS
 from stedi_assets.orchestration.erasure_job import erase_person

@@ -6,12 +6,13 @@ because of such a memory. Only what published tables record about themselves is 
 """
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from stedi_assets.contracts import SOURCES, TABLES, Source
 from stedi_assets.ingest.landing_files import find_landing_files
-from stedi_assets.ingest.listings import Listed
 from stedi_assets.ingest.manifests import digest_of_manifests
 from stedi_assets.storage.interface import Entry
 from stedi_assets.storage.lake import Lake
@@ -19,6 +20,31 @@ from stedi_assets.storage.names import alias, no_key
 from stedi_assets.tables.file_reports import read_file_reports
 from stedi_assets.tables.manifest_report import read_manifest_report
 from stedi_assets.tables.snapshots import Snapshot, read_snapshot_of
+
+Listed = Mapping[str, Sequence[Entry]]
+
+
+class PortionedListing:
+    """A listing of every landing folder that can be interrupted, as there can be very many files.
+
+    `found` are those so far, by source, and `count` is how many these are.
+    """
+
+    def __init__(self, lake: Lake) -> None:
+        """Nothing is listed yet."""
+        self.found: dict[str, list[Entry]] = defaultdict(list)
+        self.count = 0
+        self._left = (
+            (source.name, entry) for source in SOURCES.values() for entry in lake.raw.entries(source.raw_path)
+        )
+
+    def list_further(self, most_files: int) -> bool:
+        """List up to so many more files, and return whether there may be more."""
+        before = self.count
+        for name, entry in islice(self._left, most_files):
+            self.found[name].append(entry)
+            self.count += 1
+        return self.count - before == most_files
 
 
 @dataclass(frozen=True)

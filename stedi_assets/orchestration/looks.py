@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from stedi_assets.ingest.listings import Listed, PortionedListing
+from stedi_assets.ingest.arrivals import Listed, PortionedListing
 from stedi_assets.orchestration.aws_client import AwsCallFailed
 from stedi_assets.orchestration.doorbell import Doorbell
 from stedi_assets.orchestration.notices import Notified

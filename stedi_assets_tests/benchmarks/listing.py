@@ -21,8 +21,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from stedi_assets.contracts import SOURCES, Purpose
-from stedi_assets.ingest.arrivals import find_arrivals
-from stedi_assets.ingest.listings import PortionedListing
+from stedi_assets.ingest.arrivals import PortionedListing, find_arrivals
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.file_reports import FileReport, as_rows
 from stedi_assets.tables.publishing import make_current
