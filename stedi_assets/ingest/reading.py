@@ -136,7 +136,7 @@ class _Part:
 
 def _read(spark: SparkSession, lake: Lake, source: Source, pieces: Sequence[Piece], folder: str) -> _Part:
     """Have pieces read and their rows staged."""
-    columns = pa.table({name: [getattr(piece, name) for piece in pieces] for name in Piece.__annotations__})
+    columns = pa.Table.from_pylist([asdict(piece) for piece in pieces])
     size = sum(piece.end - piece.start for piece in pieces)
     task = _task(lake.raw.open, source, lake.storage, folder)
     returned: Sequence[Mapping[str, str]]
@@ -246,8 +246,8 @@ def _next_line(raw: RawFiles, path: str, start: int, size: int) -> int | None:
 def _with_records_across_a_cut(parts: Sequence[_Part]) -> set[str]:
     """Return the files with a broken record before a cut, which may go on after it."""
     reports = [report for part in parts for report in part.reports]
-    last = {name: max(r.start for r in reports if r.name == name) for name in {r.name for r in reports if r.start}}
-    return {r.name for r in reports if r.name in last and r.ends_within and r.start < last[r.name]}
+    last = {report.name: report.start for report in sorted(reports, key=lambda report: report.start)}
+    return {report.name for report in reports if report.ends_within and report.start < last[report.name]}
 
 
 def _without(part: _Part, names: set[str]) -> _Part:
