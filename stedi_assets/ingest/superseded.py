@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 from stedi_assets.contracts import SOURCES
 from stedi_assets.ingest.evidence import find_evidence, find_mentions
 from stedi_assets.ingest.identity import device_of, person_of
+from stedi_assets.transforms.suppression import ascii_of, is_ascii
 
 _COLUMNS = [column.name for column in SOURCES["customer"].record_columns]
 _SAME_RECORD = ("_source_file", "raw", "_digest")
@@ -76,10 +77,9 @@ def kept_quarantined(
         old = old.join(live, on=emptied, how="left_anti")
     if accepted is not None:
         named = old.select(*_SAME_ROW, "reasons", F.explode_outer("_people").alias("_person"))
-        one_way_of_many = F.array_contains("reasons", "invalid_utf8") & ~F.col("_person").rlike("^[\\x00-\\x7f]*$")
+        one_way_of_many = F.array_contains("reasons", "invalid_utf8") & ~is_ascii(F.col("_person"))
         named = named.withColumn("in_other_ways", F.coalesce(one_way_of_many, F.lit(False)))
-        # All ways of reading one address leave its ASCII characters alone.
-        named = named.withColumn("ascii", F.regexp_replace("_person", "[^\\x00-\\x7f]", ""))
+        named = named.withColumn("ascii", ascii_of(F.col("_person")))
         unread = named.join(accepted, on=["_source_file", "_person"], how="left_anti")
         read = named.where("in_other_ways").join(accepted, on=["_source_file", "_person"], how="left_semi")
         one_person = (*_SAME_ROW, "ascii")

@@ -73,9 +73,9 @@ def unsuppressed_quarantine(quarantined: DataFrame, source: Source, pads: DataFr
     others = F.filter("_people", lambda person: ~F.array_contains("away", keyed_hash(person)))
     # Bytes that are not UTF-8 name one person in several ways, all with the same ASCII characters.
     has_several = F.arrays_overlap("reasons", F.array(F.lit("invalid_utf8"), F.lit("record_too_large")))
-    of_away = F.filter("_people", lambda person: ~_is_ascii(person) & F.array_contains("away", keyed_hash(person)))
-    found = found.withColumn("ways", F.transform(of_away, _ascii_of))
-    is_other = F.filter(others, lambda person: _is_ascii(person) | ~F.array_contains("ways", _ascii_of(person)))
+    of_away = F.filter("_people", lambda person: ~is_ascii(person) & F.array_contains("away", keyed_hash(person)))
+    found = found.withColumn("ways", F.transform(of_away, ascii_of))
+    is_other = F.filter(others, lambda person: is_ascii(person) | ~F.array_contains("ways", ascii_of(person)))
     others = F.when(has_several, is_other).otherwise(others)
     emptied = {
         "raw": F.lit(b""),
@@ -220,11 +220,13 @@ def _reading(device: Column, instant: Column) -> Column:
     return F.concat(F.lit("reading "), device, F.lit(" "), instant.cast("string"))
 
 
-def _is_ascii(text: Column) -> Column:
+def is_ascii(text: Column) -> Column:
+    """Whether a text has ASCII characters only."""
     return text.rlike("^[\\x00-\\x7f]*$")
 
 
-def _ascii_of(text: Column) -> Column:
+def ascii_of(text: Column) -> Column:
+    """Return the ASCII characters of a text, which all ways of reading bytes that are not UTF-8 leave alone."""
     return F.regexp_replace(text, "[^\\x00-\\x7f]", "")
 
 
