@@ -1,9 +1,8 @@
 """The Parquet files in which a task stages validated records, each with many rows of one table."""
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,12 +19,11 @@ class StagingFailed(LakeError):
 
 
 class StagedRows:
-    """Rows for one Parquet file. `path` is empty until some are written."""
+    """Rows for one Parquet file of a folder. `path` is empty until some are written. `opened` closes the file."""
 
-    def __init__(self, schema: pa.Schema, begin: Callable[[], tuple[str, BinaryIO]]) -> None:
+    def __init__(self, storage: Storage, folder: str, schema: pa.Schema, opened: ExitStack) -> None:
         self.path = ""
-        self._schema = schema
-        self._begin = begin
+        self._storage, self._folder, self._schema, self._opened = storage, folder, schema, opened
         self._waiting: list[pa.RecordBatch] = []
         self._bytes = 0
         self._writer: pq.ParquetWriter | None = None
@@ -49,7 +47,9 @@ class StagedRows:
             return
         with _as_failed_staging():
             if self._writer is None:
-                self.path, file = self._begin()
+                # Another attempt at the same task gets another file.
+                self.path = f"{self._folder}/{secrets.token_hex(16)}.parquet"
+                file = self._opened.enter_context(self._storage.writing(self.path))
                 self._writer = pq.ParquetWriter(file, self._schema)
             self._writer.write_table(pa.Table.from_batches(self._waiting))
         self._waiting, self._bytes = [], 0
@@ -59,13 +59,7 @@ class StagedRows:
 def staged_rows(storage: Storage, folder: str, schema: pa.Schema) -> Iterator[StagedRows]:
     """Have rows written into a new file of a folder, if there are any. A file that fails half-way is never read."""
     with ExitStack() as opened:
-
-        def begin() -> tuple[str, BinaryIO]:
-            # Another attempt at the same task gets another file.
-            path = f"{folder}/{secrets.token_hex(16)}.parquet"
-            return path, opened.enter_context(storage.writing(path))
-
-        rows = StagedRows(schema, begin)
+        rows = StagedRows(storage, folder, schema, opened)
         yield rows
         rows.finish()
         with _as_failed_staging():
