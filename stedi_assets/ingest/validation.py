@@ -59,7 +59,9 @@ class RecordValidator:
         self._names = {column.name for column in self._columns}
         self._by_small_name = {column.name.lower(): column for column in self._columns}
         self._texts = [c.name for c in self._columns if c.form not in _INSTANTS and c.form is not Form.NUMBER]
-        self._known_key_of = {form: lru_cache(_MOST_KEYS_KEPT)(key_of) for form, (_, key_of) in _KEY_OF.items()}
+        self._known_keys = {
+            form: (name, lru_cache(_MOST_KEYS_KEPT)(key_of)) for form, (name, key_of) in _KEY_OF.items()
+        }
 
     def columns(self, block: Block) -> dict[str, list[Any]] | None:
         """Return the typed columns of a block, including its keys; None if any record in it is in doubt."""
@@ -79,20 +81,18 @@ class RecordValidator:
         found: dict[str, list[Any]] = {}
         for column in self._columns:
             values = _values(column.name, objects)
-            if not _are_plain(column, values) or not self._add_keys(column, values, found):
+            if not _are_plain(column, values):
                 return None
             found[column.name] = _held(column, values)
+            if column.form in self._known_keys:
+                # No longer text has a key, and none is to be kept.
+                if max(map(len, values)) > LONGEST:
+                    return None
+                name, key_of = self._known_keys[column.form]
+                found[name] = list(map(key_of, values))
+                if None in found[name]:
+                    return None
         return found
-
-    def _add_keys(self, column: Column, texts: Sequence[str], found: dict[str, list[Any]]) -> bool:
-        """Add the keys of a column, if it has any; return whether each text has one."""
-        if column.form not in _KEY_OF:
-            return True
-        # No such text has a key, and none is to be kept.
-        if max(map(len, texts)) > LONGEST:
-            return False
-        found[_KEY_OF[column.form][0]] = keys = list(map(self._known_key_of[column.form], texts))
-        return None not in keys
 
     def validate(self, record: Record, evidence: Evidence | None = None) -> dict[str, Any] | QuarantinedRecord:
         """Return the typed columns of a record, including its keys, or why it is not accepted.
@@ -142,7 +142,7 @@ class RecordValidator:
                     name, key_of = _KEY_OF[column.form]
                     row[name] = _key(value, key_of)
             except _Refused as refused:
-                reasons.add(refused.reason)
+                reasons.add(str(refused))
             else:
                 if value is None and column.required:
                     reasons.add(f"missing_{column.name}")
@@ -196,9 +196,7 @@ def _held(column: Column, values: list[Any]) -> list[Any]:
 
 
 class _Refused(Exception):
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+    """A value is not accepted. The message is the reason."""
 
 
 def _typed(column: Column, value: Any) -> Any:
