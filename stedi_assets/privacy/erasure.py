@@ -70,7 +70,9 @@ def erase(
     if not re.fullmatch("[0-9a-f]{64}", person):
         msg = "A person is erased by the 64 hex digits that `stedi hash-person` prints, and by nothing else."
         raise LakeError(msg)
-    _require_readable_tables(lake)
+    for table in ALL_TABLES.values():
+        # Nobody could be found in a table that is damaged, unknown to the catalog or of an older layout.
+        read_snapshot_of(lake, table)
     before = read_suppressed(lake, key)
     erased_before = before is not None and person in before.people
     # An erased person need not be found again: this run removes what a dead run left behind.
@@ -103,15 +105,6 @@ def erase(
     lake.storage.write(path, json.dumps(asdict(receipt), indent=1).encode())
     sweep_all()
     return receipt
-
-
-def _require_readable_tables(lake: Lake) -> None:
-    """Raise `LakeError` if a table is damaged, unknown to the catalog or of an older layout.
-
-    Nobody could be found in it.
-    """
-    for table in ALL_TABLES.values():
-        read_snapshot_of(lake, table)
 
 
 def _is_there(spark: SparkSession, lake: Lake, erased: SuppressionList) -> bool:
