@@ -8,7 +8,7 @@ shortcuts to the same result.
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 from operator import itemgetter
@@ -47,15 +47,13 @@ class QuarantinedRecord:
     updated: int | None = None
 
 
-@dataclass
 class RecordValidator:
-    """Validates the records of a source, and counts the fields that the contract does not know."""
+    """Validates the records of a source, and counts the fields that the contract does not know: `unknown_fields`."""
 
-    source: Source
-    unknown_fields: Counter[str] = field(default_factory=Counter)
-
-    def __post_init__(self) -> None:
-        self._columns = self.source.record_columns
+    def __init__(self, source: Source) -> None:
+        self.unknown_fields = Counter[str]()
+        self._of_customers = source.name == "customer"
+        self._columns = source.record_columns
         self._names = {column.name for column in self._columns}
         self._by_small_name = {column.name.lower(): column for column in self._columns}
         self._texts = [c.name for c in self._columns if c.form not in _INSTANTS and c.form is not Form.NUMBER]
@@ -155,7 +153,7 @@ class RecordValidator:
         return QuarantinedRecord(tuple(sorted(reasons)), self._evidence(raw), find_mentions(raw), updated)
 
     def _evidence(self, raw: bytes) -> Evidence:
-        return find_evidence(raw, of_customers=self.source.name == "customer")
+        return find_evidence(raw, of_customers=self._of_customers)
 
 
 # The parser's types for values that are not in doubt.
