@@ -6,7 +6,7 @@ The text around the records is no record, and each element of the array is a rec
 import itertools
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from stedi_assets.contracts import Source
@@ -37,39 +37,56 @@ def elements_within(raw: bytes, source: Source) -> Sequence[tuple[int, int]]:
 
     `raw` is a whole JSON object.
 
-    Raises `FileError` if the object has records elsewhere than in one array, or anything that could be one.
+    Raises `FileError` if the object is no record and has records elsewhere than in one array, or what could be some.
     """
-    names = frozenset(column.name.lower() for column in source.record_columns)
-    required = frozenset(column.name.lower() for column in source.record_columns if column.required)
-    found: list[list[tuple[int, int]]] = []
-    arrays: list[Any] = []
-    parts: list[Any] = []
+    names, required = names_of(source)
     text = raw.decode("latin-1")  # one character per byte, so that positions are the same
-    position = 1
-    while text[position := _end_of_space(text, position)] != "}":
-        name, position = _PARSER.raw_decode(text, position)
-        if name.lower() in names:
-            return []
-        start = _end_of_space(text, _end_of_space(text, position) + 1)
-        value, position = _PARSER.raw_decode(text, start)
+    own: set[str] = set()
+    arrays: list[tuple[int, list[Any]]] = []
+    beside: list[Any] = []
+    for name, start, value in _members(text):
+        own.add(name.lower())
         if isinstance(value, list) and any(_names_in(element) & names for element in value):
-            found.append(list(_elements(text, start + 1)))
-            arrays.append(value)
+            arrays.append((start, value))
         else:
-            parts.extend(_parts(_Object([(name, value)])))
-        position = _end_of_space(text, position)
-        if text[position] == ",":
-            position += 1
-    if len(found) == 1 and not any(_names_in(part) & names or _is_doubtful(part, source) for part in parts):
-        return found[0]
-    objects = [*map(_names_in, parts), *(_names_in(part) for array in arrays for part in _parts(array))]
-    has_records = required <= frozenset().union(*objects)
-    # Several of customers can be several withdrawals.
-    has_people = source.name == "customer" and (bool(found) or sum(bool(named & names) for named in objects) > 1)
-    if has_records or has_people:
+            beside.extend((name, *_parts(value)))
+    if required <= own:
+        return []
+    is_clear = not any(_names_in(part) & names or _is_doubtful(part, source) for part in beside)
+    if len(arrays) == 1 and is_clear and not own & names:
+        return list(_elements(text, arrays[0][0] + 1))
+    parts = [*beside, *(part for _, array in arrays for part in _parts(array))]
+    named = frozenset().union(*map(_names_in, parts))
+    if arrays and source.landing.instant:
+        # Readings by person or device: what is the same for all of them stands beside them.
+        named |= own
+    # Several people can be several withdrawals.
+    if required <= named or (source.name == "customer" and _people_in_lists(parts) > 1):
         raise FileError(_TWO_PARTS)
     # Something else, which becomes one record in quarantine.
     return []
+
+
+def names_of(source: Source) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the names of a record's fields, and of those that it must have, in lower case."""
+    columns = source.record_columns
+    return (
+        frozenset(column.name.lower() for column in columns),
+        frozenset(column.name.lower() for column in columns if column.required),
+    )
+
+
+def _members(text: str) -> Iterator[tuple[str, int, Any]]:
+    """Yield the members of an object: the name, where the value begins, and the value."""
+    position = 1
+    while text[position := _end_of_space(text, position)] != "}":
+        name, position = _PARSER.raw_decode(text, position)
+        start = _end_of_space(text, _end_of_space(text, position) + 1)
+        value, position = _PARSER.raw_decode(text, start)
+        yield name, start, value
+        position = _end_of_space(text, position)
+        if text[position] == ",":
+            position += 1
 
 
 def _elements(text: str, position: int) -> Iterator[tuple[int, int]]:
@@ -117,6 +134,11 @@ def _is_doubtful(part: Any, source: Source) -> bool:
         return False
     # As it was written, or escaped: the text was decoded byte by byte.
     return any("@" in plain_forms(text) for text in (part, part.encode("latin-1", "replace").decode(errors="replace")))
+
+
+def _people_in_lists(parts: Iterable[Any]) -> int:
+    lists = (part for part in parts if isinstance(part, list))
+    return sum("email" in _names_in(element) for found in lists for element in found)
 
 
 def _names_in(value: Any) -> frozenset[str]:

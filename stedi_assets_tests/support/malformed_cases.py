@@ -110,6 +110,7 @@ _MALFORMED = ("malformed_json",)
 _NOT_UTF8 = ("invalid_utf8",)
 _DUPLICATE_KEY = ("duplicate_key",)
 _ALL_MISSING = ("missing_timestamp", "missing_user", "missing_x", "missing_y", "missing_z")
+_NO_PERSON = ("missing_email", "missing_serialNumber")
 
 
 _BETWEEN_RECORDS = [
@@ -235,6 +236,26 @@ _ENVELOPES = [
         b'{"data":{"user":"a@b","readings":['
         + b",".join([b'{"timestamp":1655564376361,"x":1,"y":2,"z":3}'] * 2)
         + b"]}}",
+    ),
+    _file_error(
+        "readings of a person", "accelerometer", b'{"user":"a@b","readings":[{"timestamp":1,"x":1,"y":2,"z":3}]}'
+    ),
+    _file_error(
+        "readings of a device",
+        "step_trainer",
+        b'{"serialNumber":"s","readings":[{"sensorReadingTime":1655564444103,"distanceFromObject":218}]}',
+    ),
+    _file_error("customers of somebody", "customer", b'{"customerName":"Acme","customers":[' + _CUSTOMER + b"]}"),
+    MalformedCase(
+        "records of another kind with people in them",
+        "customer",
+        _CUSTOMER
+        + b'\n{"type":"contact","home":{"phone":"1"},"work":{"phone":"2"}}\n'
+        + b'{"event":"merge","old":{"email":"ann@example.com"},"new":{"email":"ben@example.com"}}\n'
+        + b'{"email":"ann@example.com","devices":[{"serialNumber":"s"},{"serialNumber":"t"}]}\n'
+        + b'{"type":"order","phones":[{"phone":"1"}],"lines":[{"item":1}],"to":"ann@example.com"}\n',
+        1,
+        [_NO_PERSON, _NO_PERSON, ("missing_serialNumber",), _NO_PERSON],
     ),
     _file_error(
         "customers without a device in an envelope in an object",

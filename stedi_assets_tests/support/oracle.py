@@ -246,22 +246,27 @@ def _scan_object(content: bytes, start: int) -> tuple[int, Members] | None:
 def _enveloped(content: bytes, record: _Record, source: Source) -> list[_Record]:
     """The records that an object is only an envelope of, none where it is a record itself.
 
-    An envelope has no key of the contract, and one value that is an array which holds an object with such a key. Each
-    element of that is a record, or an envelope. Raises FileError where anything else in it could be a record.
+    A record has all keys that its contract requires. An envelope has no key of the contract, and one value that is an
+    array which holds an object with such a key; each element of that is a record, or an envelope. Raises FileError
+    where something is neither, and what is in it could be records, or names several customers.
     """
-    if record.members is None or _has_column(record.members, source):
+    columns, required = ({column.lower() for column in names} for names in (FIELDS[source], REQUIRED[source]))
+    own = _keys(record.members or [])
+    if record.members is None or required <= own:
         return []
     arrays = [_elements(content, member.end) for member in record.members if member.value == b"["]
     holding = [array for array in arrays if any(_has_column(element.members or [], source) for element in array)]
     chosen = holding[0] if holding else []
     inside = range(chosen[0].start, chosen[-1].end) if chosen else range(0)
     outside = [t for t in _TOKEN.finditer(content, record.start, record.end) if t.end() - 1 not in inside]
-    if len(holding) == 1 and not _is_doubtful(outside, source):
+    if len(holding) == 1 and not own & columns and not _is_doubtful(outside, source):
         return [inner for element in chosen for inner in _enveloped(content, element, source) or [element]]
-    columns, required = ({column.lower() for column in names} for names in (FIELDS[source], REQUIRED[source]))
-    objects = _names_by_object([*_TOKEN.finditer(content, record.start, record.end)])
-    people = source == "customer" and (bool(holding) or sum(bool(names & columns) for names in objects) > 1)
-    if people or required <= set().union(*objects):
+    _, *objects = _objects([*_TOKEN.finditer(content, record.start, record.end)])
+    named = set().union(*(names for names, _ in objects))
+    if holding and source != "customer":
+        named |= own
+    people = [names for names, in_array in objects if in_array and "email" in names] if source == "customer" else []
+    if required <= named or len(people) > 1:
         raise FileError("an envelope of several parts")
     return []
 
@@ -269,7 +274,7 @@ def _enveloped(content: bytes, record: _Record, source: Source) -> list[_Record]
 def _is_doubtful(tokens: list[re.Match[bytes]], source: Source) -> bool:
     """Whether an envelope, without its array of records, holds anything that could be one."""
     texts = [unicodedata.normalize("NFKC", _string(token)) for token in tokens]
-    names = set().union(*_names_by_object(tokens))
+    names = set().union(*(names for names, _ in _objects(tokens)))
     opened: list[bytes] = []
     for token in tokens:
         if token[1] in _OPENING:
@@ -283,18 +288,20 @@ def _is_doubtful(tokens: list[re.Match[bytes]], source: Source) -> bool:
     )
 
 
-def _names_by_object(tokens: list[re.Match[bytes]]) -> list[set[str]]:
-    """The names in each object, in lower case."""
-    found: list[set[str]] = []
-    opened: list[set[str]] = []
+def _objects(tokens: list[re.Match[bytes]]) -> list[tuple[set[str], bool]]:
+    """The names in each object, in lower case, and whether it is an element of an array."""
+    found: list[tuple[set[str], bool]] = []
+    opened: list[tuple[bytes, set[str]]] = []
     for token, after in pairwise(tokens):
         if token[1] in _OPENING:
             opened.pop()
         elif token[1] in (b"{", b"["):
-            opened.append(set())
-            found.append(opened[-1])
+            names: set[str] = set()
+            if token[1] == b"{":
+                found.append((names, bool(opened) and opened[-1][0] == b"["))
+            opened.append((token[1], names))
         elif token[2] and after[1] == b":":
-            opened[-1].add(_string(token).lower())
+            opened[-1][1].add(_string(token).lower())
     return found
 
 
@@ -321,8 +328,12 @@ def _elements(content: bytes, position: int) -> list[_Record]:
 
 
 def _has_column(members: Members, source: Source) -> bool:
-    columns = {column.lower() for column in FIELDS[source]}
-    return any(_text(member.key.decode("utf-8", "replace")[1:-1]).lower() in columns for member in members)
+    return bool(_keys(members) & {column.lower() for column in FIELDS[source]})
+
+
+def _keys(members: Members) -> set[str]:
+    """The keys of an object, in lower case."""
+    return {_text(member.key.decode("utf-8", "replace")[1:-1]).lower() for member in members}
 
 
 # --- From records to rows -------------------------------------------------------------------------------------------
