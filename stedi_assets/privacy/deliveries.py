@@ -58,7 +58,8 @@ def land_without_erased(
     """
     # First, so that a wrong key is refused before anything is read.
     erased = read_suppressed(lake, suppression_key)
-    remembered = _digests(source, erased)
+    now = int(time.time() * 1000)
+    remembered = _digests(source, erased, now)
 
     def read_again(before: Snapshot, file: FileReport) -> bool:
         # What was left out of it may belong there now: its person is back.
@@ -91,10 +92,10 @@ def land_without_erased(
         accepted, quarantined = landing.accepted, landing.quarantined
         told, told_unread = all_delivered(session, lake, landing) if source is _CUSTOMERS else (accepted, quarantined)
         if told is not None:
-            erased = _with_what_is_told(lake, source, erased, told, told_unread, suppression_key)
+            erased = _with_what_is_told(lake, source, erased, told, told_unread, now, suppression_key)
             if source is _CUSTOMERS:
                 # All its rows are looked at below; the files of the others were chosen by the list as it was.
-                landing = replace(landing, remembered=_digests(source, erased))
+                landing = replace(landing, remembered=_digests(source, erased, now))
         accepted = erased.accepted(accepted, source) if accepted is not None else None
         quarantined = erased.quarantined(quarantined, source) if quarantined is not None else None
         # Some may be of files that were landed before: if an erasure has died, they are still in the table.
@@ -111,9 +112,9 @@ def land_without_erased(
         raise
 
 
-def _digests(source: Source, erased: SuppressionList | None) -> dict[str, str]:
+def _digests(source: Source, erased: SuppressionList | None, now: int) -> dict[str, str]:
     people = erased.people if erased else {}
-    lets_in, all_told = (digest_of(people, with_readings=readings) for readings in (False, True))
+    lets_in, all_told = (digest_of(people, now, with_readings=readings) for readings in (False, True))
     return {LISTED: all_told if source.name == "step_trainer" else lets_in, _LETS_IN: lets_in}
 
 
@@ -123,6 +124,7 @@ def _with_what_is_told(
     erased: SuppressionList,
     accepted: DataFrame,
     quarantined: DataFrame | None,
+    now: int,
     key: Callable[[], bytes],
 ) -> SuppressionList:
     """Store and return the list with what a delivery tells of erased people, before their records are left out.
@@ -130,7 +132,6 @@ def _with_what_is_told(
     Customers' records tell who is back and who holds which device, phone readings when a person was active.
     """
     if source is _CUSTOMERS:
-        now = int(time.time() * 1000)
         return change_suppressed(
             lake, key, lambda listed: listed.with_those_back(accepted, now).with_devices(accepted, quarantined)
         )

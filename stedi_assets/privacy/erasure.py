@@ -140,7 +140,8 @@ def _with_person(
 ) -> SuppressionList:
     """Put a person on the list, with what the lake knows of the person's devices, phone readings and consents."""
     known, pads = listed.people.get(person, Erased(0)), listed.pads(spark)
-    entry = replace(known, erased_at=int(now.timestamp() * 1000), back_since=None)
+    # The receipts would not know a list on which somebody was erased earlier than before: a clock can be set back.
+    entry = replace(known, erased_at=max(known.erased_at, int(now.timestamp() * 1000)), back_since=None, back_from=0)
     customers, phones = SOURCES["customer"], SOURCES["accelerometer"]
     people, phones_landed = read_snapshot_of(lake, customers.landing), read_snapshot_of(lake, phones.landing)
     if phones_landed:

@@ -2,14 +2,17 @@
 
 It holds no personal data, only hashes under the suppression key, and a check value that tells whether a key is the
 right one: under another key the list would suppress nobody, so a run with one refuses to go on. The list only grows.
-Each receipt of an erasure says how many people were on it, so that a lost or old list is recognised.
+Each receipt of an erasure says how many people were on it, and when, so that a lost or old list is recognised.
 """
 
+import contextlib
 import hashlib
 import hmac
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
@@ -37,7 +40,8 @@ class Erased:
     `active_until` is when the person's phone was last active before the erasure. `back_since` is when a consent from
     after it was recorded.
     `known_consent` is one that was known at the erasure and lay ahead: it brings nobody back. `seen_consent` is the
-    latest in a record that has come since.
+    latest in a record that has come since. `back_from` is when one that still lies ahead will bring the person back, 0
+    if there is none.
     """
 
     erased_at: int
@@ -48,6 +52,7 @@ class Erased:
     known_consent: int = 0
     active_until: int = 0
     seen_consent: int = 0
+    back_from: int = 0
 
     @property
     def all_devices(self) -> tuple[str, ...]:
@@ -114,9 +119,10 @@ class SuppressionList:
         found = {row["hash"]: row for row in theirs.came_back(customers, self.pads(spark), erased, as_of).collect()}
 
         def with_theirs(person: str, erased: Erased) -> Erased:
-            row = found.get(person) or {"back_since": None, "latest_consent": None}
+            row = found.get(person) or {"back_since": None, "back_from": None, "latest_consent": None}
             seen = max(erased.seen_consent, row["latest_consent"] or 0)
-            return replace(erased, back_since=row["back_since"], seen_consent=seen)
+            back_from = 0 if row["back_since"] else row["back_from"] or 0
+            return replace(erased, back_since=row["back_since"], back_from=back_from, seen_consent=seen)
 
         return replace(self, people={person: with_theirs(person, erased) for person, erased in self.people.items()})
 
@@ -194,20 +200,26 @@ def read_suppressed(lake: Lake, key: Callable[[], bytes]) -> SuppressionList | N
     return SuppressionList(people, secret, stored.version)
 
 
-def digest_of(people: Mapping[str, Erased], *, with_readings: bool) -> str:
+def digest_of(people: Mapping[str, Erased], now: int, *, with_readings: bool) -> str:
     """Return a digest of the list of erased people. It is made of keyed hashes, and tells nothing of anybody.
 
-    `with_readings` changes with single readings, too: more of those suppress more, and let nothing in.
+    It changes when `now`, in epoch milliseconds, reaches the instant from which somebody is back. `with_readings`, it
+    changes with single readings, too: more of those suppress more, and let nothing in.
     """
     unsaid: dict[str, Any] = {"seen_consent": 0} | ({} if with_readings else {"readings": ()})
-    listed = {person: asdict(replace(erased, **unsaid)) for person, erased in people.items()}
+
+    def as_of_now(erased: Erased) -> dict[str, Any]:
+        return asdict(replace(erased, **unsaid, back_from=erased.back_from if erased.back_from <= now else 0))
+
+    listed = {person: as_of_now(erased) for person, erased in people.items()}
     return hashlib.sha256(json.dumps(listed, sort_keys=True).encode()).hexdigest()
 
 
 def digest_for(lake: Lake, source: Source) -> str:
     """Return the digest of what the stored list tells of a source. Raises as `require_suppressed`."""
     found = _read(lake)
-    return digest_of(found[1] if found else {}, with_readings=source.name == "step_trainer")
+    now = int(time.time() * 1000)
+    return digest_of(found[1] if found else {}, now, with_readings=source.name == "step_trainer")
 
 
 def require_suppressed(lake: Lake) -> None:
@@ -245,12 +257,14 @@ def _read(lake: Lake) -> tuple[Small, dict[str, Erased], str] | None:
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             msg = f"The list of erased people, {path}, is damaged. Restore it; nothing can be landed without it."
             raise LakeError(msg) from error
-    if len(people) < (erased := _people_erased(lake)):
+    erased, last = _last_erasure(lake)
+    if len(people) < erased or last > max((entry.erased_at for entry in people.values()), default=0):
         what = "is missing" if stored is None else "is an old one, or another lake's"
+        lacks = f"{erased:,}, and it names {len(people):,}" if len(people) < erased else "an erasure that it lacks"
         msg = (
             f"The list of erased people, {path}, {what}: the receipts in {lake.storage.shown(RECEIPTS)} know of "
-            f"{erased:,}, and it names {len(people):,}. Without it people who were erased would be let in again, so "
-            f"nothing is landed or erased. Restore the newest {SUPPRESSED} from a backup; there is no other way."
+            f"{lacks}. Without it people who were erased would be let in again, so nothing is landed or erased. "
+            f"Restore the newest {SUPPRESSED} from a backup; there is no other way."
         )
         raise LakeError(msg)
     return (stored, people, check) if stored is not None else None
@@ -261,17 +275,22 @@ def _entry(stored: Mapping[str, Any]) -> Erased:
     return Erased(**entry)
 
 
-def _people_erased(lake: Lake) -> int:
-    """Return how many people are on the list by the newest receipt of an erasure; one if it does not say."""
+def _last_erasure(lake: Lake) -> tuple[int, int]:
+    """Return how many people are on the list by the newest receipt of an erasure, and when that was.
+
+    One, if it does not say; and in epoch milliseconds, 0 if it does not say.
+    """
     # Receipts are named by when the erasure began.
     newest = max((name for name in lake.storage.files(RECEIPTS) if name.endswith(".json")), default=None)
     if newest is None:
-        return 0
+        return 0, 0
     receipt = lake.storage.read(f"{RECEIPTS}/{newest}")
-    try:
-        return max(1, int(json.loads(receipt.content if receipt else b"")["people_on_the_list"]))
-    except (ValueError, TypeError, KeyError):
-        return 1
+    people = at = 0
+    with contextlib.suppress(ValueError, TypeError, KeyError):
+        said = json.loads(receipt.content if receipt else b"")
+        people = int(said["people_on_the_list"])
+        at = int(datetime.fromisoformat(said["erased_at"]).timestamp() * 1000)
+    return max(1, people), at
 
 
 def person_hash(email: str, key: bytes) -> str:

@@ -124,20 +124,19 @@ def came_back(customers: DataFrame, pads: DataFrame, erased: DataFrame, as_of: i
 
     `customers`: customer records. `erased`: `hash`, `erased_at`, and `known_consent`, the latest consent that was known
     then, in epoch milliseconds. What was recorded before the erasure brings nobody back, however far ahead its consent
-    is dated. A consent from after `as_of` does not count yet. Out: `hash`, `back_since`, null for those who are not
-    back, and `latest_consent`, null if there is none.
+    is dated. A consent from after `as_of` does not count yet. Out: `hash`; `back_since`, null for those who are not
+    back; `back_from`, when the next such consent counts; and `latest_consent`; both null if there is none.
     """
     consents = customers.crossJoin(F.broadcast(pads)).select(
         keyed_hash(F.col("_person")).alias("hash"), F.col(_CONSENT).alias("consent"), _recorded().alias("recorded")
     )
-    is_since = (
-        (F.least("consent", "recorded") > F.col("erased_at"))
-        & (F.col("consent") > F.col("known_consent"))
-        & (F.greatest("consent", "recorded") <= as_of)
-    )
+    is_since = (F.least("consent", "recorded") > F.col("erased_at")) & (F.col("consent") > F.col("known_consent"))
+    counts_from = F.greatest("consent", "recorded")
     theirs = consents.join(F.broadcast(erased), on="hash", how="inner").groupBy("hash")
     return theirs.agg(
-        F.min(F.when(is_since, F.col("recorded"))).alias("back_since"), F.max("consent").alias("latest_consent")
+        F.min(F.when(is_since & (counts_from <= as_of), F.col("recorded"))).alias("back_since"),
+        F.min(F.when(is_since & (counts_from > as_of), counts_from)).alias("back_from"),
+        F.max("consent").alias("latest_consent"),
     )
 
 
@@ -154,9 +153,9 @@ def holders_of_devices(
 
     `customers` and `quarantined` can have records of erased people; such a record in quarantine tells of nobody else.
     `people` and `devices`: `hash` of the erased, and of the devices that are known to have been theirs. `since` is the
-    first date of a record with the device, in epoch milliseconds; far ahead if it has none.
+    first date of a record with the device, a consent's if it has no other, in epoch milliseconds; far ahead without any.
     """
-    dated = F.coalesce(F.greatest("lastUpdateDate", "registrationDate"), F.lit(_UNKNOWN)).alias("since")
+    dated = F.coalesce(F.greatest("lastUpdateDate", "registrationDate"), _CONSENT, F.lit(_UNKNOWN)).alias("since")
     pairs = customers.select(F.col("_person").alias("person"), F.col("_device").alias("serial"), dated)
     pairs = pairs.groupBy("person", "serial").agg(F.min("since").alias("since")).crossJoin(F.broadcast(pads))
     device = keyed_hash(_device(F.col("serial"))).alias("device")

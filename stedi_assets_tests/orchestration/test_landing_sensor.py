@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -35,7 +36,7 @@ from stedi_assets.orchestration.landing_sensor import WatchResource, new_landing
 from stedi_assets.orchestration.maintenance_job import maintain_lakehouse
 from stedi_assets.orchestration.spark_resource import SparkResource
 from stedi_assets.privacy.deliveries import publish_landing
-from stedi_assets.privacy.suppression import Erased, change_suppressed
+from stedi_assets.privacy.suppression import Erased, change_suppressed, person_hash
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.retention import Retention
 from stedi_assets.tables.snapshots import current, current_dataset, data_paths
@@ -772,11 +773,30 @@ def test_a_file_that_is_back_is_a_reason_to_try_again(
     assert watched.run(request, spark_resource).success
 
 
-def erase_somebody(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put somebody on the list of erased people who is in no file."""
+def test_a_consent_that_lies_ahead_brings_an_erased_person_back_in_time(
+    watched: Watched, spark_resource: SparkResource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock of the source is ahead, by less than Iceberg lets clocks differ, and nothing else arrives."""
+    erase_somebody(watched.lake, monkeypatch, "ada@example.com")
+    assert watched.run(watched.request(), spark_resource).success
+    clock, ahead = time.time, int((time.time() + 55) * 1000)
+    watched.put("customer", "back.json", lines(customer("ada", ahead, ahead)))
+    assert watched.run(watched.request(), spark_resource).success
+    assert watched.why_not() == "Every table is up to date."
+    monkeypatch.setattr(time, "time", lambda: clock() + 56)
+    request = watched.request()
+    assert tables_of(request) == {*TABLES}
+    assert watched.run(request, spark_resource).success
+    assert "ada@example.com" in current_dataset(watched.lake, "customer_trusted").to_table()["email"].to_pylist()
+    assert watched.why_not() == "Every table is up to date."
+
+
+def erase_somebody(lake: Lake, monkeypatch: pytest.MonkeyPatch, person: str = "zoe@example.com") -> None:
+    """Put somebody on the list of erased people, by default one who is in no file."""
     key = b"a suppression key for tests, 32 bytes and more"
     monkeypatch.setenv("STEDI_SUPPRESSION_KEY", key.decode())
-    change_suppressed(lake, lambda: key, lambda listed: replace(listed, people={"0" * 64: Erased(CONSENTED)}))
+    people = {person_hash(person, key): Erased(CONSENTED)}
+    change_suppressed(lake, lambda: key, lambda listed: replace(listed, people=people))
 
 
 def taken_away(watched: Watched, source: str) -> bytes:

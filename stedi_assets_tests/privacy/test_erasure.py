@@ -10,6 +10,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -950,6 +952,18 @@ def test_a_list_with_fewer_people_than_the_newest_receipt_is_an_old_one(
             # Nor is anybody put on it, by which it would seem to be a newer one.
             with pytest.raises(LakeError, match="is an old one"):
                 change_suppressed(lake, lambda: KEY, lambda listed: listed)
+
+
+def test_a_list_from_before_the_newest_erasure_of_somebody_is_an_old_one(lake: Lake) -> None:
+    for number, instant in enumerate((CONSENTED, CONSENTED + 1)):
+        at = datetime.fromtimestamp(instant / 1000, timezone.utc)
+        receipt = {"people_on_the_list": 1, "erased_at": at.replace(microsecond=at.microsecond + 7).isoformat()}
+        lake.storage.write(f"_erasures/2026010{number}T000000Z-0000.json", json.dumps(receipt).encode())
+    for instant, is_old in ((CONSENTED, True), (CONSENTED + 1, False), (CONSENTED + 2, False)):
+        listed = {"check": suppression_check(KEY), "people": {ADA: {"erased_at": instant}}}
+        lake.storage.write("_suppressed.json", json.dumps(listed).encode())
+        with pytest.raises(LakeError, match="know of an erasure that it lacks") if is_old else nullcontext():
+            assert read_suppressed(lake, lambda: KEY)
 
 
 @pytest.mark.parametrize("person", ["ada@example.com", ADA.upper(), ADA[:-1], ""])
