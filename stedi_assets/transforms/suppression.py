@@ -153,7 +153,7 @@ def holders_of_devices(
 
     `customers` and `quarantined` can have records of erased people; such a record in quarantine tells of nobody else.
     `people` and `devices`: `hash` of the erased, and of the devices that are known to have been theirs. `since` is the
-    first date of a record with the device, a consent's if it has no other, in epoch milliseconds; far ahead without any.
+    first date of a record with the device, in epoch milliseconds: a consent's if it has no other; far ahead without.
     """
     dated = F.coalesce(F.greatest("lastUpdateDate", "registrationDate"), _CONSENT, F.lit(_UNKNOWN)).alias("since")
     pairs = customers.select(F.col("_person").alias("person"), F.col("_device").alias("serial"), dated)

@@ -229,7 +229,9 @@ def test_the_way_back_is_a_consent_from_after_the_erasure(
     assert landed == {"accelerometer_landing": 3, "machine_learning_curated": 3}
 
 
-_HOLDER = "_person STRING, _device STRING, registrationDate BIGINT, lastUpdateDate BIGINT"
+_HOLDER = (
+    "_person STRING, _device STRING, registrationDate BIGINT, lastUpdateDate BIGINT, shareWithResearchAsOfDate BIGINT"
+)
 _DEVICE_READING = "_device STRING, sensorReadingTime BIGINT"
 _ERASED_AT, _KNOWN, _NOW = CONSENTED, CONSENTED + 100, CONSENTED + 1_000
 
@@ -433,14 +435,15 @@ def test_readings_that_arrive_when_the_owner_has_cleaned_the_files_stay_out(eras
         pytest.param({"registrationDate": 1, "lastUpdateDate": 2}, 2, id="a customer long before"),
         pytest.param({"registrationDate": 3}, 3, id="registered"),
         pytest.param({"lastUpdateDate": 4}, 4, id="updated"),
+        pytest.param({"shareWithResearchAsOfDate": 5}, 5, id="consented"),
         pytest.param({}, 2**62, id="no date"),
     ],
 )
 def test_a_device_is_somebody_elses_from_the_date_of_the_record_that_says_so(
     dates: dict[str, int], since: int, spark: SparkSession
 ) -> None:
-    ada = (ADAS, "d", None, 1)
-    ben = (BENS, "d", dates.get("registrationDate"), dates.get("lastUpdateDate"))
+    ada = (ADAS, "d", None, 1, None)
+    ben = (BENS, "d", *map(dates.get, ("registrationDate", "lastUpdateDate", "shareWithResearchAsOfDate")))
     before = SuppressionList({ADA: Erased(_ERASED_AT)}, KEY).with_devices(spark.createDataFrame([ada], _HOLDER), None)
     assert len(before.people[ADA].devices) == 1
     customers = spark.createDataFrame([ada, ben], _HOLDER)
@@ -452,7 +455,7 @@ def test_a_device_is_somebody_elses_from_the_date_of_the_record_that_says_so(
 def test_a_device_is_nobody_elses_while_an_erased_persons_phone_was_active(spark: SparkSession) -> None:
     """A record that says otherwise comes late, when no file tells of the phone any more."""
     listed = SuppressionList({ADA: Erased(_ERASED_AT, active_until=50)}, KEY)
-    for rows, shared in (([(ADAS, "d", None, 1)], []), ([(BENS, "d", None, 10)], [51])):
+    for rows, shared in (([(ADAS, "d", None, 1, None)], []), ([(BENS, "d", None, 10, None)], [51])):
         listed = listed.with_devices(spark.createDataFrame(rows, _HOLDER), None)
         assert [*listed.people[ADA].shared.values()] == shared
 
@@ -474,7 +477,7 @@ def test_a_phone_reading_that_is_dated_ahead_closes_no_device(built: Lake, spark
     assert listed
     assert listed.people[ADA].active_until == max(INSTANTS)
     readings = spark.createDataFrame([("device-of-ada", ahead), ("device-of-ada", ahead + 1)], _DEVICE_READING)
-    bens = spark.createDataFrame([(BENS, "device-of-ada", None, 10)], _HOLDER)
+    bens = spark.createDataFrame([(BENS, "device-of-ada", None, 10, None)], _HOLDER)
     kept = listed.with_devices(bens, None).accepted(readings, SOURCES["step_trainer"]).collect()
     assert [row["sensorReadingTime"] for row in kept] == [ahead + 1]
 
