@@ -165,15 +165,14 @@ def _look(
         for name, found in arrivals.items()
         if found.changed or found.manifests_changed
     ]
-    landed = {name for need in needs for name in need.moved}
-    # Tables downstream of files to land are made again with those, unless the files cannot be landed.
-    with_files = tables_to_make([name for need in needs if not need.failed for name in need.moved], published)
+    # Tables downstream of files to land are made again with those.
+    with_files = tables_to_make([name for need in needs for name in need.moved], published)
     late = tables_behind(published) | _consents_due(lake.lake, published, now)
     if behind := {name: inputs for name, inputs in late.items() if name not in with_files}:
         needs.append(_need(_TABLES, [*behind], digest_of(*behind.values()), None, runs))
     # Each in a need of its own: while one of them cannot be landed, nothing else waits for it.
     listed = _listed_since(lake.lake, published, arrivals)
-    needs += [_need(name, [name], content, None, runs) for name, content in listed.items() if name not in landed]
+    needs += [_need(name, [name], content, None, runs) for name, content in listed.items() if name not in with_files]
     for found in arrivals.values():
         notified.observe(found)
         notify_of_gone_files(found, notified)
