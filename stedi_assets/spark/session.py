@@ -64,6 +64,8 @@ _LAPTOP = {
     "spark.ui.retainedJobs": "20",
     "spark.ui.retainedStages": "20",
     "spark.sql.ui.retainedExecutions": "20",
+    # One run has more plans than the 100 whose compiled code Spark keeps by default: the next run would compile all again.
+    "spark.sql.codegen.cache.maxEntries": "1000",
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
     # Spark's default, 200, is for clusters: each map task would open 200 files for a few rows each.
