@@ -64,7 +64,7 @@ _LAPTOP = {
     "spark.ui.retainedJobs": "20",
     "spark.ui.retainedStages": "20",
     "spark.sql.ui.retainedExecutions": "20",
-    # One run has more plans than the 100 whose compiled code Spark keeps by default: the next run would compile all again.
+    # Spark keeps the compiled code of 100 plans by default. A run has more, which the next run would compile again.
     "spark.sql.codegen.cache.maxEntries": "1000",
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
