@@ -276,9 +276,9 @@ def _entry(stored: Mapping[str, Any]) -> Erased:
 
 
 def _last_erasure(lake: Lake) -> tuple[int, int]:
-    """Return how many people are on the list by the newest receipt of an erasure, and when that was.
+    """Return how many people were on the list after the newest erasure by its receipt, and when it was.
 
-    One, if it does not say; and in epoch milliseconds, 0 if it does not say.
+    That is in epoch milliseconds. A receipt that says neither counts as one person, at 0.
     """
     # Receipts are named by when the erasure began.
     newest = max((name for name in lake.storage.files(RECEIPTS) if name.endswith(".json")), default=None)
