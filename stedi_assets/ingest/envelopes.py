@@ -50,16 +50,18 @@ def elements_within(raw: bytes, source: Source) -> Sequence[tuple[int, int]]:
             arrays.append((start, value))
         else:
             beside.extend((name, *_parts(value)))
-    if required <= own:
+    if required <= own or (own & names and source.name == "customer"):
+        # A broken record of a customer counts against everybody it names.
         return []
     is_clear = not any(_names_in(part) & names or _is_doubtful(part, source) for part in beside)
     if len(arrays) == 1 and is_clear and not own & names:
         return list(_elements(text, arrays[0][0] + 1))
     parts = [*beside, *(part for _, array in arrays for part in _parts(array))]
-    named = frozenset().union(*map(_names_in, parts))
-    if arrays and source.landing.instant:
-        # Readings by person or device: what is the same for all of them stands beside them.
-        named |= own
+    if own & names:
+        # Of readings by person or device, what is the same for all of them stands beside them.
+        named = own.union(*(_names_in(element) for _, array in arrays for element in array))
+    else:
+        named = set().union(*map(_names_in, parts))
     # Several people can be several withdrawals.
     if required <= named or (source.name == "customer" and _people_in_lists(parts) > 1):
         raise FileError(_TWO_PARTS)

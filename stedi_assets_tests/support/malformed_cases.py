@@ -245,7 +245,20 @@ _ENVELOPES = [
         "step_trainer",
         b'{"serialNumber":"s","readings":[{"sensorReadingTime":1655564444103,"distanceFromObject":218}]}',
     ),
-    _file_error("customers of somebody", "customer", b'{"customerName":"Acme","customers":[' + _CUSTOMER + b"]}"),
+    MalformedCase(
+        "customers of somebody",
+        "customer",
+        b'{"customerName":"Acme","customers":[' + _CUSTOMER + b"]}",
+        0,
+        [_NO_PERSON],
+    ),
+    MalformedCase(
+        "a broken reading with a whole one in it",
+        "accelerometer",
+        b'{"user":"a@b","more":' + _READING + b"}",
+        0,
+        [("missing_timestamp", "missing_x", "missing_y", "missing_z")],
+    ),
     MalformedCase(
         "records of another kind with people in them",
         "customer",

@@ -246,13 +246,14 @@ def _scan_object(content: bytes, start: int) -> tuple[int, Members] | None:
 def _enveloped(content: bytes, record: _Record, source: Source) -> list[_Record]:
     """The records that an object is only an envelope of, none where it is a record itself.
 
-    A record has all keys that its contract requires. An envelope has no key of the contract, and one value that is an
-    array which holds an object with such a key; each element of that is a record, or an envelope. Raises FileError
-    where something is neither, and what is in it could be records, or names several customers.
+    A record has all keys that its contract requires, or is a customer's and has one of them. An envelope has no key of
+    the contract, and one value that is an array which holds an object with such a key; each element of that is a
+    record, or an envelope. Raises FileError where something is neither, and what is in it could be records, or names
+    several customers.
     """
     columns, required = ({column.lower() for column in names} for names in (FIELDS[source], REQUIRED[source]))
     own = _keys(record.members or [])
-    if record.members is None or required <= own:
+    if record.members is None or required <= own or (source == "customer" and own & columns):
         return []
     arrays = [_elements(content, member.end) for member in record.members if member.value == b"["]
     holding = [array for array in arrays if any(_has_column(element.members or [], source) for element in array)]
@@ -263,8 +264,8 @@ def _enveloped(content: bytes, record: _Record, source: Source) -> list[_Record]
         return [inner for element in chosen for inner in _enveloped(content, element, source) or [element]]
     _, *objects = _objects([*_TOKEN.finditer(content, record.start, record.end)])
     named = set().union(*(names for names, _ in objects))
-    if holding and source != "customer":
-        named |= own
+    if own & columns:
+        named = own.union(*(_keys(element.members or []) for array in holding for element in array))
     people = [names for names, in_array in objects if in_array and "email" in names] if source == "customer" else []
     if required <= named or len(people) > 1:
         raise FileError("an envelope of several parts")
