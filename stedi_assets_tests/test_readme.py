@@ -19,6 +19,7 @@ import sqlglot
 from stedi_assets.cli.arguments import COMMANDS
 from stedi_assets.contracts import SOURCES, TABLES
 from stedi_assets.sample_data import SampleOptions, write_sample
+from stedi_assets.storage import errors
 from stedi_assets.storage.catalog_address import CatalogAddress
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.snapshots import current, current_dataset
@@ -173,15 +174,24 @@ def test_every_page_with_commands_is_run_by_a_test() -> None:
     assert {name for name in ALL if blocks(page(name), "bash")} == {*HOW_TO, ON_S3}
 
 
+# What people see. Other errors become a part of a message.
+_ERRORS = {"AwsCallFailed", "MessageNotSent", *(name for name, kind in vars(errors).items() if isinstance(kind, type))}
+
+
 def _messages() -> Iterator[tuple[str, list[str]]]:
     """Yield each message that the product raises or tells: the module, and its parts between what differs."""
     package = PROJECT / "stedi_assets"
     for path in sorted(package.rglob("*.py")):
         module = path.relative_to(package).as_posix()
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            text: ast.expr | None = None
             if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") in {"msg", "message"}:
-                parts = [part.value for part in ast.walk(node.value) if isinstance(part, ast.Constant)]
-                yield module, [part for part in parts if isinstance(part, str) and part.strip()]
+                text = node.value
+            elif isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and node.exc.args:
+                text = node.exc.args[0] if getattr(node.exc.func, "id", "") in _ERRORS else None
+            parts = [part.value for part in ast.walk(text) if isinstance(part, ast.Constant)] if text else []
+            if said := [part for part in parts if isinstance(part, str) and part.strip()]:
+                yield module, said
 
 
 def test_troubleshooting_knows_every_message() -> None:
