@@ -764,6 +764,17 @@ def test_a_file_that_is_back_is_a_reason_to_try_again(
     assert watched.run(request, spark_resource).success
 
 
+def test_what_only_a_listing_shows_is_tried_a_bounded_number_of_times(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Listing takes several looks, and those in between know of no file."""
+    erase_somebody(watched.lake, monkeypatch)
+    taken_away(watched, "customer")
+    monkeypatch.setattr(looks, "_MOST_FILES_PER_LOOK", 1)
+    asked_for = fail_until_it_gives_up(watched, ticks=30)
+    assert len([tables for tables in asked_for if "customer_landing" in tables]) == watched.attempts
+
+
 def test_a_consent_that_lies_ahead_brings_an_erased_person_back_in_time(
     watched: Watched, spark_resource: SparkResource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -798,10 +809,10 @@ def taken_away(watched: Watched, source: str) -> bytes:
     return content
 
 
-def fail_until_it_gives_up(watched: Watched) -> list[set[str]]:
-    """Have each run fail that is asked for; return their tables."""
+def fail_until_it_gives_up(watched: Watched, ticks: int = 15) -> list[set[str]]:
+    """Have each run fail that is asked for in so many ticks; return their tables."""
     asked_for = []
-    for _ in range(5 * watched.attempts):
+    for _ in range(ticks):
         for request in watched.tick().run_requests or ():
             asked_for.append(tables_of(request))
             watched.fails(request)
@@ -1068,22 +1079,6 @@ def test_while_it_is_silent_tables_that_are_behind_are_made_and_nothing_is_told_
     queue.ring()
     watched.tick()
     assert [subject for subject, _ in Recorder.told] == ["Landing files of customer are gone"]
-
-
-def test_what_only_a_listing_shows_is_tried_a_bounded_number_of_times(
-    watched: Watched, queue: Queue, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    watched.doorbell = Doorbell(queue=queue.url)
-    erase_somebody(watched.lake, monkeypatch)
-    taken_away(watched, "customer")
-    asked_for = []
-    for number in range(3 * watched.attempts):
-        if number % 2:
-            queue.ring()
-        for request in watched.tick().run_requests or ():
-            asked_for.append(tables_of(request))
-            watched.fails(request)
-    assert len([tables for tables in asked_for if "customer_landing" in tables]) == watched.attempts
 
 
 def test_a_message_that_comes_during_a_long_listing_rings_for_the_next(
