@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 
 from stedi_assets.contracts import rules
 from stedi_assets.contracts.rules import Rule
@@ -120,3 +121,13 @@ class Source:
     def record_columns(self) -> tuple[Column, ...]:
         """The columns that a record itself carries: the landing table's without `_source_file`."""
         return tuple(column for column in self.landing.columns if column.form is not None)
+
+    @cached_property
+    def field_names(self) -> frozenset[str]:
+        """The names of a record's fields, in lower case."""
+        return frozenset(column.name.lower() for column in self.record_columns)
+
+    @cached_property
+    def required_names(self) -> frozenset[str]:
+        """The names of the fields that a record must have, in lower case."""
+        return frozenset(column.name.lower() for column in self.record_columns if column.required)

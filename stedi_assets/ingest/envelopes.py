@@ -7,6 +7,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from stedi_assets.contracts import Source
@@ -39,7 +40,7 @@ def elements_within(raw: bytes, source: Source) -> Sequence[tuple[int, int]]:
 
     Raises `FileError` if the object is no record and has records elsewhere than in one array, or what could be some.
     """
-    names, required = names_of(source)
+    names = source.field_names
     text = raw.decode("latin-1")  # one character per byte, so that positions are the same
     own: set[str] = set()
     arrays: list[tuple[int, list[Any]]] = []
@@ -50,8 +51,7 @@ def elements_within(raw: bytes, source: Source) -> Sequence[tuple[int, int]]:
             arrays.append((start, value))
         else:
             beside.extend((name, *_parts(value)))
-    if required <= own or (own & names and source.name == "customer"):
-        # A broken record of a customer counts against everybody it names.
+    if is_record(own, source):
         return []
     is_clear = not any(_names_in(part) & names or _is_doubtful(part, source) for part in beside)
     if len(arrays) == 1 and is_clear and not own & names:
@@ -63,19 +63,18 @@ def elements_within(raw: bytes, source: Source) -> Sequence[tuple[int, int]]:
     else:
         named = set().union(*map(_names_in, parts))
     # Several people can be several withdrawals.
-    if required <= named or (source.name == "customer" and _people_in_lists(parts) > 1):
+    if source.required_names <= named or (source.name == "customer" and _people_in_lists(parts) > 1):
         raise FileError(_TWO_PARTS)
     # Something else, which becomes one record in quarantine.
     return []
 
 
-def names_of(source: Source) -> tuple[frozenset[str], frozenset[str]]:
-    """Return the names of a record's fields, and of those that it must have, in lower case."""
-    columns = source.record_columns
-    return (
-        frozenset(column.name.lower() for column in columns),
-        frozenset(column.name.lower() for column in columns if column.required),
-    )
+def is_record(names: AbstractSet[str], source: Source) -> bool:
+    """Whether an object with these names, in lower case, is one record, whatever else it holds.
+
+    A reading has all fields that it must have. A customer's record may lack some: it counts against everybody it names.
+    """
+    return bool(names & source.field_names) if source.name == "customer" else source.required_names <= names
 
 
 def _members(text: str) -> Iterator[tuple[str, int, Any]]:
@@ -103,7 +102,7 @@ def _elements(text: str, position: int) -> Iterator[tuple[int, int]]:
 
 def require_no_envelope(head: bytes, source: Source) -> None:
     """Raise `FileError` if a record that is too large begins like an envelope around records."""
-    names = {column.name.lower().encode() for column in source.record_columns}
+    names = {name.encode() for name in source.field_names}
     opens = _OPENS.match(head)
     position = opens.end() if opens else len(head)
     is_record = False

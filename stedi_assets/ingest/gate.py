@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from stedi_assets.contracts import Source, Table
 from stedi_assets.ingest.content import Content, FileError, is_packed
-from stedi_assets.ingest.envelopes import elements_within, names_of, require_no_envelope
+from stedi_assets.ingest.envelopes import elements_within, is_record, require_no_envelope
 from stedi_assets.ingest.evidence import Listener
 from stedi_assets.ingest.json_text import read_object, with_all_the_stack
 from stedi_assets.ingest.splitter import Block, End, Record, split
@@ -131,7 +131,6 @@ class _Reading:
         self.report = Report(piece.name, piece.start)
         self._validator = RecordValidator(source)
         self._source = source
-        _, self._required = names_of(source)
         self._accepted = _Rows(source.landing, piece.name, accepted)
         self._quarantined = _Rows(source.quarantine, piece.name, quarantined)
         self._last: Record | None = None
@@ -234,7 +233,7 @@ class _Reading:
         if value is not None:
             # The raw text has values that `value` lacks where a name is repeated.
             is_flat = not (b"[" in record.raw or b"{" in record.raw[1:])
-            if is_flat or self._required <= {name.lower() for name in value}:
+            if is_flat or is_record({name.lower() for name in value}, self._source):
                 return []
         try:
             return with_all_the_stack(lambda: elements_within(record.raw, self._source))
