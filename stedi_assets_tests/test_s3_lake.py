@@ -56,7 +56,7 @@ from stedi_assets.tables.catalog import forget, load, session_of
 from stedi_assets.tables.maintenance import maintain
 from stedi_assets.tables.publishing import publish
 from stedi_assets.tables.retention import Retention, referenced
-from stedi_assets.tables.snapshots import Snapshot, current, current_dataset, read_snapshot_of
+from stedi_assets.tables.snapshots import Snapshot, current, current_dataset, data_paths, read_snapshot_of
 from stedi_assets.tables.staging import RunContext
 from stedi_assets.verification.engine import SecondEngineFailed
 from stedi_assets_tests.storage.test_s3_server import ODD_KEYS
@@ -360,6 +360,17 @@ def test_a_whole_run_gives_the_same_rows_as_in_a_folder_and_its_credentials_away
     stored = [place.content(*version) for version in place.versions(raw=True)]
     everything = b"\n".join([done.stdout.encode(), done.stderr.encode(), *written, *stored])
     assert_holds_no_credentials(everything)
+
+
+def test_an_object_of_icebergs_metadata_is_read_once(server: S3Server, make: MakeLake) -> None:
+    with Counting(server.endpoint) as proxy:
+        place = make(proxy.endpoint)
+        snapshot = published(place, arrow_readings(1), 1, None)
+        proxy.requests.clear()
+        for _ in range(5):
+            assert len(data_paths(place.lake, PHONE, snapshot.id)) == 1
+    # The metadata file, the list of manifests, and the one manifest.
+    assert proxy.requests["GetObject", "boto3"] <= 3
 
 
 def test_no_setting_and_no_plan_holds_credentials(place: OnS3, session: SparkSession) -> None:
@@ -799,12 +810,23 @@ def test_what_may_not_be_read_is_not_called_damaged(
         assert load(place.lake, PHONE)
 
 
-def test_a_damaged_footer_is_called_damaged(place: OnS3, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As long as it was, so that no size gives it away."""
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda content: content[:-20] + b"\xff" * 11 + content[-9:], id="as long as it was"),
+        pytest.param(lambda content: content[:-9], id="shorter"),
+        pytest.param(lambda _: b"", id="empty"),
+        pytest.param(None, id="gone"),
+    ],
+)
+def test_a_damaged_footer_is_called_damaged(place: OnS3, damage: Callable[[bytes], bytes] | None) -> None:
     published(place, arrow_readings(1), 1, None)
     damaged = next(path for path, _ in place.versions() if path.endswith(".parquet"))
     content = place.s3.get_object(Bucket=place.name, Key=damaged)["Body"].read()
-    place.s3.put_object(Bucket=place.name, Key=damaged, Body=content[:-20] + b"\xff" * 11 + content[-9:])
+    if damage:
+        place.s3.put_object(Bucket=place.name, Key=damaged, Body=damage(content))
+    else:
+        place.s3.delete_object(Bucket=place.name, Key=damaged)
     with pytest.raises(CorruptTableError, match="is damaged"):
         run_read(place)
 

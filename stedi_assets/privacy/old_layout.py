@@ -90,9 +90,7 @@ def _report(entry: Mapping[str, Any]) -> FileReport:
 
 def _rows(lake: Lake, table: Table, folder: str) -> pa.Table:
     schema = arrow_schema(table)
-    paths = [
-        lake.storage.arrow_path(f"{folder}/{name}") for name in lake.storage.files(folder) if name.endswith(".parquet")
-    ]
+    paths = [lake.storage.arrow_path(path) for path in lake.storage.files(folder) if path.endswith(".parquet")]
     try:
         return ds.dataset(paths, schema=schema, filesystem=lake.storage.arrow(), format="parquet").to_table()
     except (OSError, pa.ArrowInvalid) as error:

@@ -23,8 +23,8 @@ from stedi_assets.tables.days import Days, carried_over, day_of, few, made_under
 from stedi_assets.tables.days_of_people import versions_of_people
 from stedi_assets.tables.file_reports import read_file_reports
 from stedi_assets.tables.publishing import mark, publish, republish
-from stedi_assets.tables.retention import Retention, left_behind, snapshot_rows
-from stedi_assets.tables.snapshots import Snapshot, current, dataset, read_snapshot, read_snapshot_of
+from stedi_assets.tables.retention import Retention, left_behind
+from stedi_assets.tables.snapshots import Snapshot, current, dataset, dataset_of_all, read_snapshot, read_snapshot_of
 from stedi_assets.tables.staging import RunContext, Staged
 from stedi_assets.transforms.changes import changed_people, days_of
 from stedi_assets.transforms.pseudonyms import with_subjects
@@ -254,11 +254,8 @@ def _is_unfinished(lake: Lake, people: Snapshot) -> bool:
 
     That is so if somebody leaves, and if a run has died that was removing somebody.
     """
-    now = dataset(lake, _PEOPLE, people.id)
-    return any(
-        count_missing(_PEOPLE.name, "email", dataset(lake, _PEOPLE, stored), now)
-        for stored in snapshot_rows(lake, _PEOPLE)
-    )
+    ever, now = dataset_of_all(lake, _PEOPLE), dataset(lake, _PEOPLE, people.id)
+    return count_missing(_PEOPLE.name, "email", ever, now) > 0
 
 
 def _named_in(table: Table, people: DataFrame, before: Snapshot, run: RunContext) -> tuple[DataFrame, str]:

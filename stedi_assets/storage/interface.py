@@ -105,12 +105,12 @@ class Storage(RawFiles, Protocol):
         """Write a file of any size, readable by its owner only."""
 
     def files(self, folder: str) -> Mapping[str, int]:
-        """Return the files that lie directly in a folder, by name, with their sizes in bytes."""
+        """Return the files below a folder: the path below the lake of each, and its size in bytes."""
 
     def below(self, folder: str) -> Mapping[str, int]:
-        """Return every file below a folder, hidden or not: its path below the lake, and its size in bytes.
+        """Return the same as `files`, and files of which only invisible parts are left.
 
-        This includes files of which only invisible parts are left: deleted versions, unfinished uploads.
+        Those are deleted versions and unfinished uploads.
         """
 
     def unchanged_since(self, folder: str, instant: int) -> frozenset[str]:

@@ -150,13 +150,10 @@ class LocalFolder:
         return [os.path.realpath(self.root / top) for top in (*landing, "")]
 
     def files(self, folder: str) -> Mapping[str, int]:
-        try:
-            return {file.name: file.stat().st_size for file in os.scandir(self.root / folder) if file.is_file()}
-        except FileNotFoundError:
-            return {}
+        return {path: status.st_size for path, status in self._statuses(folder)}
 
     def below(self, folder: str) -> Mapping[str, int]:
-        return {path: status.st_size for path, status in self._statuses(folder)}
+        return self.files(folder)
 
     def unchanged_since(self, folder: str, instant: int) -> frozenset[str]:
         statuses = self._statuses(folder)

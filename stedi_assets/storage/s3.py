@@ -192,9 +192,9 @@ class S3Bucket:
                 yield Entry(path, not hidden and not path.endswith("/"), listed["Size"], stamp)
 
     def files(self, folder: str) -> Mapping[str, int]:
-        top = self._key(folder) + "/"
-        listed = self._pages("list_objects_v2", top, "Contents", Delimiter="/")
-        return {file["Key"].removeprefix(top): file["Size"] for file in listed if not file["Key"].endswith("/")}
+        skipped = len(self._key(""))
+        listed = self._pages("list_objects_v2", self._key(folder) + "/", "Contents")
+        return {file["Key"][skipped:]: file["Size"] for file in listed}
 
     def below(self, folder: str) -> Mapping[str, int]:
         top = self._key(folder) + "/"
@@ -257,9 +257,9 @@ class S3Bucket:
                     raise
         raise AssertionError
 
-    def _pages(self, operation: str, top: str, *parts: str, **more: str) -> Iterator[Any]:
+    def _pages(self, operation: str, top: str, *parts: str) -> Iterator[Any]:
         with _as_os_errors(f"s3://{self.bucket}/{top}"):
-            for page in self.client.get_paginator(operation).paginate(Bucket=self.bucket, Prefix=top, **more):
+            for page in self.client.get_paginator(operation).paginate(Bucket=self.bucket, Prefix=top):
                 for part in parts:
                     yield from page.get(part, [])
 

@@ -5,6 +5,7 @@ import errno
 import io
 import os
 from collections.abc import Iterator
+from functools import lru_cache
 from types import TracebackType
 from typing import cast
 
@@ -13,7 +14,10 @@ from typing_extensions import Self
 
 from stedi_assets.storage.errors import ElsewhereError
 from stedi_assets.storage.interface import Storage
-from stedi_assets.storage.lake import Lake
+from stedi_assets.storage.lake import Lake, is_on_s3
+
+# So many of the last files of Iceberg's metadata that were read from S3 are kept, most of some 10 to 100 kB.
+_KEPT = 256
 
 
 def plain(location: str) -> str:
@@ -69,7 +73,7 @@ class LakeFileIO(FileIO):
 class _File(InputFile, OutputFile):
     def __init__(self, lake: Lake, location: str) -> None:
         super().__init__(location)
-        self._storage, self._path = lake.storage, path_of(lake, location)
+        self._lake, self._storage, self._path = lake, lake.storage, path_of(lake, location)
 
     def __len__(self) -> int:
         if (size := self._storage.size(self._path)) is None:
@@ -82,9 +86,8 @@ class _File(InputFile, OutputFile):
 
     def open(self, seekable: bool = True) -> InputStream:  # noqa: ARG002, FBT001, FBT002  (as PyIceberg has it)
         """Open the file. Iceberg's metadata is small, and read whole: on S3 that is one request."""
-        if (found := self._storage.read(self._path)) is None:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.location)
-        return cast("InputStream", io.BytesIO(found.content))
+        read = _read_once if is_on_s3(self._lake.location) else _read
+        return cast("InputStream", io.BytesIO(read(self._lake, self._path)))
 
     def to_input_file(self) -> "_File":
         """Return the file, to read."""
@@ -93,6 +96,18 @@ class _File(InputFile, OutputFile):
     def create(self, overwrite: bool = False) -> OutputStream:  # noqa: ARG002, FBT001, FBT002  (as PyIceberg has it)
         """Open the file to write. Iceberg never uses a name twice."""
         return cast("OutputStream", _Stream(self._storage, self._path))
+
+
+def _read(lake: Lake, path: str) -> bytes:
+    if (found := lake.storage.read(path)) is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), lake.storage.shown(path))
+    return found.content
+
+
+@lru_cache(maxsize=_KEPT)
+def _read_once(lake: Lake, path: str) -> bytes:
+    # A run looks at the same metadata again and again, and Iceberg never changes a file.
+    return _read(lake, path)
 
 
 class _Stream:

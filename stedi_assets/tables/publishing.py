@@ -203,4 +203,4 @@ def require_unmoved(lake: Lake, table: Table, inputs: Mapping[str, Snapshot]) ->
 
 def _is_whole(lake: Lake, staged: Staged) -> bool:
     """Whether every staged file is there: a run that removes people deletes the files of other runs."""
-    return staged.sizes.items() <= lake.storage.below(f"{staged.table.path}/data").items()
+    return staged.sizes.items() <= lake.storage.files(f"{staged.table.path}/data").items()

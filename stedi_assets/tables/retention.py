@@ -155,30 +155,35 @@ def referenced(lake: Lake, iceberg: IcebergTable, *, with_old_metadata: bool) ->
     named = {iceberg.metadata_location}
     if with_old_metadata:
         named |= {entry.metadata_file for entry in iceberg.metadata.metadata_log}
-    for snapshot in iceberg.metadata.snapshots:
-        named.update(_named_by_snapshot(iceberg, snapshot))
+    named.update(_named_by(iceberg, iceberg.metadata.snapshots))
     return {path_of(lake, location) for location in named}
 
 
 def files_of_snapshot(lake: Lake, iceberg: IcebergTable, snapshot: int) -> Iterator[str]:
     """Yield the paths of all files of a snapshot: its manifests, and those that hold its rows."""
     if found := iceberg.snapshot_by_id(snapshot):
-        for location in _named_by_snapshot(iceberg, found):
+        for location in _named_by(iceberg, [found]):
             yield path_of(lake, location)
 
 
-def _named_by_snapshot(iceberg: IcebergTable, snapshot: IcebergSnapshot) -> Iterator[str]:
-    """Yield the files of a snapshot; if it is damaged, those that can still be read."""
-    yield snapshot.manifest_list
-    try:
-        for manifest in snapshot.manifests(iceberg.io):
-            yield manifest.manifest_path
-            for entry in manifest.fetch_manifest_entry(iceberg.io, discard_deleted=True):
-                yield entry.data_file.file_path
-    except Exception as error:
-        # PyIceberg has no error of its own for what it cannot read.
-        if cannot_be_reached(error):
-            raise
+def _named_by(iceberg: IcebergTable, snapshots: Iterable[IcebergSnapshot]) -> Iterator[str]:
+    """Yield the files of snapshots; if one is damaged, those that can still be read."""
+    # Snapshots share most of their manifests.
+    read = set[str]()
+    for snapshot in snapshots:
+        yield snapshot.manifest_list
+        try:
+            for manifest in snapshot.manifests(iceberg.io):
+                if manifest.manifest_path in read:
+                    continue
+                read.add(manifest.manifest_path)
+                yield manifest.manifest_path
+                for entry in manifest.fetch_manifest_entry(iceberg.io, discard_deleted=True):
+                    yield entry.data_file.file_path
+        except Exception as error:
+            # PyIceberg has no error of its own for what it cannot read.
+            if cannot_be_reached(error):
+                raise
 
 
 def left_behind(lake: Lake, table: Table) -> list[str]:

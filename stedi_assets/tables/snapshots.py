@@ -7,7 +7,7 @@ it, from which snapshots of its inputs, and what was counted.
 import errno
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
@@ -34,6 +34,7 @@ FORMAT = 1
 OLD_POINTER = "_current.json"
 
 NO_DAY = ""
+_PARQUET = ds.ParquetFileFormat()
 _PREFIX = "stedi."
 _Rows = TypeVar("_Rows")
 _REPAIR = "Run `stedi repair` to go back to the newest whole snapshot, or materialise {table} again."
@@ -111,7 +112,7 @@ def read_snapshot_of(lake: Lake, table: Table) -> Snapshot | None:
     """
     iceberg = load(lake, table)
     snapshot = published(lake, table, iceberg) if iceberg else None
-    if lake.storage.size(f"{table.path}/{OLD_POINTER}") is not None:
+    if snapshot is None and lake.storage.size(f"{table.path}/{OLD_POINTER}") is not None:
         msg = (
             f"{table.name} in {lake.location} has the layout from before Iceberg. Run `stedi upgrade`, which takes "
             "over what only the lake knows, such as who withdrew; then run rebuild_lakehouse."
@@ -207,9 +208,15 @@ def read_snapshot(spark: SparkSession, lake: Lake, table: Table, snapshot: int) 
 
 def require_whole(lake: Lake, table: Table, snapshot: int) -> None:
     """Raise `CorruptTableError` unless every data file of a snapshot is there, in its full length."""
-    there = lake.storage.below(f"{table.path}/data")
+    there = lake.storage.files(f"{table.path}/data")
     written = data_paths(lake, table, snapshot)
-    _require_files(lake, table, snapshot, {path: there.get(path) == size for path, size in written.items()})
+    damaged = len(written.items() - there.items())
+    if damaged:
+        msg = (
+            f"The snapshot {snapshot} of {table.name} in {lake.location} is damaged: {damaged:,} of its "
+            f"{len(written):,} files are gone or cut. {_REPAIR.format(table=table.name)}"
+        )
+        raise CorruptTableError(msg)
 
 
 def is_whole(lake: Lake, table: Table, snapshot: int) -> bool:
@@ -297,16 +304,6 @@ def read_as_it_is_now(lake: Lake, table: Table, read: Callable[[int], _Rows]) ->
                 raise
 
 
-def _require_files(lake: Lake, table: Table, snapshot: int, is_whole: Mapping[str, bool]) -> None:
-    damaged = sum(not whole for whole in is_whole.values())
-    if damaged:
-        msg = (
-            f"The snapshot {snapshot} of {table.name} in {lake.location} is damaged: {damaged:,} of its "
-            f"{len(is_whole):,} files are gone or cut. {_REPAIR.format(table=table.name)}"
-        )
-        raise CorruptTableError(msg)
-
-
 def _gone(lake: Lake, table: Table) -> CorruptTableError:
     msg = (
         f"The snapshot of {table.name} in {lake.location} that was asked for is gone: it has expired, or people have "
@@ -323,11 +320,15 @@ def reader_of(spark: SparkSession) -> DataFrameReader:
 
 @dataclass(frozen=True)
 class DataFile:
-    """A Parquet file of a snapshot, as its footer describes it. `as_in_contract`: it has the contract's columns."""
+    """A Parquet file of a snapshot, as its footer describes it. `as_in_contract`: it has the contract's columns.
+
+    `fragment` is the file for Arrow's engines, which do not read the footer again.
+    """
 
     path: str
     rows: int
     as_in_contract: bool
+    fragment: ds.ParquetFileFragment
 
 
 def data_files(lake: Lake, table: Table, snapshot: int, days: Days | None = None) -> list[DataFile]:
@@ -349,12 +350,14 @@ def read_footers(lake: Lake, table: Table, paths: Iterable[str]) -> list[DataFil
     wanted = [(column.name, column.type) for column in arrow_schema(table)]
     arrow, found = lake.storage.arrow(), []
     for path in sorted(paths):
+        # Without its size from the manifest: of a shorter object, Arrow would read memory beyond its end.
+        fragment = _PARQUET.make_fragment(lake.storage.arrow_path(path), arrow)
         try:
-            footer = pq.ParquetFile(lake.storage.arrow_path(path), filesystem=arrow)
+            fragment.ensure_complete_metadata()
         except (OSError, pa.ArrowInvalid) as error:
             raise _unreadable(lake, table, path, error) from None
-        schema = [(column.name, column.type) for column in footer.schema_arrow]
-        found.append(DataFile(path, footer.metadata.num_rows, schema == wanted))
+        schema = [(column.name, column.type) for column in fragment.physical_schema]
+        found.append(DataFile(path, fragment.metadata.num_rows, schema == wanted, fragment))
     return found
 
 
@@ -370,7 +373,19 @@ def dataset(lake: Lake, table: Table, snapshot: int, days: Days | None = None) -
 
     Raises `CorruptTableError` if it is gone, or a footer cannot be read.
     """
-    return dataset_of(lake, table, data_files(lake, table, snapshot, days))
+    return dataset_of(table, data_files(lake, table, snapshot, days))
+
+
+def dataset_of_all(lake: Lake, table: Table) -> ds.Dataset:
+    """Return the rows of all snapshots in a table's metadata, those of branches included; of each file once.
+
+    Raises as `dataset`.
+    """
+    listed: dict[str, ListedFile] = {}
+    if iceberg := load(lake, table):
+        for snapshot in iceberg.metadata.snapshots:
+            listed |= {file.path: file for file in listed_in(lake, table, iceberg, snapshot.snapshot_id)}
+    return dataset_of(table, data_files_in(lake, table, listed.values(), None))
 
 
 def rows_by_day(lake: Lake, table: Table, snapshot: int) -> dict[str, int]:
@@ -384,13 +399,12 @@ def rows_by_day(lake: Lake, table: Table, snapshot: int) -> dict[str, int]:
     return dict(counts)
 
 
-def dataset_of(lake: Lake, table: Table, files: Iterable[DataFile]) -> ds.Dataset:
+def dataset_of(table: Table, files: Iterable[DataFile]) -> ds.Dataset:
     """Return the rows of data files for engines other than Spark."""
-    paths = [lake.storage.arrow_path(file.path) for file in files]
-    schema = arrow_schema(table)
-    if not paths:
+    schema, fragments = arrow_schema(table), [file.fragment for file in files]
+    if not fragments:
         return ds.dataset(schema.empty_table())
-    return ds.dataset(paths, schema=schema, filesystem=lake.storage.arrow(), format="parquet")
+    return ds.FileSystemDataset(fragments, schema, _PARQUET)
 
 
 def current_dataset(lake: Lake, name: str, days: Days | None = None) -> ds.Dataset:
@@ -400,14 +414,7 @@ def current_dataset(lake: Lake, name: str, days: Days | None = None) -> ds.Datas
     """
     table = ALL_TABLES[name]
 
-    def read(snapshot: int) -> ds.Dataset:
-        # List the folder after reading the footers. If all files are there with wrong content, the checks find it.
-        files = data_files(lake, table, snapshot, days)
-        there = lake.storage.below(f"{table.path}/data")
-        _require_files(lake, table, snapshot, {file.path: file.path in there for file in files})
-        return dataset_of(lake, table, files)
-
-    return read_as_it_is_now(lake, table, read)[1]
+    return read_as_it_is_now(lake, table, lambda snapshot: dataset(lake, table, snapshot, days))[1]
 
 
 def read_quarantine(spark: SparkSession, lake: Lake, landing: Table, snapshot: Snapshot) -> DataFrame | None:

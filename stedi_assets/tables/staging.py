@@ -198,7 +198,7 @@ def staging(
         computed = days_to_audit(days, before, run)
         if audit:
             audited = files if computed == days else data_files_in(lake, table, listed, computed)
-            found = audit(Written(dataset_of(lake, table, audited), partial(_all_rows, lake, table, listed)))
+            found = audit(Written(dataset_of(table, audited), partial(_all_rows, lake, table, listed)))
             by_day = _by_day(before, found, computed)
             counts |= _violations(found, by_day)
             _require_rules(table, counts)
@@ -229,7 +229,7 @@ def staging(
 
 
 def _all_rows(lake: Lake, table: Table, listed: Sequence[ListedFile]) -> ds.Dataset:
-    return dataset_of(lake, table, data_files_in(lake, table, listed, None))
+    return dataset_of(table, data_files_in(lake, table, listed, None))
 
 
 def give_up(

@@ -177,7 +177,7 @@ def test_files_of_any_size_come_back_as_they_were_written(storage: Storage) -> N
     small = storage.read("t/s/small")
     assert small
     assert small.content == b"small"
-    assert dict(storage.files("t/s")) == {"small": 5, "empty": 0, "big": IN_PARTS}
+    assert dict(storage.files("t/s")) == {"t/s/small": 5, "t/s/empty": 0, "t/s/big": IN_PARTS}
 
 
 def test_arrow_reads_what_was_written(storage: Storage) -> None:
@@ -195,7 +195,7 @@ def test_a_folder_holds_what_lies_below_it_and_nothing_of_its_neighbours(storage
     assert readable == {"a.json": 8, "b/c.json": 10, "b/d/e.json": 12}
     assert any(entry.path.startswith("_hidden") for entry in storage.entries("t"))
     assert folders_in(storage, "t") == {"b", "_hidden"}
-    assert set(storage.files("t")) == {"a.json"}
+    assert set(storage.files("t")) == {"t/a.json", "t/b/c.json", "t/b/d/e.json", "t/_hidden/f.json"}
     storage.delete_permanently("t/b")
     assert {entry.path for entry in storage.entries("t") if entry.is_file} == {"a.json"}
     storage.delete_permanently("t")
@@ -203,7 +203,7 @@ def test_a_folder_holds_what_lies_below_it_and_nothing_of_its_neighbours(storage
     assert list(storage.entries("t")) == []
     assert folders_in(storage, "t") == set()
     assert {entry.path for entry in storage.entries("t2")} == {"g.json"}
-    assert set(storage.files("t_landing")) == {"h.json"}
+    assert set(storage.files("t_landing")) == {"t_landing/h.json"}
     assert storage.files("nowhere") == {}
 
 
@@ -472,7 +472,7 @@ def test_what_may_be_repeated_is_repeated(seed: int, server: S3Server, monkeypat
         with storage.writing("t/s/big") as file:
             file.write(big)
         assert content_of(storage, "t/s/big") == big
-        assert storage.files("t/s") == {**{f"{number}": 1 for number in range(10)}, "big": IN_PARTS}
+        assert storage.files("t/s") == {**{f"t/s/{number}": 1 for number in range(10)}, "t/s/big": IN_PARTS}
         assert folders_in(storage, "t") == {"s"}
         last = storage.read("t/_keys.json")
         assert last

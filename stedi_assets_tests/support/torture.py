@@ -37,7 +37,7 @@ from stedi_assets.privacy.deliveries import publish_landing
 from stedi_assets.storage import local, s3
 from stedi_assets.storage.errors import CorruptTableError
 from stedi_assets.storage.interface import Storage
-from stedi_assets.storage.lake import DATABASE, KEYS, PURPOSE, Lake
+from stedi_assets.storage.lake import CHECKS, DATABASE, KEYS, PURPOSE, Lake
 from stedi_assets.storage.local import LocalFolder
 from stedi_assets.storage.s3 import S3Bucket
 from stedi_assets.tables import publishing, retention, staging
@@ -201,7 +201,7 @@ def litter(lake: Lake, *tables: Table) -> list[str]:
     for table in [*tables, *(companion for owner in tables for companion in companions_of(owner))]:
         iceberg = load(lake, table)
         assert iceberg
-        kept |= referenced(lake, iceberg, with_old_metadata=True)
+        kept |= {*referenced(lake, iceberg, with_old_metadata=True), f"{CHECKS}/{table.name}.json"}
         named = {f"landed_{snapshot.snapshot_id}" for snapshot in iceberg.metadata.snapshots}
         too_many += [f"{table.name}: {name}" for name in iceberg.metadata.refs if name != MAIN and name not in named]
         too_many += [
