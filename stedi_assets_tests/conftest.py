@@ -14,7 +14,7 @@ from stedi_assets.spark.jars import class_path
 from stedi_assets.storage.catalog_address import CatalogKind
 from stedi_assets.storage.errors import LakeError
 from stedi_assets.storage.lake import Lake
-from stedi_assets_tests.support.lakes import local_lake
+from stedi_assets_tests.support.lakes import as_a_new_process, local_lake
 
 # How a machine reaches the network.
 _OF_THE_MACHINE = {"AWS_CA_BUNDLE", "STEDI_MAVEN"}
@@ -43,6 +43,12 @@ def _own_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
     for name in [name for name in os.environ if name.startswith(("STEDI_", "AWS_")) and name not in _OF_THE_MACHINE]:
         del os.environ[name]
     os.environ["XDG_CONFIG_HOME"] = str(tmp_path_factory.mktemp("config"))
+
+
+@pytest.fixture(autouse=True)
+def _nothing_read_before() -> None:
+    """Have each test read Iceberg's manifests itself: it may have damaged them."""
+    as_a_new_process()
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from stedi_assets.privacy.keys import pseudonym_key, suppression_key
 from stedi_assets.privacy.known_keys import require_pseudonym_key, require_suppression_key
 from stedi_assets.privacy.withdrawal import publish_people
 from stedi_assets.report.data_card import data_card
-from stedi_assets.settings import read_settings
+from stedi_assets.settings import Settings, read_settings
 from stedi_assets.storage.catalog_address import CatalogAddress
 from stedi_assets.storage.errors import LakeError
 from stedi_assets.storage.lake import NAMESPACE, Lake
@@ -122,10 +122,14 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         """Where the tables lie."""
         return Lake.at(self.location, namespace=self.namespace, catalog=self._catalog_address, landing=self.landing)
 
+    @cached_property
+    def _settings(self) -> Settings:
+        # Passwords and keys are not fields, because Dagster would show their values.
+        return read_settings()
+
     @property
     def _catalog_address(self) -> CatalogAddress | None:
-        # User and password are not fields, because Dagster would show their values.
-        return replace(read_settings().catalog_address, uri=self.catalog) if self.catalog else None
+        return replace(self._settings.catalog_address, uri=self.catalog) if self.catalog else None
 
     @property
     def policy(self) -> Policy:
@@ -142,14 +146,14 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
         Raises `LakeError` if it is not available, or is not the lake's.
         """
-        return require_pseudonym_key(self.lake, pseudonym_key(read_settings().pseudonym_key, self.lake))
+        return require_pseudonym_key(self.lake, pseudonym_key(self._settings.pseudonym_key, self.lake))
 
     def suppression_key(self) -> bytes:
         """Return the key of the list of erased people.
 
         Raises `LakeError` if it is not available, or is not the lake's.
         """
-        return require_suppression_key(self.lake, suppression_key(read_settings().suppression_key, self.lake))
+        return require_suppression_key(self.lake, suppression_key(self._settings.suppression_key, self.lake))
 
 
 class _TableIOManager(dg.ConfigurableIOManager):

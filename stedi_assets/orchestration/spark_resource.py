@@ -43,25 +43,26 @@ class SparkResource(LazyPySparkResource):
     @property
     def spark_session(self) -> SparkSession:
         """The session. If it is of a warm server that has died, another takes its place."""
-        maven, remote = read_settings().maven, read_settings().spark_remote
-        if self._may_be_warm and not remote:
+        if self._spark_session is not None:
+            return self._spark_session
+        # Not fields, because Dagster would show their values: an address may hold a password or a token.
+        settings = read_settings()
+        if self._may_be_warm and not settings.spark_remote:
             on_postgresql = self.catalog is CatalogKind.POSTGRESQL
             wanted = Wanted(self.master, self.spark_config, self.warm_minutes, on_postgresql, self._is_large)
-            if session := warm_session(self.lake, wanted, maven):
+            if session := warm_session(self.lake, wanted, settings.maven):
                 return session
-        if self._spark_session is None:
-            self._spark_session = spark_session(
-                self.master,
-                self.log_level,
-                self.spark_config,
-                lake=self.lake,
-                kms_key=self.s3_kms_key,
-                catalog=self.catalog,
-                # Not fields, because Dagster would show their values: an address may hold a password or a token.
-                maven=maven,
-                remote=remote,
-                has_much_to_do=self._is_rebuild and self._is_large,
-            )
+        self._spark_session = spark_session(
+            self.master,
+            self.log_level,
+            self.spark_config,
+            lake=self.lake,
+            kms_key=self.s3_kms_key,
+            catalog=self.catalog,
+            maven=settings.maven,
+            remote=settings.spark_remote,
+            has_much_to_do=self._is_rebuild and self._is_large,
+        )
         return self._spark_session
 
     def forget_rows(self) -> None:

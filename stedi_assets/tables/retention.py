@@ -16,6 +16,7 @@ from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.branches import MAIN, commit, descends, refs_of, tag_of
 from stedi_assets.tables.catalog import load
 from stedi_assets.tables.file_io import cannot_be_reached, path_of
+from stedi_assets.tables.manifests import files_in, manifests_in
 from stedi_assets.tables.snapshots import as_published
 from stedi_assets.tables.transactions import QuickTransaction
 
@@ -152,38 +153,34 @@ def _remove_snapshots(iceberg: IcebergTable, goes: Callable[[int], bool]) -> int
 
 def referenced(lake: Lake, iceberg: IcebergTable, *, with_old_metadata: bool) -> set[str]:
     """Return the paths of all files that a table's metadata names."""
-    named = {iceberg.metadata_location}
+    metadata = {iceberg.metadata_location}
     if with_old_metadata:
-        named |= {entry.metadata_file for entry in iceberg.metadata.metadata_log}
-    named.update(_named_by(iceberg, iceberg.metadata.snapshots))
-    return {path_of(lake, location) for location in named}
+        metadata |= {entry.metadata_file for entry in iceberg.metadata.metadata_log}
+    named = {path_of(lake, location) for location in metadata}
+    for snapshot in iceberg.metadata.snapshots:
+        named.update(_named_by(lake, snapshot))
+    return named
 
 
 def files_of_snapshot(lake: Lake, iceberg: IcebergTable, snapshot: int) -> Iterator[str]:
     """Yield the paths of all files of a snapshot: its manifests, and those that hold its rows."""
     if found := iceberg.snapshot_by_id(snapshot):
-        for location in _named_by(iceberg, [found]):
-            yield path_of(lake, location)
+        yield from _named_by(lake, found)
 
 
-def _named_by(iceberg: IcebergTable, snapshots: Iterable[IcebergSnapshot]) -> Iterator[str]:
-    """Yield the files of snapshots; if one is damaged, those that can still be read."""
-    # Snapshots share most of their manifests.
-    read = set[str]()
-    for snapshot in snapshots:
-        yield snapshot.manifest_list
-        try:
-            for manifest in snapshot.manifests(iceberg.io):
-                if manifest.manifest_path in read:
-                    continue
-                read.add(manifest.manifest_path)
-                yield manifest.manifest_path
-                for entry in manifest.fetch_manifest_entry(iceberg.io, discard_deleted=True):
-                    yield entry.data_file.file_path
-        except Exception as error:
-            # PyIceberg has no error of its own for what it cannot read.
-            if cannot_be_reached(error):
-                raise
+def _named_by(lake: Lake, snapshot: IcebergSnapshot) -> Iterator[str]:
+    """Yield the files of a snapshot; if it is damaged, those that can still be read."""
+    yield path_of(lake, snapshot.manifest_list)
+    try:
+        for manifest in manifests_in(lake, snapshot.manifest_list):
+            yield path_of(lake, manifest.manifest_path)
+            yield from (file.path for file in files_in(lake, manifest))
+    except LakeError:
+        raise
+    except Exception as error:
+        # PyIceberg has no error of its own for what it cannot read.
+        if cannot_be_reached(error):
+            raise
 
 
 def left_behind(lake: Lake, table: Table) -> list[str]:

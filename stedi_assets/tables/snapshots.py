@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
-from pyiceberg.manifest import DataFile as IcebergFile
 from pyiceberg.table import Table as IcebergTable
 from pyiceberg.table.snapshots import Snapshot as IcebergSnapshot
 from pyspark.errors import IllegalArgumentException
@@ -25,8 +24,9 @@ from stedi_assets.storage.errors import CorruptTableError, LakeError
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.arrow_types import arrow_schema
 from stedi_assets.tables.catalog import load, name_of, session_of
-from stedi_assets.tables.days import Days, day_of
-from stedi_assets.tables.file_io import cannot_be_reached, path_of
+from stedi_assets.tables.days import Days
+from stedi_assets.tables.file_io import cannot_be_reached
+from stedi_assets.tables.manifests import ListedFile, files_in, manifests_in
 
 # The format of a summary. No other is read.
 FORMAT = 1
@@ -90,16 +90,6 @@ class Snapshot:
     def summary(self) -> dict[str, str]:
         """Return it as the properties of an Iceberg summary."""
         return {f"{_PREFIX}{name}": json.dumps(getattr(self, name)) for name in _SAID}
-
-
-@dataclass(frozen=True)
-class ListedFile:
-    """A data file as a manifest lists it. `day` is that of its rows, None if the table is not partitioned."""
-
-    path: str
-    bytes: int
-    rows: int
-    day: str | None
 
 
 _SAID = [named.name for named in fields(Snapshot) if named.name != "id"]
@@ -265,11 +255,7 @@ def listed_in(lake: Lake, table: Table, iceberg: IcebergTable, snapshot: int) ->
     if found is None:
         raise _gone(lake, table)
     try:
-        files = [
-            entry.data_file
-            for manifest in found.manifests(iceberg.io)
-            for entry in manifest.fetch_manifest_entry(iceberg.io, discard_deleted=True)
-        ]
+        return [file for manifest in manifests_in(lake, found.manifest_list) for file in files_in(lake, manifest)]
     except LakeError:
         raise
     except Exception as error:  # (PyIceberg has no error of its own for Avro that it cannot read)
@@ -277,16 +263,6 @@ def listed_in(lake: Lake, table: Table, iceberg: IcebergTable, snapshot: int) ->
             raise
         msg = f"The manifests of {table.name} in {lake.location} are damaged or gone. Run `stedi repair`."
         raise CorruptTableError(msg) from None
-    return [
-        ListedFile(path_of(lake, file.file_path), file.file_size_in_bytes, file.record_count, _day(file))
-        for file in files
-    ]
-
-
-def _day(file: IcebergFile) -> str | None:
-    """Return the day of a file's rows; None if they have no instant, or the table is not partitioned."""
-    start = file.partition[0] if len(file.partition) else None
-    return None if start is None else day_of(start)
 
 
 def read_as_it_is_now(lake: Lake, table: Table, read: Callable[[int], _Rows]) -> tuple[Snapshot, _Rows]:

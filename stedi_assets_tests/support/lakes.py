@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import dagster as dg
+from pyiceberg.manifest import clear_manifest_cache
 from pyspark.sql import DataFrame, SparkSession
 
 from stedi_assets.contracts import SOURCES, Policy, Purpose, Table
@@ -19,6 +20,7 @@ from stedi_assets.orchestration.spark_resource import FULL_REBUILD, SparkResourc
 from stedi_assets.privacy.deliveries import land_without_erased, publish_landing
 from stedi_assets.storage.interface import Storage
 from stedi_assets.storage.lake import Lake
+from stedi_assets.tables.manifests import files_in, manifests_in
 from stedi_assets.tables.retention import Retention
 from stedi_assets.tables.snapshots import Snapshot, current, data_paths, read_as_it_is_now, read_snapshot
 from stedi_assets.tables.staging import RunContext
@@ -27,6 +29,13 @@ from stedi_assets.tables.staging import RunContext
 def local_lake(folder: Path) -> Lake:
     """Return the lake in a folder."""
     return Lake.at(str(folder))
+
+
+def as_a_new_process() -> None:
+    """Forget what was read of Iceberg's manifests, which a test may have damaged since."""
+    clear_manifest_cache()
+    manifests_in.cache_clear()
+    files_in.cache_clear()
 
 
 def root_of(lake: Lake) -> Path:

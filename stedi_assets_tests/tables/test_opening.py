@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from pyiceberg.manifest import clear_manifest_cache
 
 import stedi_assets
 from stedi_assets.contracts import TABLES, Purpose
@@ -24,7 +23,7 @@ from stedi_assets.tables.publishing import make_current
 from stedi_assets.tables.retention import NOTHING_OLD, Retention
 from stedi_assets.tables.snapshots import Snapshot, read_snapshot_of
 from stedi_assets.tables.staging import RunContext, staging
-from stedi_assets_tests.support.lakes import root_of, stored_files
+from stedi_assets_tests.support.lakes import as_a_new_process, root_of, stored_files
 from stedi_assets_tests.support.s3_server import REGION, S3Server, bucket
 
 # Not divided by days, so that PyIceberg can write it by itself.
@@ -135,8 +134,7 @@ def test_whatever_becomes_of_a_byte_of_its_metadata_a_table_is_read_or_damaged(l
             changed = bytearray(content)
             changed[draw.randrange(len(changed))] = draw.randrange(256)
             file.write_bytes(changed)
-            # PyIceberg keeps what it has read of a manifest's name.
-            clear_manifest_cache()
+            as_a_new_process()
             try:
                 stedi_assets.read(TABLE.name, lake=lake.location)
             except LakeError:

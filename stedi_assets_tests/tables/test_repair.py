@@ -28,6 +28,7 @@ from stedi_assets.tables.snapshots import current, current_dataset, data_paths, 
 from stedi_assets_tests.support.kept_lakes import KeptLake
 from stedi_assets_tests.support.lakes import (
     CONSENTED,
+    as_a_new_process,
     check,
     failed_checks,
     lines,
@@ -346,6 +347,7 @@ def test_a_landing_table_its_quarantine_and_its_files_are_repaired_together(
     assert older[-1] == newer
     lose = manifests_of(built, table)[0]
     lose.unlink()
+    as_a_new_process()
     with pytest.raises(CorruptTableError, match=rf"{table.name}.*stedi repair"):
         read_of(built, table)
     assert main(["repair"]) == 0

@@ -29,6 +29,7 @@ from pyspark.sql import SparkSession
 from stedi_assets.contracts import TABLES, Table
 from stedi_assets.storage.lake import NAMESPACE, Lake
 from stedi_assets.tables import snapshots
+from stedi_assets.tables.manifests import ListedFile
 from stedi_assets.tables.retention import NOTHING_OLD, Retention
 from stedi_assets.tables.snapshots import current, current_dataset, require_whole
 from stedi_assets_tests.support.lakes import (
@@ -264,9 +265,7 @@ def overtaken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
     seen: list[int] = []
     arena.publish()
 
-    def known_before_they_go(
-        lake: Lake, table: Table, iceberg: IcebergTable, snapshot: int
-    ) -> list[snapshots.ListedFile]:
+    def known_before_they_go(lake: Lake, table: Table, iceberg: IcebergTable, snapshot: int) -> list[ListedFile]:
         found = listed_in(lake, table, iceberg, snapshot)
         if not seen:
             seen.append(snapshot)

@@ -22,7 +22,6 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pyiceberg.manifest import clear_manifest_cache
 
 from stedi_assets.contracts import (
     ALL_TABLES,
@@ -50,6 +49,7 @@ from stedi_assets_tests.support.kept_lakes import KeptLake
 from stedi_assets_tests.support.lakes import (
     CONSENTED,
     DEFAULT,
+    as_a_new_process,
     check,
     customer,
     device_reading,
@@ -817,8 +817,7 @@ STORED = [
 def test_a_change_to_what_is_stored_is_found(defect: Defect, built: KeptLake, spark_resource: SparkResource) -> None:
     lake = built.restored()
     defect.do(Stored(lake))
-    # Of a run that begins now: PyIceberg keeps what it has read of a manifest's name.
-    clear_manifest_cache()
+    as_a_new_process()
     if defect.quick:
         checked = check(lake, spark_resource, quarantine_rate=0.1)
     else:
