@@ -185,6 +185,7 @@ def test_one_table_or_the_checks_alone_are_made_there_too_and_after_a_kill_the_n
     assert len(checked.get_asset_check_evaluations()) == sum(len(table.rules) for table in TABLES.values())
 
 
+@pytest.mark.matrix
 def test_what_fails_there_fails_here_with_its_own_words(on_glue: OnGlue, tmp_path: Path) -> None:
     local = local_lake(tmp_path / "local")
     write_ada_and_ben(local)

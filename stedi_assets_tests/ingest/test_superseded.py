@@ -62,8 +62,8 @@ def quarantined(lake: Lake) -> list[tuple[str, bool]]:
     return sorted((row["_source_file"], row["_superseded"]) for row in rows(lake, "customer_quarantine"))
 
 
-def build(lake: Lake, spark: SparkResource, *forget: str) -> dg.ExecuteInProcessResult:
-    return materialise(lake, spark, tables=TABLES, forget=forget)
+def build(lake: Lake, spark: SparkResource, *forget: str, checks: bool = False) -> dg.ExecuteInProcessResult:
+    return materialise(lake, spark, tables=TABLES, forget=forget, checks=checks)
 
 
 def test_what_a_file_once_said_is_not_unsaid_by_another(lake: Lake, spark_resource: SparkResource) -> None:
@@ -74,7 +74,7 @@ def test_what_a_file_once_said_is_not_unsaid_by_another(lake: Lake, spark_resour
     # The file of the withdrawal is replaced: it counts all the same, and the books balance.
     cleo = customer("cleo", CONSENTED, CONSENTED)
     deliver(lake, {"daily.json": lines(cleo)})
-    result = build(lake, spark_resource)
+    result = build(lake, spark_resource, checks=True)
     assert result.success
     assert people(lake) == ["ben", "cleo"]
     held = ("ada", LATER, "daily.json", True)

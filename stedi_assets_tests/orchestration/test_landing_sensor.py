@@ -146,11 +146,11 @@ class Watched:
         """Have a run in the instance that was asked for, and failed."""
         self.instance.report_run_failed(self.under_way(request))
 
-    def run(self, request: dg.RunRequest, spark: SparkResource) -> dg.ExecuteInProcessResult:
-        """Really run what was asked for."""
+    def run(self, request: dg.RunRequest, spark: SparkResource, *, checks: bool = False) -> dg.ExecuteInProcessResult:
+        """Really run what was asked for; without its checks, if these are not looked at."""
         asked_for = job_of(self.lake, spark).get_subset(
             asset_selection={*(request.asset_selection or ())},
-            asset_check_selection={*(request.asset_check_keys or ())},
+            asset_check_selection={*(request.asset_check_keys or ())} if checks else set(),
         )
         return asked_for.execute_in_process(
             instance=self.instance, run_config=request.run_config, tags=tags_of(request), raise_on_error=False
@@ -258,7 +258,7 @@ def test_the_first_delivery_becomes_all_eight_tables(empty: Watched, spark_resou
     write_ada_and_ben(empty.lake)
     request = empty.request()
     assert tables_of(request) == {*TABLES}
-    result = empty.run(request, spark_resource)
+    result = empty.run(request, spark_resource, checks=True)
     assert result.success
     assert len(list(result.get_asset_check_evaluations())) == sum(len(table.rules) for table in TABLES.values())
     assert empty.why_not() == "Every table is up to date."
@@ -298,14 +298,14 @@ def test_what_a_table_is_made_of_is_checked_with_it(watched: Watched) -> None:
 def test_nothing_is_made_of_a_table_with_a_failing_check(watched: Watched, spark_resource: SparkResource) -> None:
     """A phone file is cut off: the readings of the others have landed, and may go no further, whatever arrives next."""
     watched.put("accelerometer", "cut.json.gz", gzip.compress(b"{}" * 100)[:-4])
-    assert not watched.run(watched.request(), spark_resource).success
+    assert not watched.run(watched.request(), spark_resource, checks=True).success
     watched.attempts = 1
     assert watched.why_not().startswith("accelerometer: out of attempts; not tried again until something changes.")
     before = current(watched.lake, TABLES["step_trainer_trusted"]).id
     watched.put("step_trainer", "new.json", NEW["step_trainer"])
     request = watched.request()
     assert tables_of(request) == BELOW["step_trainer"]
-    result = watched.run(request, spark_resource)
+    result = watched.run(request, spark_resource, checks=True)
     assert not result.success
     assert ("accelerometer_landing", "files_readable") in failed_checks(result)
     assert current(watched.lake, TABLES["step_trainer_landing"]).rows == 5
@@ -340,7 +340,7 @@ def test_manifests_alone_are_a_reason_for_a_run_once_whatever_becomes_of_them(
         request = watched.request()
         assert tables_of(request) == BELOW["step_trainer"]
         assert because(request) == "new or changed manifests of step_trainer"
-        result = watched.run(request, spark_resource)
+        result = watched.run(request, spark_resource, checks=True)
         assert result.success
         assert watched.why_not() == "Every table is up to date."
         landed, *_ = result.asset_materializations_for_node("step_trainer_landing")[::-1]
@@ -675,7 +675,7 @@ def test_customers_whose_file_cannot_be_read_are_tried_until_it_can(
 ) -> None:
     """It is in the landing table's list of files, as one that could not be read: that is not to have landed."""
     path = watched.put("customer", "cut.json.gz", gzip.compress(b"{}" * 100)[:-4])
-    assert not watched.run(watched.request(), spark_resource).success
+    assert not watched.run(watched.request(), spark_resource, checks=True).success
     for _ in range(watched.attempts):
         request = watched.request()
         assert tables_of(request) == BELOW["customer"]
@@ -948,7 +948,7 @@ def test_a_name_that_is_no_utf_8_is_an_error_of_its_file_alone(watched: Watched,
     request = watched.request()
     assert re.search(r"accelerometer/landing/\*\*\*[0-9a-f]{12}\.json$", because(request))
     watched.put("accelerometer", "new.json", NEW["accelerometer"])
-    result = watched.run(watched.request(), spark_resource)
+    result = watched.run(watched.request(), spark_resource, checks=True)
     assert failed_checks(result) == {("accelerometer_landing", "files_readable")}
     assert current(watched.lake, TABLES["accelerometer_landing"]).rows == 5
     os.rename(path, os.path.join(folder, b"cafe.json"))

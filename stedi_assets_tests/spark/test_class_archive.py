@@ -74,6 +74,7 @@ def test_only_the_latest_archives_are_kept(cache: Path) -> None:
     assert {path.name for path in cache.iterdir()} == kept | {"being-written.jsa.draft"}
 
 
+@pytest.mark.matrix
 def test_the_first_run_has_the_archive_made_and_later_ones_use_it(tmp_path: Path) -> None:
     jars = Path(class_path(MAVEN_CENTRAL, on_s3=False, on_postgresql=False).split(os.pathsep)[0]).parent
     (tmp_path / "stedi").mkdir(mode=0o700)

@@ -161,6 +161,7 @@ def test_another_server_takes_the_place_of_one_that_has_died(lake: Path, monkeyp
     assert has_ended(third)
 
 
+@pytest.mark.matrix
 def test_another_server_takes_the_place_of_one_that_refuses_the_run(lake: Path) -> None:
     first = server_after(lake)
     warm.write_private(folder(lake) / warm.SERVER, {**first, "token": "another"})
@@ -170,6 +171,7 @@ def test_another_server_takes_the_place_of_one_that_refuses_the_run(lake: Path) 
     assert has_ended(first)
 
 
+@pytest.mark.matrix
 def test_a_server_ends_with_a_run_that_is_killed_for_its_queries_may_go_on(lake: Path) -> None:
     with begun(lake) as process:
         server = told(process).server
@@ -198,6 +200,7 @@ def test_a_server_is_replaced_when_settings_change_or_it_has_served_many_runs(la
     assert server_after(lake, memory="900m")["process"] != second["process"]
 
 
+@pytest.mark.matrix
 def test_a_retired_server_ends_with_the_run_that_uses_it(lake: Path) -> None:
     with run_of(lake) as run:
         assert run.server

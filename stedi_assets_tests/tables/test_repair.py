@@ -52,7 +52,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory, spark_resource: SparkResource
     lake = local_lake(tmp_path_factory.mktemp("built") / "lake")
     write_ada_and_ben(lake)
     for _ in range(2):
-        assert materialise(lake, spark_resource, full=True).success
+        assert materialise(lake, spark_resource, full=True, checks=False).success
     return KeptLake.of(lake)
 
 
@@ -241,7 +241,7 @@ def test_where_rows_alone_are_gone_the_table_is_made_again_without_a_repair(
 ) -> None:
     """As the message says."""
     damage(built)
-    assert materialise(built, spark_resource, tables=PHONES_ALONE).success
+    assert materialise(built, spark_resource, tables=PHONES_ALONE, checks=False).success
     assert current_dataset(built, PHONES.name).count_rows() == 4
 
 
@@ -315,7 +315,7 @@ def test_without_a_whole_snapshot_the_table_is_to_be_materialised(
     assert main(["repair"]) == 1
     assert "no snapshot of accelerometer_trusted can be restored: materialise it" in capsys.readouterr().out
     assert read_snapshot_of(built, PHONES) is None
-    assert materialise(built, spark_resource, tables=PHONES_ALONE).success
+    assert materialise(built, spark_resource, tables=PHONES_ALONE, checks=False).success
     assert current(built, PHONES).rows == 4
 
 
@@ -342,7 +342,7 @@ def test_a_landing_table_its_quarantine_and_its_files_are_repaired_together(
     if table.name in QUARANTINE_TABLES:
         # As long as nothing is quarantined, there is one snapshot of it, and nothing in it to lose.
         (root_of(built) / "accelerometer" / "landing" / "broken.json").write_bytes(lines({"user": "ada@example.com"}))
-        materialise(built, spark_resource, tables=dg.AssetSelection.assets(LANDED.name))
+        materialise(built, spark_resource, tables=dg.AssetSelection.assets(LANDED.name), checks=False)
     older, newer = (current(built, LANDED).id, snapshots(built, LANDED))[::-1]
     assert older[-1] == newer
     lose = manifests_of(built, table)[0]
