@@ -14,6 +14,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -67,6 +68,7 @@ from stedi_assets_tests.support.lakes import (
     CONSENTED,
     INSTANTS,
     TRACES_OF_ADA,
+    as_a_new_process,
     customer,
     device_reading,
     lines,
@@ -371,6 +373,18 @@ def test_an_object_of_icebergs_metadata_is_read_once(server: S3Server, make: Mak
             assert len(data_paths(place.lake, PHONE, snapshot.id)) == 1
     # The metadata file, the list of manifests, and the one manifest.
     assert proxy.requests["GetObject", "boto3"] <= 3
+
+
+def test_metadata_that_was_damaged_is_read_again(place: OnS3) -> None:
+    """By a process that lives on, once the object is restored."""
+    snapshot = published(place, arrow_readings(1), 1, None)
+    as_a_new_process()
+    manifests = next(key for key, _ in place.versions() if "/snap-" in key)
+    content = place.s3.get_object(Bucket=place.name, Key=manifests)["Body"].read()
+    for body in (b"damaged", content):
+        place.s3.put_object(Bucket=place.name, Key=manifests, Body=body)
+        with pytest.raises(CorruptTableError) if body != content else nullcontext():
+            assert len(data_paths(place.lake, PHONE, snapshot.id)) == 1
 
 
 def test_no_setting_and_no_plan_holds_credentials(place: OnS3, session: SparkSession) -> None:

@@ -26,7 +26,14 @@ from stedi_assets.tables.catalog import session_of
 from stedi_assets.tables.days import Days, new_versions, within
 from stedi_assets.tables.file_reports import FileReport, read_file_reports
 from stedi_assets.tables.manifest_report import ManifestReport
-from stedi_assets.tables.snapshots import Snapshot, is_whole, read_quarantine, read_snapshot, read_snapshot_of
+from stedi_assets.tables.snapshots import (
+    Snapshot,
+    is_whole,
+    read_quarantine,
+    read_snapshot,
+    read_snapshot_of,
+    require_no_old_layout,
+)
 from stedi_assets.tables.staging import Stage
 
 _NAMES_SHOWN = 3
@@ -143,6 +150,7 @@ def land(
     """
     began = time.monotonic()
     lake.storage.require_writable()
+    require_no_old_layout(lake, source.landing)
     forget = frozenset(alias(path, name_key) for path in options.forget) | options.forget
     plan = _plan(lake, source, options, name_key, read_again, look_again)
     if options.most_bytes is not None:

@@ -121,7 +121,7 @@ def _damaged(lake: Lake, path: str) -> CorruptTableError:
 
 
 def _remove(lake: Lake, table: Table) -> None:
-    """Remove all of an old table, its pointer last: as long as that exists, the lake has the old layout."""
+    """Remove all of an old table, its pointer last: as long as that exists, nothing is landed."""
     iceberg = load(lake, table)
     stay = referenced(lake, iceberg, with_old_metadata=True) if iceberg else set[str]()
     pointer = f"{table.path}/{OLD_POINTER}"

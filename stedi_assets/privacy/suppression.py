@@ -281,10 +281,11 @@ def _last_erasure(lake: Lake) -> tuple[int, int]:
     That is in epoch milliseconds. A receipt that says neither counts as one person, at 0.
     """
     # Receipts are named by when the erasure began.
-    newest = max((path for path in lake.storage.files(RECEIPTS) if path.endswith(".json")), default=None)
+    found = (path.rpartition("/") for path in lake.storage.files(RECEIPTS) if path.endswith(".json"))
+    newest = max((name for folder, _, name in found if folder == RECEIPTS), default=None)
     if newest is None:
         return 0, 0
-    receipt = lake.storage.read(newest)
+    receipt = lake.storage.read(f"{RECEIPTS}/{newest}")
     people = at = 0
     with contextlib.suppress(ValueError, TypeError, KeyError):
         said = json.loads(receipt.content if receipt else b"")

@@ -252,9 +252,14 @@ def _days_of(table: Table, rows: DataFrame) -> Days | None:
 def _is_unfinished(lake: Lake, people: Snapshot) -> bool:
     """Whether any stored snapshot of customer_trusted has a person who is not in `people`, a snapshot.
 
-    That is so if somebody leaves, and if a run has died that was removing somebody.
+    That is so if somebody leaves, and if a run has died that was removing somebody. In doubt it is so: nobody can tell
+    who was in an old snapshot that is damaged.
     """
-    ever, now = dataset_of_all(lake, _PEOPLE), dataset(lake, _PEOPLE, people.id)
+    now = dataset(lake, _PEOPLE, people.id)
+    try:
+        ever = dataset_of_all(lake, _PEOPLE)
+    except CorruptTableError:
+        return True
     return count_missing(_PEOPLE.name, "email", ever, now) > 0
 
 

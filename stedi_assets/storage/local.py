@@ -160,7 +160,7 @@ class LocalFolder:
         return frozenset(path for path, status in statuses if status.st_ctime_ns <= instant * 1_000_000)
 
     def _statuses(self, folder: str) -> Iterator[tuple[str, os.stat_result]]:
-        for parent, _, names in os.walk(self.root / folder):
+        for parent, _, names in os.walk(self.root / folder, onerror=_raise_unless_gone):
             for name in names:
                 file = os.path.join(parent, name)
                 with contextlib.suppress(FileNotFoundError):
@@ -198,6 +198,11 @@ def _remove_tree(place: Path) -> None:
                 raise
         else:
             return
+
+
+def _raise_unless_gone(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _version(content: bytes) -> str:

@@ -32,7 +32,7 @@ from stedi_assets.storage.catalog_address import CatalogKind
 from stedi_assets.storage.errors import CatalogError, CorruptTableError, LakeError
 from stedi_assets.storage.lake import DATABASE, Lake, is_on_s3
 from stedi_assets.tables.ddl import FORMAT, PROPERTIES, partitions_of, schema_of
-from stedi_assets.tables.file_io import LakeFileIO, cannot_be_reached
+from stedi_assets.tables.file_io import LakeFileIO, cannot_be_reached, forget_read
 from stedi_assets.tables.transactions import append_nothing
 
 NAME = "lake"
@@ -86,6 +86,7 @@ def _load(lake: Lake, table: Table) -> IcebergTable | None:
             if last == repr(error):
                 raise _damaged(lake, table) from None
             last = repr(error)
+            forget_read()
 
 
 def metadata_files(lake: Lake, table: Table) -> list[str]:

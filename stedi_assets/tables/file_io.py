@@ -58,11 +58,21 @@ class LakeFileIO(FileIO):
 
     def new_input(self, location: str) -> "_File":
         """Return a file to read."""
-        return _File(self._lake, location)
+        return _File(self, self._lake, location)
 
     def new_output(self, location: str) -> "_File":
         """Return a file to write."""
-        return _File(self._lake, location)
+        return _File(self, self._lake, location)
+
+    def read(self, path: str) -> bytes:
+        """Return a file of metadata by its path; one on S3 as it was read last, as Iceberg never changes a file."""
+        return _read_once(self, path) if is_on_s3(self._lake.location) else self.read_again(path)
+
+    def read_again(self, path: str) -> bytes:
+        """Return a file as it is now. Raises `FileNotFoundError` if there is none."""
+        if (found := self._lake.storage.read(path)) is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self._lake.storage.shown(path))
+        return found.content
 
     def delete(self, location: str | InputFile | OutputFile) -> None:
         """Remove a file."""
@@ -71,9 +81,9 @@ class LakeFileIO(FileIO):
 
 
 class _File(InputFile, OutputFile):
-    def __init__(self, lake: Lake, location: str) -> None:
+    def __init__(self, io: "LakeFileIO", lake: Lake, location: str) -> None:
         super().__init__(location)
-        self._lake, self._storage, self._path = lake, lake.storage, path_of(lake, location)
+        self._io, self._storage, self._path = io, lake.storage, path_of(lake, location)
 
     def __len__(self) -> int:
         if (size := self._storage.size(self._path)) is None:
@@ -86,8 +96,7 @@ class _File(InputFile, OutputFile):
 
     def open(self, seekable: bool = True) -> InputStream:  # noqa: ARG002, FBT001, FBT002  (as PyIceberg has it)
         """Open the file. Iceberg's metadata is small, and read whole: on S3 that is one request."""
-        read = _read_once if is_on_s3(self._lake.location) else _read
-        return cast("InputStream", io.BytesIO(read(self._lake, self._path)))
+        return cast("InputStream", io.BytesIO(self._io.read(self._path)))
 
     def to_input_file(self) -> "_File":
         """Return the file, to read."""
@@ -98,16 +107,14 @@ class _File(InputFile, OutputFile):
         return cast("OutputStream", _Stream(self._storage, self._path))
 
 
-def _read(lake: Lake, path: str) -> bytes:
-    if (found := lake.storage.read(path)) is None:
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), lake.storage.shown(path))
-    return found.content
-
-
 @lru_cache(maxsize=_KEPT)
-def _read_once(lake: Lake, path: str) -> bytes:
-    # A run looks at the same metadata again and again, and Iceberg never changes a file.
-    return _read(lake, path)
+def _read_once(io: LakeFileIO, path: str) -> bytes:
+    return io.read_again(path)
+
+
+def forget_read() -> None:
+    """Read all metadata again: what is damaged may be restored."""
+    _read_once.cache_clear()
 
 
 class _Stream:

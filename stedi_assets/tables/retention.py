@@ -158,23 +158,23 @@ def referenced(lake: Lake, iceberg: IcebergTable, *, with_old_metadata: bool) ->
         metadata |= {entry.metadata_file for entry in iceberg.metadata.metadata_log}
     named = {path_of(lake, location) for location in metadata}
     for snapshot in iceberg.metadata.snapshots:
-        named.update(_named_by(lake, snapshot))
+        named.update(_named_by(lake, iceberg, snapshot))
     return named
 
 
 def files_of_snapshot(lake: Lake, iceberg: IcebergTable, snapshot: int) -> Iterator[str]:
     """Yield the paths of all files of a snapshot: its manifests, and those that hold its rows."""
     if found := iceberg.snapshot_by_id(snapshot):
-        yield from _named_by(lake, found)
+        yield from _named_by(lake, iceberg, found)
 
 
-def _named_by(lake: Lake, snapshot: IcebergSnapshot) -> Iterator[str]:
+def _named_by(lake: Lake, iceberg: IcebergTable, snapshot: IcebergSnapshot) -> Iterator[str]:
     """Yield the files of a snapshot; if it is damaged, those that can still be read."""
     yield path_of(lake, snapshot.manifest_list)
     try:
-        for manifest in manifests_in(lake, snapshot.manifest_list):
+        for manifest in manifests_in(iceberg.io, snapshot.manifest_list):
             yield path_of(lake, manifest.manifest_path)
-            yield from (file.path for file in files_in(lake, manifest))
+            yield from (path_of(lake, file.location) for file in files_in(iceberg.io, manifest))
     except LakeError:
         raise
     except Exception as error:

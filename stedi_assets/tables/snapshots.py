@@ -24,9 +24,9 @@ from stedi_assets.storage.errors import CorruptTableError, LakeError
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.arrow_types import arrow_schema
 from stedi_assets.tables.catalog import load, name_of, session_of
-from stedi_assets.tables.days import Days
-from stedi_assets.tables.file_io import cannot_be_reached
-from stedi_assets.tables.manifests import ListedFile, files_in, manifests_in
+from stedi_assets.tables.days import Days, day_of
+from stedi_assets.tables.file_io import cannot_be_reached, forget_read, path_of
+from stedi_assets.tables.manifests import files_in, manifests_in
 
 # The format of a summary. No other is read.
 FORMAT = 1
@@ -92,6 +92,16 @@ class Snapshot:
         return {f"{_PREFIX}{name}": json.dumps(getattr(self, name)) for name in _SAID}
 
 
+@dataclass(frozen=True)
+class ListedFile:
+    """A data file as a manifest lists it. `day` is that of its rows, None if the table is not partitioned."""
+
+    path: str
+    bytes: int
+    rows: int
+    day: str | None
+
+
 _SAID = [named.name for named in fields(Snapshot) if named.name != "id"]
 
 
@@ -102,13 +112,19 @@ def read_snapshot_of(lake: Lake, table: Table) -> Snapshot | None:
     """
     iceberg = load(lake, table)
     snapshot = published(lake, table, iceberg) if iceberg else None
-    if snapshot is None and lake.storage.size(f"{table.path}/{OLD_POINTER}") is not None:
+    if snapshot is None:
+        require_no_old_layout(lake, table)
+    return snapshot
+
+
+def require_no_old_layout(lake: Lake, table: Table) -> None:
+    """Raise `LakeError` if a table has the layout from before Iceberg, or an upgrade of it has not ended."""
+    if lake.storage.size(f"{table.path}/{OLD_POINTER}") is not None:
         msg = (
             f"{table.name} in {lake.location} has the layout from before Iceberg. Run `stedi upgrade`, which takes "
             "over what only the lake knows, such as who withdrew; then run rebuild_lakehouse."
         )
         raise LakeError(msg)
-    return snapshot
 
 
 def published(lake: Lake, table: Table, iceberg: IcebergTable) -> Snapshot | None:
@@ -255,14 +271,25 @@ def listed_in(lake: Lake, table: Table, iceberg: IcebergTable, snapshot: int) ->
     if found is None:
         raise _gone(lake, table)
     try:
-        return [file for manifest in manifests_in(lake, found.manifest_list) for file in files_in(lake, manifest)]
+        files = [
+            file
+            for manifest in manifests_in(iceberg.io, found.manifest_list)
+            for file in files_in(iceberg.io, manifest)
+        ]
     except LakeError:
         raise
     except Exception as error:  # (PyIceberg has no error of its own for Avro that it cannot read)
         if cannot_be_reached(error):
             raise
+        forget_read()
         msg = f"The manifests of {table.name} in {lake.location} are damaged or gone. Run `stedi repair`."
         raise CorruptTableError(msg) from None
+    return [ListedFile(path_of(lake, file.location), file.bytes, file.rows, _day(file.partition)) for file in files]
+
+
+def _day(partition: int | None) -> str | None:
+    """Return the day of a file's rows; None if they have no instant, or the table is not partitioned."""
+    return None if partition is None else day_of(partition)
 
 
 def read_as_it_is_now(lake: Lake, table: Table, read: Callable[[int], _Rows]) -> tuple[Snapshot, _Rows]:
@@ -386,11 +413,18 @@ def dataset_of(table: Table, files: Iterable[DataFile]) -> ds.Dataset:
 def current_dataset(lake: Lake, name: str, days: Days | None = None) -> ds.Dataset:
     """Return the current rows of a table by its name; of a table of readings, those of some days.
 
-    Raises as `read_current`.
+    Raises as `current` and `dataset`.
     """
     table = ALL_TABLES[name]
 
-    return read_as_it_is_now(lake, table, lambda snapshot: dataset(lake, table, snapshot, days))[1]
+    def read(snapshot: int) -> ds.Dataset:
+        files = data_files(lake, table, snapshot, days)
+        # A run that people leave may have deleted the first ones while we read the footers of the last.
+        if not {file.path for file in files} <= lake.storage.files(f"{table.path}/data").keys():
+            raise _gone(lake, table)
+        return dataset_of(table, files)
+
+    return read_as_it_is_now(lake, table, read)[1]
 
 
 def read_quarantine(spark: SparkSession, lake: Lake, landing: Table, snapshot: Snapshot) -> DataFrame | None:

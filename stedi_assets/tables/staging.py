@@ -30,10 +30,10 @@ from stedi_assets.tables.arrow_types import arrow_schema
 from stedi_assets.tables.branches import MAIN, begin_branch, commit, descends, refs_of, require_descent, seal
 from stedi_assets.tables.catalog import load, load_or_create, name_of, require_session_of
 from stedi_assets.tables.days import Days, within
-from stedi_assets.tables.manifests import ListedFile
 from stedi_assets.tables.retention import discard, files_of_snapshot
 from stedi_assets.tables.snapshots import (
     DataFile,
+    ListedFile,
     Snapshot,
     data_files_in,
     dataset_of,

@@ -945,6 +945,8 @@ def test_a_list_with_fewer_people_than_the_newest_receipt_is_an_old_one(
     for number, receipt in enumerate(receipts):
         content = b'{"erased' if receipt is None else json.dumps(receipt).encode()
         lake.storage.write(f"_erasures/2026010{number}T000000Z-0000.json", content)
+    # What somebody has put away there is no receipt of this lake.
+    lake.storage.write("_erasures/archive/20250101T000000Z-0000.json", json.dumps({"people_on_the_list": 9}).encode())
     for people in range(5):
         listed = {"check": suppression_check(KEY), "people": {f"{n:064}": ENTRY for n in range(people)}}
         lake.storage.write("_suppressed.json", json.dumps(listed).encode())

@@ -8,6 +8,7 @@ import re
 import zipfile
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from stedi_assets.cli.main import main
@@ -18,7 +19,15 @@ from stedi_assets.privacy.old_layout import upgrade
 from stedi_assets.storage.errors import CorruptTableError, LakeError
 from stedi_assets.storage.lake import Lake
 from stedi_assets.tables.snapshots import current_dataset, read_snapshot_of
-from stedi_assets_tests.support.lakes import check, failed_checks, local_lake, materialise, messages, root_of
+from stedi_assets_tests.support.lakes import (
+    check,
+    failed_checks,
+    local_lake,
+    materialise,
+    messages,
+    root_of,
+    write_ada_and_ben,
+)
 
 OLD = Path(__file__).parents[1] / "support" / "data" / "old_layout.zip"
 PSEUDONYM_KEY = "old-lake-pseudonym-key-of-the-tests-0"
@@ -114,6 +123,16 @@ def test_one_that_dies_is_finished_by_the_next(
     if after == 2:
         assert materialise(old, spark_resource).success
         assert people(old) == {"alice@example.com", "new@example.com"}
+
+
+def test_nothing_is_landed_until_an_upgrade_has_ended(lake: Lake, spark_resource: SparkResource) -> None:
+    write_ada_and_ben(lake)
+    phones = dg.AssetSelection.assets("accelerometer_landing").without_checks()
+    assert materialise(lake, spark_resource, tables=phones).success
+    (root_of(lake) / "accelerometer" / "landing_table" / "_current.json").write_text("{}")
+    refused = materialise(lake, spark_resource, tables=phones)
+    assert not refused.success
+    assert "Run `stedi upgrade`" in messages(refused)
 
 
 def test_damaged_customers_stop_it_before_anything_is_removed(old: Lake) -> None:

@@ -24,7 +24,7 @@ from stedi_assets.storage.lake import Lake
 from stedi_assets.tables import publishing, staging
 from stedi_assets.tables.publishing import publish, republish
 from stedi_assets.tables.retention import Retention, snapshot_rows
-from stedi_assets.tables.snapshots import Snapshot, current, read_snapshot, read_snapshot_of
+from stedi_assets.tables.snapshots import Snapshot, current, data_paths, is_whole, read_snapshot, read_snapshot_of
 from stedi_assets.tables.staging import RunContext
 from stedi_assets.transforms import curated, trusted
 from stedi_assets.verification.rules import auditor
@@ -276,6 +276,20 @@ def test_nothing_is_published_again_where_nobody_left(
     assert materialise(lake, spark_resource).success
     for table in MADE_OF_PEOPLE:
         assert len(snapshot_rows(lake, table)) == 3, "the snapshots before stay for their readers"
+
+
+def test_a_damaged_old_snapshot_holds_nothing_up(folder: Path, lake: Lake, spark_resource: SparkResource) -> None:
+    """Nobody can tell who was in it: all older ones go."""
+    people, landing = TABLES["customer_trusted"], folder / "customer" / "landing"
+    old = data_paths(lake, people, current(lake, people).id)
+    (landing / "more.json").write_bytes(lines(customer("cleo", CONSENTED, CONSENTED)))
+    assert materialise(lake, spark_resource, checks=False).success
+    for path in old.keys() - data_paths(lake, people, current(lake, people).id).keys():
+        (folder / path).unlink()
+    (landing / "others.json").write_bytes(lines(customer("dora", CONSENTED, CONSENTED)))
+    assert materialise(lake, spark_resource, checks=False).success
+    assert current(lake, people).rows == 4
+    assert all(is_whole(lake, people, snapshot) for snapshot in snapshot_rows(lake, people))
 
 
 def publish_phones(lake: Lake, spark: SparkSession) -> None:

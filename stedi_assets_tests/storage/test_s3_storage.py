@@ -1,6 +1,8 @@
 """The lake's storage on S3, without Spark: what a folder does as well, and what only a bucket needs."""
 
+import errno
 import itertools
+import os
 import pickle
 import random
 import threading
@@ -205,6 +207,16 @@ def test_a_folder_holds_what_lies_below_it_and_nothing_of_its_neighbours(storage
     assert {entry.path for entry in storage.entries("t2")} == {"g.json"}
     assert set(storage.files("t_landing")) == {"t_landing/h.json"}
     assert storage.files("nowhere") == {}
+
+
+def test_a_folder_that_cannot_be_listed_is_not_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_: object) -> None:
+        raise PermissionError(errno.EACCES, "no permission", "here")
+
+    monkeypatch.setattr(os, "scandir", refused)
+    for listed in (LocalFolder(tmp_path).files, LocalFolder(tmp_path).below):
+        with pytest.raises(PermissionError):
+            listed("t")
 
 
 def test_the_size_of_a_file_is_known_and_none_where_there_is_none(storage: Storage) -> None:

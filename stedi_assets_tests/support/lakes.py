@@ -20,6 +20,7 @@ from stedi_assets.orchestration.spark_resource import FULL_REBUILD, SparkResourc
 from stedi_assets.privacy.deliveries import land_without_erased, publish_landing
 from stedi_assets.storage.interface import Storage
 from stedi_assets.storage.lake import Lake
+from stedi_assets.tables.file_io import forget_read
 from stedi_assets.tables.manifests import files_in, manifests_in
 from stedi_assets.tables.retention import Retention
 from stedi_assets.tables.snapshots import Snapshot, current, data_paths, read_as_it_is_now, read_snapshot
@@ -32,7 +33,8 @@ def local_lake(folder: Path) -> Lake:
 
 
 def as_a_new_process() -> None:
-    """Forget what was read of Iceberg's manifests, which a test may have damaged since."""
+    """Forget what was read of Iceberg's metadata, which a test may have damaged since."""
+    forget_read()
     clear_manifest_cache()
     manifests_in.cache_clear()
     files_in.cache_clear()

@@ -1,10 +1,13 @@
 """Tables for whoever works with them without Spark: `stedi_assets.open_table` and `stedi_assets.read`."""
 
+import gc
 import random
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -21,7 +24,7 @@ from stedi_assets.tables.catalog import create
 from stedi_assets.tables.file_io import path_of
 from stedi_assets.tables.publishing import make_current
 from stedi_assets.tables.retention import NOTHING_OLD, Retention
-from stedi_assets.tables.snapshots import Snapshot, read_snapshot_of
+from stedi_assets.tables.snapshots import Snapshot, current, data_paths, read_snapshot_of
 from stedi_assets.tables.staging import RunContext, staging
 from stedi_assets_tests.support.lakes import as_a_new_process, root_of, stored_files
 from stedi_assets_tests.support.s3_server import REGION, S3Server, bucket
@@ -118,6 +121,18 @@ def test_a_damaged_file_is_told_without_what_is_in_it(lake: Lake) -> None:
     file.unlink()
     with pytest.raises(CorruptTableError, match="is damaged"):
         stedi_assets.read(TABLE.name, lake=lake.location)
+
+
+def test_what_is_kept_of_a_table_keeps_no_lake(lake: Lake) -> None:
+    """A sensor opens the lake whenever it looks, on S3 each time with a client of its own."""
+    publish(lake, 200)
+    as_a_new_process()
+    opened = replace(lake)
+    assert data_paths(opened, TABLE, current(opened, TABLE).id)
+    looked_at = weakref.ref(opened)
+    del opened
+    gc.collect()
+    assert looked_at() is None
 
 
 def test_whatever_becomes_of_a_byte_of_its_metadata_a_table_is_read_or_damaged(lake: Lake) -> None:

@@ -23,13 +23,11 @@ import boto3
 import pyarrow as pa
 import pytest
 from botocore.exceptions import ClientError
-from pyiceberg.table import Table as IcebergTable
 from pyspark.sql import SparkSession
 
 from stedi_assets.contracts import TABLES, Table
 from stedi_assets.storage.lake import NAMESPACE, Lake
 from stedi_assets.tables import snapshots
-from stedi_assets.tables.manifests import ListedFile
 from stedi_assets.tables.retention import NOTHING_OLD, Retention
 from stedi_assets.tables.snapshots import current, current_dataset, require_whole
 from stedi_assets_tests.support.lakes import (
@@ -259,24 +257,26 @@ def test_of_two_writers_at_once_exactly_one_wins(
 
 
 @pytest.fixture
-def overtaken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
-    """A lake whose next reader is overtaken: once it knows the files, they are replaced and removed."""
-    arena, listed_in = Arena(Place(str(tmp_path / "lake")), NOTHING_OLD, AUDITED), snapshots.listed_in
-    seen: list[int] = []
+def overtaken(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
+    """A lake whose next reader is overtaken: once a step of it knows the files, they are replaced and removed."""
+    step = getattr(request, "param", "listed_in")
+    arena, proper = Arena(Place(str(tmp_path / "lake")), NOTHING_OLD, AUDITED), getattr(snapshots, step)
+    seen: list[object] = []
     arena.publish()
 
-    def known_before_they_go(lake: Lake, table: Table, iceberg: IcebergTable, snapshot: int) -> list[ListedFile]:
-        found = listed_in(lake, table, iceberg, snapshot)
+    def known_before_they_go(*given: object) -> object:
+        found = proper(*given)
         if not seen:
-            seen.append(snapshot)
+            seen.append(found)
             # By a process of its own, which knows nothing of this.
             assert Writer(arena.order()).outcome().published
         return found
 
-    monkeypatch.setattr(snapshots, "listed_in", known_before_they_go)
+    monkeypatch.setattr(snapshots, step, known_before_they_go)
     return arena.lake
 
 
+@pytest.mark.parametrize("overtaken", ["listed_in", "data_files_in"], indirect=True)
 def test_a_reader_reads_what_came_instead_of_what_is_removed_meanwhile(overtaken: Lake) -> None:
     assert generation_of(current_dataset(overtaken, AUDITED.name).to_table()) == 2
 
