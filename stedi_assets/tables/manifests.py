@@ -30,6 +30,11 @@ def manifests_in(io: FileIO, manifest_list: str) -> tuple[ManifestFile, ...]:
 @lru_cache(maxsize=128)
 def files_in(io: FileIO, manifest: ManifestFile) -> tuple[Entry, ...]:
     """Return the data files that a manifest lists and that are not deleted. Raises as `manifests_in`."""
+    with io.new_input(manifest.manifest_path).open() as file:
+        # PyIceberg goes on in memory beyond the end of a file that is cut.
+        if len(file.read()) != manifest.manifest_length:
+            msg = "The manifest is cut."
+            raise ValueError(msg)
     files = [entry.data_file for entry in manifest.fetch_manifest_entry(io, discard_deleted=True)]
     return tuple(
         Entry(
