@@ -33,8 +33,7 @@ def files_in(io: FileIO, manifest: ManifestFile) -> tuple[Entry, ...]:
     with io.new_input(manifest.manifest_path).open() as file:
         # PyIceberg goes on in memory beyond the end of a file that is cut.
         if len(file.read()) != manifest.manifest_length:
-            msg = "The manifest is cut."
-            raise ValueError(msg)
+            raise EOFError
     files = [entry.data_file for entry in manifest.fetch_manifest_entry(io, discard_deleted=True)]
     return tuple(
         Entry(
