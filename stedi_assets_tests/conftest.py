@@ -47,7 +47,7 @@ def _own_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(autouse=True)
 def _nothing_read_before() -> None:
-    """Have each test read Iceberg's metadata itself: it may have damaged them."""
+    """Have each test read Iceberg's metadata itself, which the test before may have damaged."""
     as_a_new_process()
 
 

@@ -350,7 +350,7 @@ def test_a_whole_run_gives_the_same_rows_as_in_a_folder_and_its_credentials_away
     assert done.returncode == 0, done.stderr[-3000:]
     show_requests(proxy.requests)
 
-    assert materialise(lake, place.spark, quarantine_rate=1, checks=False).success
+    assert materialise(lake, place.spark, quarantine_rate=1).success
     assert_same_rows(place.lake, lake)
     assert min(current(place.lake, table).rows for table in (*TABLES.values(), SOURCES["customer"].quarantine)) > 0
     assert set(proxy.encrypted) == {("AES256", None)}

@@ -54,36 +54,36 @@ class LakeFileIO(FileIO):
 
     def __init__(self, lake: Lake) -> None:
         super().__init__({})
-        self._lake = lake
+        self.lake = lake
 
     def new_input(self, location: str) -> "_File":
         """Return a file to read."""
-        return _File(self, self._lake, location)
+        return _File(self, location)
 
     def new_output(self, location: str) -> "_File":
         """Return a file to write."""
-        return _File(self, self._lake, location)
+        return _File(self, location)
 
     def read(self, path: str) -> bytes:
         """Return a file of metadata by its path; one on S3 as it was read last, as Iceberg never changes a file."""
-        return _read_once(self, path) if is_on_s3(self._lake.location) else self.read_again(path)
+        return _read_once(self, path) if is_on_s3(self.lake.location) else self.read_again(path)
 
     def read_again(self, path: str) -> bytes:
         """Return a file as it is now. Raises `FileNotFoundError` if there is none."""
-        if (found := self._lake.storage.read(path)) is None:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self._lake.storage.shown(path))
+        if (found := self.lake.storage.read(path)) is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.lake.storage.shown(path))
         return found.content
 
     def delete(self, location: str | InputFile | OutputFile) -> None:
         """Remove a file."""
         place = location if isinstance(location, str) else location.location
-        self._lake.storage.delete(path_of(self._lake, place))
+        self.lake.storage.delete(path_of(self.lake, place))
 
 
 class _File(InputFile, OutputFile):
-    def __init__(self, io: "LakeFileIO", lake: Lake, location: str) -> None:
+    def __init__(self, io: LakeFileIO, location: str) -> None:
         super().__init__(location)
-        self._io, self._storage, self._path = io, lake.storage, path_of(lake, location)
+        self._io, self._storage, self._path = io, io.lake.storage, path_of(io.lake, location)
 
     def __len__(self) -> int:
         if (size := self._storage.size(self._path)) is None:

@@ -31,7 +31,7 @@ def manifests_in(io: FileIO, manifest_list: str) -> tuple[ManifestFile, ...]:
 def files_in(io: FileIO, manifest: ManifestFile) -> tuple[Entry, ...]:
     """Return the data files that a manifest lists and that are not deleted. Raises as `manifests_in`."""
     with io.new_input(manifest.manifest_path).open() as file:
-        # PyIceberg goes on in memory beyond the end of a file that is cut.
+        # Of a file that is cut, PyIceberg reads memory beyond the end.
         if len(file.read()) != manifest.manifest_length:
             raise EOFError
     files = [entry.data_file for entry in manifest.fetch_manifest_entry(io, discard_deleted=True)]

@@ -110,7 +110,7 @@ def test_what_a_file_once_said_is_not_unsaid_by_another(lake: Lake, spark_resour
     # A file that is gone, and may be forgotten, takes its records along.
     deliver(lake, {"back.json": None})
     assert not build(lake, spark_resource).success
-    assert build(lake, spark_resource, "back.json").success
+    assert build(lake, spark_resource, "back.json", checks=True).success
     assert people(lake) == ["ben"]
 
 

@@ -146,8 +146,8 @@ class Watched:
         """Have a run in the instance that was asked for, and failed."""
         self.instance.report_run_failed(self.under_way(request))
 
-    def run(self, request: dg.RunRequest, spark: SparkResource, *, checks: bool = False) -> dg.ExecuteInProcessResult:
-        """Really run what was asked for; without its checks, if these are not looked at."""
+    def run(self, request: dg.RunRequest, spark: SparkResource, *, checks: bool = True) -> dg.ExecuteInProcessResult:
+        """Really run what was asked for; without its checks, if another run has them at its end."""
         asked_for = job_of(self.lake, spark).get_subset(
             asset_selection={*(request.asset_selection or ())},
             asset_check_selection={*(request.asset_check_keys or ())} if checks else set(),
@@ -258,7 +258,7 @@ def test_the_first_delivery_becomes_all_eight_tables(empty: Watched, spark_resou
     write_ada_and_ben(empty.lake)
     request = empty.request()
     assert tables_of(request) == {*TABLES}
-    result = empty.run(request, spark_resource, checks=True)
+    result = empty.run(request, spark_resource)
     assert result.success
     assert len(list(result.get_asset_check_evaluations())) == sum(len(table.rules) for table in TABLES.values())
     assert empty.why_not() == "Every table is up to date."
@@ -298,14 +298,14 @@ def test_what_a_table_is_made_of_is_checked_with_it(watched: Watched) -> None:
 def test_nothing_is_made_of_a_table_with_a_failing_check(watched: Watched, spark_resource: SparkResource) -> None:
     """A phone file is cut off: the readings of the others have landed, and may go no further, whatever arrives next."""
     watched.put("accelerometer", "cut.json.gz", gzip.compress(b"{}" * 100)[:-4])
-    assert not watched.run(watched.request(), spark_resource, checks=True).success
+    assert not watched.run(watched.request(), spark_resource).success
     watched.attempts = 1
     assert watched.why_not().startswith("accelerometer: out of attempts; not tried again until something changes.")
     before = current(watched.lake, TABLES["step_trainer_trusted"]).id
     watched.put("step_trainer", "new.json", NEW["step_trainer"])
     request = watched.request()
     assert tables_of(request) == BELOW["step_trainer"]
-    result = watched.run(request, spark_resource, checks=True)
+    result = watched.run(request, spark_resource)
     assert not result.success
     assert ("accelerometer_landing", "files_readable") in failed_checks(result)
     assert current(watched.lake, TABLES["step_trainer_landing"]).rows == 5
@@ -318,12 +318,12 @@ def test_new_customers_wait_for_nobody_and_others_for_them(empty: Watched, spark
     empty.put("customer", "one.json", lines(customer("ada", CONSENTED, CONSENTED, "device-of-ada")))
     request = empty.request()
     assert tables_of(request) == {"customer_landing", "customer_trusted"}
-    assert empty.run(request, spark_resource).success
+    assert empty.run(request, spark_resource, checks=False).success
     assert empty.why_not() == "Every table is up to date."
     empty.put("step_trainer", "one.json", NEW["step_trainer"])
     request = empty.request()
     assert tables_of(request) == {"step_trainer_landing"}
-    assert empty.run(request, spark_resource).success
+    assert empty.run(request, spark_resource, checks=False).success
     empty.put("accelerometer", "one.json", NEW["accelerometer"])
     request = empty.request()
     assert tables_of(request) == BELOW["accelerometer"]
@@ -340,7 +340,7 @@ def test_manifests_alone_are_a_reason_for_a_run_once_whatever_becomes_of_them(
         request = watched.request()
         assert tables_of(request) == BELOW["step_trainer"]
         assert because(request) == "new or changed manifests of step_trainer"
-        result = watched.run(request, spark_resource, checks=True)
+        result = watched.run(request, spark_resource)
         assert result.success
         assert watched.why_not() == "Every table is up to date."
         landed, *_ = result.asset_materializations_for_node("step_trainer_landing")[::-1]
@@ -675,7 +675,7 @@ def test_customers_whose_file_cannot_be_read_are_tried_until_it_can(
 ) -> None:
     """It is in the landing table's list of files, as one that could not be read: that is not to have landed."""
     path = watched.put("customer", "cut.json.gz", gzip.compress(b"{}" * 100)[:-4])
-    assert not watched.run(watched.request(), spark_resource, checks=True).success
+    assert not watched.run(watched.request(), spark_resource).success
     for _ in range(watched.attempts):
         request = watched.request()
         assert tables_of(request) == BELOW["customer"]
@@ -780,10 +780,10 @@ def test_a_consent_that_lies_ahead_brings_an_erased_person_back_in_time(
 ) -> None:
     """The clock of the source is ahead, by less than Iceberg lets clocks differ, and nothing else arrives."""
     erase_somebody(watched.lake, monkeypatch, "ada@example.com")
-    assert watched.run(watched.request(), spark_resource).success
+    assert watched.run(watched.request(), spark_resource, checks=False).success
     clock, ahead = time.time, int((time.time() + 55) * 1000)
     watched.put("customer", "back.json", lines(customer("ada", ahead, ahead)))
-    assert watched.run(watched.request(), spark_resource).success
+    assert watched.run(watched.request(), spark_resource, checks=False).success
     assert watched.why_not() == "Every table is up to date."
     monkeypatch.setattr(time, "time", lambda: clock() + 56)
     request = watched.request()
@@ -948,7 +948,7 @@ def test_a_name_that_is_no_utf_8_is_an_error_of_its_file_alone(watched: Watched,
     request = watched.request()
     assert re.search(r"accelerometer/landing/\*\*\*[0-9a-f]{12}\.json$", because(request))
     watched.put("accelerometer", "new.json", NEW["accelerometer"])
-    result = watched.run(watched.request(), spark_resource, checks=True)
+    result = watched.run(watched.request(), spark_resource)
     assert failed_checks(result) == {("accelerometer_landing", "files_readable")}
     assert current(watched.lake, TABLES["accelerometer_landing"]).rows == 5
     os.rename(path, os.path.join(folder, b"cafe.json"))

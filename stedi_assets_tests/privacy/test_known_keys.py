@@ -129,7 +129,7 @@ def test_another_pseudonym_key_is_refused_wherever_it_is_used(
     monkeypatch.setenv("STEDI_PSEUDONYM_KEY", KEY.decode())
     assert main(["repair"]) == 0
     assert current(built, ML).id == before[ML.name].id
-    assert materialise(built, spark_resource, tables=withdrawal, checks=False).success
+    assert materialise(built, spark_resource, tables=withdrawal).success
     assert current(built, ML).rows == 2
 
 
@@ -231,7 +231,7 @@ def test_a_rotation_is_a_command_of_its_own(
     with pytest.raises(WrongKey):
         require_pseudonym_key(built, KEY)
     monkeypatch.setenv("STEDI_PSEUDONYM_KEY", ANOTHER.decode())
-    assert materialise(built, spark_resource, tables=dg.AssetSelection.assets(ML.name), checks=False).success
+    assert materialise(built, spark_resource, tables=dg.AssetSelection.assets(ML.name)).success
     assert subjects(built) == subjects_under(ANOTHER)
 
 

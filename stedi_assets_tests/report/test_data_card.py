@@ -98,7 +98,7 @@ def test_dagster_shows_it(lake: Lake, spark_resource: SparkResource) -> None:
 
 def test_a_table_for_comparison_may_not_be_used(lake: Lake, spark_resource: SparkResource) -> None:
     write_ada_and_ben(lake)
-    assert materialise(lake, spark_resource, Policy(ConsentRecord.ANY), checks=False).success
+    assert materialise(lake, spark_resource, Policy(ConsentRecord.ANY)).success
     card = card_of(lake)
     assert "- **Policy** **not the default**: consent_record `any`" in card
     assert "**No.** It was made to reproduce published counts" in card
@@ -116,7 +116,7 @@ def test_no_publication_waits_for_it(
     monkeypatch.setattr(data_card, "current", is_damaged)
     monkeypatch.setattr(data_card, "engine_for", cannot_count)
     write_ada_and_ben(lake)
-    assert materialise(lake, spark_resource, checks=False).success
+    assert materialise(lake, spark_resource).success
     assert "- **Rows** 4, of **not known**" in card_of(lake)
     assert "left out: not known" in card_of(lake)
 

@@ -185,7 +185,7 @@ def test_the_report_follows_what_it_counts(lake: Lake, spark_resource: SparkReso
         draw(instance, resource)
         # This Dagster hears nothing of it, as of a command, or of a run with another home.
         (landing / "dora.json").write_bytes(lines(customer("dora", CONSENTED, None)))
-        assert materialise(lake, spark_resource, checks=False).success
+        assert materialise(lake, spark_resource).success
         # Dagster launches one run for a key: a drawing that fails is not repeated each minute.
         assert requested(instance, resource) == requested(instance, resource) != []
         draw(instance, resource)
@@ -227,7 +227,7 @@ def test_the_report_follows_the_update_after_an_erasure(
         ).success
         # Some tables are behind others now, so that the numbers would not add up: the update comes first.
         assert not is_old(instance, given["lake"])
-        assert materialise(lake, spark_resource, instance=instance, checks=False).success
+        assert materialise(lake, spark_resource, instance=instance).success
         assert is_old(instance, given["lake"])
 
 

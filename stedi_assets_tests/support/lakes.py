@@ -139,7 +139,7 @@ def materialise(
     """Materialise tables, all eight if none are named, with their checks, as Dagster does it; it may fail.
 
     With `full` from scratch, as `rebuild_lakehouse` does it, and otherwise what is new, as `update_lakehouse` does.
-    Without `checks` it takes three quarters of the time: for runs whose checks a test does not look at.
+    Leave out the `checks` of a run that only prepares another, which has them.
     """
     if not checks:
         tables = (tables or dg.AssetSelection.all()).without_checks()

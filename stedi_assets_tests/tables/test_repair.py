@@ -241,7 +241,7 @@ def test_where_rows_alone_are_gone_the_table_is_made_again_without_a_repair(
 ) -> None:
     """As the message says."""
     damage(built)
-    assert materialise(built, spark_resource, tables=PHONES_ALONE, checks=False).success
+    assert materialise(built, spark_resource, tables=PHONES_ALONE).success
     assert current_dataset(built, PHONES.name).count_rows() == 4
 
 
@@ -315,7 +315,7 @@ def test_without_a_whole_snapshot_the_table_is_to_be_materialised(
     assert main(["repair"]) == 1
     assert "no snapshot of accelerometer_trusted can be restored: materialise it" in capsys.readouterr().out
     assert read_snapshot_of(built, PHONES) is None
-    assert materialise(built, spark_resource, tables=PHONES_ALONE, checks=False).success
+    assert materialise(built, spark_resource, tables=PHONES_ALONE).success
     assert current(built, PHONES).rows == 4
 
 
